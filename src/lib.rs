@@ -1,0 +1,1 @@
+//! Turns CloudTrail log files into SNS alerts.
