@@ -1,4 +1,59 @@
-//! The program.
-use aws_sdk_s3 as _;
-use aws_sdk_sns as _;
-fn main() {}
+//! Starts the Lambda function where Lambda started the program, else the command line.
+
+use std::process::ExitCode;
+
+use aws_config::BehaviorVersion;
+use cloudtrail_alerter::handler::Handler;
+use cloudtrail_alerter::publish::Publisher;
+use cloudtrail_alerter::settings::Settings;
+use cloudtrail_alerter::storage::Storage;
+use cloudtrail_alerter::{cli, settings};
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+fn main() -> ExitCode {
+    if std::env::var_os(settings::AWS_LAMBDA_RUNTIME_API).is_none() {
+        return cli::main();
+    }
+    let settings = Settings::from_env();
+    init_logging(&settings);
+    // A function below 1,769 MB has less than one CPU: more threads would only take turns.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(settings)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("the function can't go on: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
+    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
+    let handler = &handler;
+    let handle = |event: LambdaEvent<Value>| async move { handler.handle(&event.payload).await };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+/// Logs as Lambda's logging controls say; of the libraries, warnings only.
+fn init_logging(settings: &Settings) {
+    let targets = Targets::new()
+        .with_default(LevelFilter::WARN.min(settings.log_level.into()))
+        .with_target("cloudtrail_alerter", settings.log_level)
+        // It would repeat every failure of the handler. A panic is on stderr already.
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
+        // The span that brings the request's id.
+        .with_target("lambda_runtime::layers::trace", settings.log_level);
+    let lines = tracing_subscriber::fmt::layer().with_target(false).without_time();
+    let registry = tracing_subscriber::registry().with(targets);
+    if settings.log_json {
+        registry.with(lines.json()).init();
+    } else {
+        registry.with(lines.with_ansi(false)).init();
+    }
+}

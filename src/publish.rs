@@ -1,0 +1,336 @@
+//! Sending alerts: ten to a request, several requests at once, and again what failed for no fault of its own.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::mem;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_sns::Client;
+use aws_sdk_sns::config::retry::RetryConfig;
+use aws_sdk_sns::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use tokio::task::JoinSet;
+
+use crate::alert::{Alert, SIZE_LIMIT};
+use crate::error::Error;
+use crate::filter::TopicArn;
+use crate::report::Report;
+
+/// The most messages of [a request](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
+const BATCH: usize = 10;
+
+/// The most requests under way at once: enough to hide their round trips, few enough to stay far below SNS's quotas.
+const REQUESTS_AT_ONCE: usize = 8;
+
+/// How often a message is offered before it counts as failed. With the pauses between, about 12 seconds.
+const ATTEMPTS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long, and how many, published messages are remembered.
+const MEMORY_TIME: Duration = Duration::from_mins(15);
+const MEMORY_LIMIT: usize = 50_000;
+
+/// Sends alerts to SNS. Lives as long as the execution environment.
+pub struct Publisher {
+    config: SdkConfig,
+    /// By region: a topic takes requests in its own only.
+    clients: Mutex<HashMap<String, Client>>,
+    published: Mutex<Memory>,
+    hasher: RandomState,
+}
+
+impl Publisher {
+    /// Sends with this configuration, in the region of each topic.
+    #[must_use]
+    pub fn new(config: SdkConfig) -> Self {
+        Publisher { config, clients: Mutex::default(), published: Mutex::default(), hasher: RandomState::new() }
+    }
+
+    /// Forgets what was published: what a changed configuration makes of a record is a new message.
+    pub fn forget(&self) {
+        *lock(&self.published) = Memory::default();
+    }
+
+    fn client(&self, region: &str) -> Client {
+        let mut clients = lock(&self.clients);
+        if let Some(client) = clients.get(region) {
+            return client.clone();
+        }
+        let config = aws_sdk_sns::config::Builder::from(&self.config)
+            .region(Region::new(region.to_owned()))
+            // Retries are made here, where requests and entries of requests that failed are treated alike, and where
+            // SNS's own codes for throttling are known.
+            .retry_config(RetryConfig::disabled())
+            .build();
+        let client = Client::from_conf(config);
+        clients.insert(region.to_owned(), client.clone());
+        client
+    }
+}
+
+/// A lock whose data no panic can have left half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What was published, by topic and eventID, of the last quarter of an hour. Only hashes are kept: that one of 50,000
+/// random 64-bit numbers comes up again is less likely than a message lost by SNS.
+#[derive(Default)]
+struct Memory {
+    known: HashSet<u64>,
+    /// The same, oldest first. Wall-clock time, because an environment may be frozen for hours between events.
+    order: VecDeque<(SystemTime, u64)>,
+}
+
+impl Memory {
+    fn insert(&mut self, key: u64, now: SystemTime) {
+        if self.known.insert(key) {
+            self.order.push_back((now, key));
+        }
+        while self.order.len() > MEMORY_LIMIT {
+            self.drop_oldest();
+        }
+    }
+
+    fn contains(&mut self, key: u64, now: SystemTime) -> bool {
+        let stale = |then: SystemTime| now.duration_since(then).map_or(true, |age| age > MEMORY_TIME);
+        while self.order.front().is_some_and(|(then, _)| stale(*then)) {
+            self.drop_oldest();
+        }
+        self.known.contains(&key)
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, key)) = self.order.pop_front() {
+            self.known.remove(&key);
+        }
+    }
+}
+
+/// The alerts of one invocation on their way.
+pub struct Outbox<'a> {
+    publisher: &'a Publisher,
+    /// Alerts that wait until a request is full, by topic.
+    waiting: BTreeMap<TopicArn, Vec<Entry>>,
+    under_way: JoinSet<Vec<(Entry, Outcome)>>,
+    /// What this invocation has taken, whether or not SNS has.
+    taken: Memory,
+    alerts: u64,
+    published: u64,
+    duplicates: u64,
+    /// By log, topic and cause.
+    failed: BTreeMap<(String, TopicArn, String), u64>,
+}
+
+/// A message on its way.
+struct Entry {
+    alert: Alert,
+    topic: TopicArn,
+    log: String,
+    /// By which repeats are known; `None` for a record without eventID.
+    key: Option<u64>,
+}
+
+enum Outcome {
+    Published,
+    Failed(String),
+}
+
+impl<'a> Outbox<'a> {
+    /// Nothing to send yet.
+    #[must_use]
+    pub fn new(publisher: &'a Publisher) -> Self {
+        Outbox {
+            publisher,
+            waiting: BTreeMap::new(),
+            under_way: JoinSet::new(),
+            taken: Memory::default(),
+            alerts: 0,
+            published: 0,
+            duplicates: 0,
+            failed: BTreeMap::new(),
+        }
+    }
+
+    /// Takes an alert about a record of `log`, and starts a request when there is enough for one. Waits only while as
+    /// many requests as are allowed are under way.
+    pub async fn add(&mut self, alert: Alert, topic: TopicArn, log: &str) {
+        self.alerts += 1;
+        let key = alert.event_id.as_ref().map(|id| self.publisher.hasher.hash_one((&topic, id)));
+        if let Some(key) = key {
+            let now = SystemTime::now();
+            if self.taken.contains(key, now) || lock(&self.publisher.published).contains(key, now) {
+                self.duplicates += 1;
+                return;
+            }
+            self.taken.insert(key, now);
+        }
+        let batch = self.waiting.entry(topic.clone()).or_default();
+        let full = batch.iter().map(|entry| entry.alert.size()).sum::<usize>() + alert.size() > SIZE_LIMIT;
+        let ready = if full { mem::take(batch) } else { Vec::new() };
+        batch.push(Entry { alert, topic: topic.clone(), log: log.to_owned(), key });
+        let next = if batch.len() == BATCH { mem::take(batch) } else { Vec::new() };
+        for batch in [ready, next] {
+            self.send(batch).await;
+        }
+    }
+
+    /// Sends what is left, waits for all answers, adds the counts to the report, and gives what failed.
+    pub async fn finish(mut self, report: &mut Report) -> Vec<Error> {
+        for batch in mem::take(&mut self.waiting).into_values() {
+            self.send(batch).await;
+        }
+        while !self.under_way.is_empty() {
+            self.one_answer().await;
+        }
+        report.alerts += self.alerts;
+        report.published += self.published;
+        report.duplicates += self.duplicates;
+        report.failed += self.failed.values().sum::<u64>();
+        let error = |((log, topic, cause), alerts): ((String, TopicArn, String), u64)| Error::PublishFailed {
+            log,
+            topic: topic.to_string(),
+            alerts,
+            cause,
+        };
+        self.failed.into_iter().map(error).collect()
+    }
+
+    async fn send(&mut self, batch: Vec<Entry>) {
+        let Some(first) = batch.first() else { return };
+        while self.under_way.len() >= REQUESTS_AT_ONCE {
+            self.one_answer().await;
+        }
+        let client = self.publisher.client(first.topic.region());
+        self.under_way.spawn(deliver(client, batch));
+    }
+
+    async fn one_answer(&mut self) {
+        // A task that panicked took its entries with it: `finish` would count too few. Nothing in it panics; should
+        // it, the panic is passed on, and the invocation ends in an error.
+        let outcomes = match self.under_way.join_next().await {
+            Some(Ok(outcomes)) => outcomes,
+            Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            _ => return,
+        };
+        let now = SystemTime::now();
+        for (entry, outcome) in outcomes {
+            match outcome {
+                Outcome::Published => {
+                    self.published += 1;
+                    if let Some(key) = entry.key {
+                        lock(&self.publisher.published).insert(key, now);
+                    }
+                }
+                Outcome::Failed(cause) => *self.failed.entry((entry.log, entry.topic, cause)).or_default() += 1,
+            }
+        }
+    }
+}
+
+/// Sends one topic's messages, at most as many as a request may hold, until each is taken or refused for good.
+async fn deliver(client: Client, mut entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
+    let mut done = Vec::new();
+    for attempt in 1.. {
+        let failures = attempt_once(&client, &entries).await;
+        let mut again = Vec::new();
+        for (entry, failure) in mem::take(&mut entries).into_iter().zip(failures) {
+            match failure {
+                None => done.push((entry, Outcome::Published)),
+                Some(Failure { passing: true, .. }) if attempt < ATTEMPTS => again.push(entry),
+                Some(Failure { passing, cause }) => {
+                    let tried = if passing { format!(" ({ATTEMPTS} attempts)") } else { String::new() };
+                    done.push((entry, Outcome::Failed(cause + &tried)));
+                }
+            }
+        }
+        if again.is_empty() {
+            break;
+        }
+        entries = again;
+        // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
+        let pause = FIRST_PAUSE.saturating_mul(1 << attempt).min(LONGEST_PAUSE);
+        tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+    }
+    done
+}
+
+/// Why a message was not taken.
+#[derive(Clone)]
+struct Failure {
+    /// Whether trying again may help.
+    passing: bool,
+    cause: String,
+}
+
+/// One request; for each entry, why it was not taken, or `None`.
+async fn attempt_once(client: &Client, entries: &[Entry]) -> Vec<Option<Failure>> {
+    let all = |failure: Failure| vec![Some(failure); entries.len()];
+    let Some(topic) = entries.first().map(|entry| entry.topic.as_str()) else { return Vec::new() };
+    let batch = match entries.iter().enumerate().map(|(i, entry)| request_entry(i, &entry.alert)).collect() {
+        Ok(batch) => batch,
+        Err(e) => return all(Failure { passing: false, cause: format!("no request could be made ({e})") }),
+    };
+    match client.publish_batch().topic_arn(topic).set_publish_batch_request_entries(Some(batch)).send().await {
+        Ok(output) => refused(&output, entries.len()),
+        Err(e) => all(request_failure(&e)),
+    }
+}
+
+fn request_entry(id: usize, alert: &Alert) -> Result<PublishBatchRequestEntry, BuildError> {
+    let mut entry = PublishBatchRequestEntry::builder().id(id.to_string()).subject(&alert.subject).message(&alert.body);
+    for attribute in &alert.attributes {
+        let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
+        entry = entry.message_attributes(attribute.name, value.build()?);
+    }
+    entry.build()
+}
+
+/// A request that succeeds may hold entries that did not.
+fn refused(output: &PublishBatchOutput, count: usize) -> Vec<Option<Failure>> {
+    // An entry that the answer does not mention was not taken, as far as anyone knows.
+    let unknown = Failure { passing: true, cause: "SNS did not say what became of them".to_owned() };
+    let mut failures = vec![Some(unknown); count];
+    for taken in output.successful() {
+        if let Some(failure) = taken.id().and_then(|id| failures.get_mut(id.parse::<usize>().ok()?)) {
+            *failure = None;
+        }
+    }
+    for refused in output.failed() {
+        let said = format!("SNS said {}: {}", refused.code(), refused.message().unwrap_or("no reason"));
+        if let Some(failure) = refused.id().parse::<usize>().ok().and_then(|i| failures.get_mut(i)) {
+            let passing = !refused.sender_fault() || is_throttling(refused.code());
+            *failure = Some(Failure { passing, cause: said });
+        }
+    }
+    failures
+}
+
+fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
+    let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
+        let passing = !matches!(error, SdkError::ConstructionFailure(_));
+        return Failure { passing, cause: format!("SNS could not be reached ({})", DisplayErrorContext(error)) };
+    };
+    let code = error.code().unwrap_or_default();
+    let passing = status == 429 || status >= 500 || is_throttling(code) || matches!(error, SdkError::ResponseError(_));
+    let advice = match (status, code) {
+        (_, code) if code.starts_with("KMS") && !is_throttling(code) => {
+            "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key"
+        }
+        (403, _) => "; allow the function's role sns:Publish on the topic",
+        (404, _) => "; the topic does not exist: correct the ARN in the configuration, or TOPIC_ARN",
+        _ => "",
+    };
+    let message = error.message().unwrap_or("no reason");
+    Failure { passing, cause: format!("SNS said {status} {code}: {message}{advice}") }
+}
+
+/// SNS's codes for throttling, of which the SDK knows only some.
+fn is_throttling(code: &str) -> bool {
+    matches!(code, "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException" | "RequestThrottled")
+        || matches!(code, "KMSThrottling" | "KMSThrottlingException" | "TooManyRequestsException")
+}

@@ -1,0 +1,258 @@
+//! A record's fields. Made only for records that rules are interested in, so it may cost more than scanning. Pure.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// What stands in place of a secret.
+const MASK: &str = "\"****\"";
+
+/// The top-level fields of a record, each as the JSON text that the log holds. A key that stands twice has its last value.
+pub struct Record<'a> {
+    json: &'a str,
+    fields: Fields<'a>,
+}
+
+impl<'a> Record<'a> {
+    /// Parses a record's JSON, as [`readable`] gives it. What is no object has no fields.
+    #[must_use]
+    pub fn parse(json: &'a str) -> Self {
+        Record { json, fields: Fields::of(json) }
+    }
+
+    /// The whole record as compact JSON, keys in its order, secrets masked.
+    #[must_use]
+    pub fn compact(&self) -> String {
+        compact(self.json)
+    }
+
+    /// The top-level keys and values as compact JSON, in the record's order, secrets masked.
+    #[must_use]
+    pub fn compact_fields(&self) -> Vec<(String, String)> {
+        let entry = |(key, value): &(String, &RawValue)| {
+            let key = serde_json::to_string(key).unwrap_or_default();
+            let pair = compact(&format!("{{{key}:{value}}}"));
+            let value = pair[key.len() + 2..pair.len() - 1].to_owned();
+            (key, value)
+        };
+        self.fields.0.iter().map(entry).collect()
+    }
+
+    /// The JSON text at a path of keys, `None` where there is nothing or `null`.
+    #[must_use]
+    pub fn json(&self, path: &[&str]) -> Option<&'a str> {
+        let (first, rest) = path.split_first()?;
+        let mut value = self.fields.get(first)?;
+        for key in rest {
+            value = Fields::of(value).get(key)?;
+        }
+        (value != "null").then_some(value)
+    }
+
+    /// The text at a path of keys: a string unescaped, a number or boolean as the log writes it, and an array or object
+    /// as compact JSON, secrets masked. `None` where there is nothing, `null`, or an empty string.
+    #[must_use]
+    pub fn text(&self, path: &[&str]) -> Option<String> {
+        let json = self.json(path)?;
+        let text = if json.starts_with('"') { serde_json::from_str(json).ok()? } else { compact(json) };
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A top-level field, if it is a string.
+    #[must_use]
+    pub fn string(&self, key: &str) -> Option<String> {
+        serde_json::from_str(self.fields.get(key)?).ok()
+    }
+}
+
+/// The keys and values of one object, in its order.
+#[derive(Default)]
+struct Fields<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    /// What is no object has no fields.
+    fn of(json: &'a str) -> Self {
+        serde_json::from_str(json).unwrap_or_default()
+    }
+
+    /// The value of the last such key.
+    fn get(&self, key: &str) -> Option<&'a str> {
+        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.get())
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vec<(String, &'de RawValue)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Entries).map(Fields)
+    }
+}
+
+/// A record's bytes as text that any JSON parser takes: invalid UTF-8, and surrogates that are not one of a pair (a user
+/// agent that was cut has them), become U+FFFD.
+#[must_use]
+pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(bytes);
+    if !text.contains("\\u") {
+        return text;
+    }
+    let mut fixed = String::with_capacity(text.len());
+    let mut rest = text.as_ref();
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        fixed.push_str(before);
+        let (written, length) = match (surrogate(escape), escape.get(6..).and_then(surrogate)) {
+            (None, _) => {
+                let length = escape.char_indices().nth(2).map_or(escape.len(), |(i, _)| i);
+                (&escape[..length], length)
+            }
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (&escape[..12], 12),
+            (Some(_), _) => ("\\ufffd", 6),
+        };
+        fixed.push_str(written);
+        rest = &escape[length..];
+    }
+    fixed.push_str(rest);
+    Cow::Owned(fixed)
+}
+
+/// The code unit of a `\uXXXX` escape at the front, if it is a surrogate.
+fn surrogate(escape: &str) -> Option<u16> {
+    let unit = u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
+    (0xd800..=0xdfff).contains(&unit).then_some(unit)
+}
+
+/// JSON without white space between its tokens, with the values of secret keys masked, and otherwise verbatim.
+///
+/// It works on the text, without recursion, so that no depth of nesting and no odd number is too much for it. What it
+/// is given is valid JSON: it stood in a log that was read.
+#[must_use]
+pub fn compact(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut objects = Vec::new(); // for each open bracket, whether it is a brace
+    let (mut key_is_next, mut secret) = (false, false);
+    let mut rest = json;
+    while let Some(c) = rest.chars().next() {
+        let length = if c == '"' { string_length(rest) } else { c.len_utf8() };
+        let (token, after) = rest.split_at(length);
+        rest = after;
+        match c {
+            ' ' | '\t' | '\r' | '\n' => continue,
+            '"' if key_is_next => {
+                secret = is_secret(token);
+                key_is_next = false;
+            }
+            '"' if secret => {
+                out.push_str(MASK);
+                continue;
+            }
+            '{' | '[' => {
+                objects.push(c == '{');
+                (key_is_next, secret) = (c == '{', false);
+            }
+            '}' | ']' => drop(objects.pop()),
+            ',' => (key_is_next, secret) = (objects.last() == Some(&true), false),
+            _ => {}
+        }
+        out.push_str(token);
+    }
+    out
+}
+
+/// The length of the string literal at the front, quotes included.
+fn string_length(json: &str) -> usize {
+    let mut escaped = false;
+    for (i, b) in json.bytes().enumerate().skip(1) {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return i + 1,
+            _ => {}
+        }
+    }
+    json.len()
+}
+
+/// Whether the value of a key (a string literal) must not be shown.
+fn is_secret(key: &str) -> bool {
+    let key = serde_json::from_str::<String>(key).unwrap_or_default();
+    matches!(key.as_str(), "sessionToken" | "secretAccessKey") || key.ends_with("Password") || key.ends_with("password")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_as_the_log_writes_it() {
+        let record = Record::parse(
+            r#"{"s":"a\u0041\"","n":1.688560107857E9,"b":true,"z":null,"e":"","o":{ "k" : [1, 2.50] },"s":"last"}"#,
+        );
+        for (path, text) in [
+            (&["s"] as &[_], Some("last")),
+            (&["n"], Some("1.688560107857E9")),
+            (&["b"], Some("true")),
+            (&["z"], None),
+            (&["e"], None),
+            (&["missing"], None),
+            (&["o"], Some(r#"{"k":[1,2.50]}"#)),
+            (&["o", "k"], Some("[1,2.50]")),
+            (&["o", "k", "x"], None),
+            (&["s", "x"], None),
+        ] {
+            assert_eq!(record.text(path).as_deref(), text, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn lone_surrogates_and_bad_utf8_are_replaced_and_nothing_else() {
+        for (bytes, text) in [
+            (br#""a\ud83db""#.as_slice(), r#""a\ufffdb""#),
+            (br#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (br#""\ud83d\ud83d\ude00\ude00""#, r#""\ufffd\ud83d\ude00\ufffd""#),
+            (br#""\\ud83d""#, r#""\\ud83d""#),
+            (br#""\\\ud83d\n""#, r#""\\\ufffd\n""#),
+            (br#""\u00e9""#, r#""\u00e9""#),
+            (b"\"\xff\"", "\"\u{fffd}\""),
+            ("\"\\ü\\u".as_bytes(), "\"\\ü\\u"),
+            (b"\"\\u\\", "\"\\u\\"),
+        ] {
+            assert_eq!(readable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_at_any_depth() {
+        let json = r#" { "a" : { "sessionToken" : "x" , "b" : [ { "newPassword" : "y\"}" , "n" : 1 } ] } ,
+            "secretAccessKey":"z", "password":["kept"], "passwordLastUsed":"2026", "secret\u0041ccessKey":"z",
+            "masterUserPassword":null, "sessionToken":{"k":"v"} } "#;
+        assert_eq!(
+            Record::parse(json).compact(),
+            r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secret\u0041ccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
+        );
+    }
+
+    #[test]
+    fn depth_is_no_danger() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500_000), "]".repeat(500_000));
+        let record = Record::parse(&deep);
+        assert_eq!(record.compact(), deep);
+        assert_eq!(record.text(&["a"]).unwrap().len(), 1_000_001);
+    }
+}

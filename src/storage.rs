@@ -1,0 +1,111 @@
+//! What is read from S3: the configuration, and logs as streams of bytes.
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::primitives::ByteStream;
+
+use crate::event::S3Object;
+use crate::filter;
+
+/// How often a request is made before its failure counts. S3 asks for patience (503) while it adds capacity.
+const ATTEMPTS: u32 = 5;
+
+/// Reads objects from S3.
+pub struct Storage(Client);
+
+/// What a conditional request for the configuration brought.
+pub enum Fetched {
+    /// The version that the caller has is the current one.
+    Unchanged,
+    /// A version that the caller does not have.
+    New {
+        /// Names the version, for the next request.
+        etag: Option<String>,
+        /// The file; cut right after [`filter::SIZE_LIMIT`], which its parser then refuses.
+        file: Vec<u8>,
+    },
+}
+
+impl Storage {
+    /// Reads with this configuration.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        // Gzip has a checksum of its own; S3's would be computed over the same bytes once more.
+        let config = Builder::from(config).response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        Storage(Client::from_conf(config.retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build()))
+    }
+
+    /// The configuration, unless `known` is the version that S3 has.
+    ///
+    /// # Errors
+    /// Why S3 did not give it, and what to do.
+    pub async fn configuration(&self, object: &S3Object, known: Option<&str>) -> Result<Fetched, String> {
+        let request = self.0.get_object().bucket(&object.bucket).key(&object.key);
+        let output = match request.set_if_none_match(known.map(Into::into)).send().await {
+            Ok(output) => output,
+            Err(e) if known.is_some() && status(&e) == Some(304) => return Ok(Fetched::Unchanged),
+            Err(e) => return Err(cause(&e)),
+        };
+        let GetObjectOutput { mut body, e_tag: etag, .. } = output;
+        let mut file = Vec::new();
+        while file.len() <= filter::SIZE_LIMIT {
+            match next(&mut body).await? {
+                Some(bytes) => file.extend_from_slice(bytes.as_ref()),
+                None => break,
+            }
+        }
+        Ok(Fetched::New { etag, file })
+    }
+
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// Why S3 did not give it, and what to do.
+    pub async fn open(&self, object: &S3Object) -> Result<ByteStream, String> {
+        let request = self.0.get_object().bucket(&object.bucket).key(&object.key);
+        request.send().await.map(|output| output.body).map_err(|e| cause(&e))
+    }
+}
+
+/// The next bytes of an object, `None` at its end.
+///
+/// # Errors
+/// The connection broke, or S3 sent fewer bytes than it had said.
+pub async fn next(body: &mut ByteStream) -> Result<Option<impl AsRef<[u8]> + use<>>, String> {
+    body.try_next().await.map_err(|e| format!("S3 broke off in the middle of it ({})", DisplayErrorContext(e)))
+}
+
+fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+/// What S3 said, and what to do about it.
+fn cause(error: &SdkError<GetObjectError>) -> String {
+    let Some(status) = status(error) else {
+        return format!("S3 could not be reached ({})", DisplayErrorContext(error));
+    };
+    let said = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("S3 said {status} {code}: {message}"),
+        (Some(code), None) => format!("S3 said {status} {code}"),
+        _ => format!("S3 said {status}"),
+    };
+    let advice = match status {
+        301 => {
+            let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
+            let region = region.unwrap_or("another region");
+            format!("; the bucket is in {region}, and the function must run there too")
+        }
+        403 => {
+            "; allow the function's role s3:GetObject on it (and kms:Decrypt, if it is encrypted with a KMS key); S3 \
+                says the same of an object that does not exist, unless the role has s3:ListBucket"
+                .to_owned()
+        }
+        404 => "; it does not exist: has it been deleted, or is the name wrong?".to_owned(),
+        _ => String::new(),
+    };
+    said + &advice
+}
