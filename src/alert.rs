@@ -120,11 +120,11 @@ impl<'a> Facts<'a> {
             log,
             rules: rules.iter().map(|rule| rule.name.as_str()).collect(),
             severity: rules.iter().map(|rule| rule.severity).max().unwrap_or(Severity::Medium),
-            event: record.text(&["eventName"]),
-            source: record.text(&["eventSource"]),
-            region: record.text(&["awsRegion"]),
-            account: record.text(&["recipientAccountId"]).or_else(|| record.text(&["userIdentity", "accountId"])),
-            event_id: record.string("eventID").filter(|id| !id.is_empty()),
+            event: text(record, &["eventName"]),
+            source: text(record, &["eventSource"]),
+            region: text(record, &["awsRegion"]),
+            account: text(record, &["recipientAccountId"]).or_else(|| text(record, &["userIdentity", "accountId"])),
+            event_id: text(record, &["eventID"]),
             failure: failure(record),
         }
     }
@@ -173,7 +173,7 @@ impl<'a> Facts<'a> {
 
     fn text(&self, room: usize) -> String {
         let params = self.record.json(&["requestParameters"]).map(|json| params(&record::compact(json)));
-        let from = ["sourceIPAddress", "userAgent"].into_iter().filter_map(|key| self.record.text(&[key]));
+        let from = ["sourceIPAddress", "userAgent"].into_iter().filter_map(|key| text(self.record, &[key]));
         let from = from.collect::<Vec<_>>().join(", ");
         let lines = [
             ("Event  ", self.event.clone()),
@@ -186,7 +186,7 @@ impl<'a> Facts<'a> {
             ("Who     ", who(self.record)),
             ("From    ", Some(from).filter(|from| !from.is_empty())),
             ("Account ", self.account.clone()),
-            ("Time    ", self.record.text(&["eventTime"])),
+            ("Time    ", text(self.record, &["eventTime"])),
             ("Event ID", self.event_id.clone()),
             ("Console ", self.console()),
             ("Log     ", Some(self.log.to_owned())),
@@ -259,18 +259,23 @@ fn fitting_json(record: &Record<'_>, room: usize) -> String {
     format!("{{{}}}", entries.join(","))
 }
 
+/// A string of the record that has something to show.
+fn text(record: &Record<'_>, path: &[&str]) -> Option<String> {
+    record.string(path).filter(|text| !text.is_empty())
+}
+
 /// What went wrong with a call, `None` if nothing. A failed console login says so in its response only.
 fn failure(record: &Record<'_>) -> Option<String> {
-    let parts = ["errorCode", "errorMessage"].into_iter().filter_map(|key| record.text(&[key])).collect::<Vec<_>>();
+    let parts = ["errorCode", "errorMessage"].into_iter().filter_map(|key| text(record, &[key])).collect::<Vec<_>>();
     if !parts.is_empty() {
         return Some(parts.join(": "));
     }
-    record.text(&["responseElements", "ConsoleLogin"]).filter(|result| result != "Success")
+    text(record, &["responseElements", "ConsoleLogin"]).filter(|result| result != "Success")
 }
 
 /// Who made a call, in full.
 fn who(record: &Record<'_>) -> Option<String> {
-    let identity = |key| record.text(&["userIdentity", key]);
+    let identity = |key| text(record, &["userIdentity", key]);
     let service = identity("invokedBy");
     match ["arn", "userName", "principalId"].into_iter().find_map(identity) {
         Some(who) => Some(service.map_or(who.clone(), |service| format!("{who}, through {service}"))),
@@ -280,7 +285,7 @@ fn who(record: &Record<'_>) -> Option<String> {
 
 /// Who made a call, in a word: the last part of an ARN (of an assumed role, the role and its session).
 fn caller(record: &Record<'_>) -> Option<String> {
-    let identity = |key| record.text(&["userIdentity", key]);
+    let identity = |key| text(record, &["userIdentity", key]);
     let from_arn = |arn: String| {
         let resource = arn.splitn(6, ':').last()?.to_owned();
         Some(match resource.split_once('/') {

@@ -10,25 +10,25 @@ pub enum Error {
     InvalidPayload(String),
 
     /// S3 did not give the filter configuration.
-    #[error("{log} was not read, because the configuration {object} can't be: {cause}")]
+    #[error("the configuration {object} can't be read: {cause}; {consequence}")]
     ConfigurationUnavailable {
-        /// The log file that had to wait for it, as `s3://bucket/key`.
-        log: String,
         /// The configuration, as `s3://bucket/key`.
         object: String,
         /// S3's answer, and what to do about it.
         cause: String,
+        /// What became of the log that needed it.
+        consequence: String,
     },
 
     /// The filter configuration was read and can't be used; all its mistakes at once.
-    #[error("{log} was not read, because the configuration {object} can't be used: {}", problems.join("; "))]
+    #[error("the configuration {object} can't be used: {}; {consequence}", problems.join("; "))]
     InvalidConfiguration {
-        /// The log file that had to wait for it, as `s3://bucket/key`.
-        log: String,
         /// The configuration, as `s3://bucket/key`.
         object: String,
         /// One text for each mistake.
         problems: Vec<String>,
+        /// What became of the log that needed it.
+        consequence: String,
     },
 
     /// S3 did not give a log file, or not all of it.

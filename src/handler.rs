@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
@@ -15,12 +15,15 @@ use crate::filter::{Filter, TopicArn};
 use crate::log_file::{LogFile, Malformed, RawRecord};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
-use crate::settings::{Settings, TOPIC_ARN};
+use crate::settings::Settings;
 use crate::storage::{self, Fetched, Storage};
 
 /// The most bytes of a log that are looked at before its alerts are passed on. Gzip makes at most a thousand times as
 /// much of them.
 const PIECE: usize = 16 << 10;
+
+const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
+     environment";
 
 /// What an execution environment keeps between invocations.
 pub struct Handler {
@@ -46,16 +49,17 @@ impl Handler {
         Handler { settings, storage, publisher, configurations: Mutex::default() }
     }
 
-    /// Handles one invocation: every object of the payload, whatever happens to the others.
+    /// Handles one invocation, which must be over by `deadline`: every object of the payload, whatever happens to the
+    /// others.
     ///
     /// # Errors
     /// All that failed, after everything else was done.
-    pub async fn handle(&self, payload: &Value) -> Result<Report, Error> {
+    pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Report, Error> {
         let start = Instant::now();
         let mut invocation = Invocation {
             handler: self,
             configurations: HashMap::new(),
-            outbox: Outbox::new(&self.publisher),
+            outbox: Outbox::new(&self.publisher, deadline),
             report: Report::default(),
         };
         let mut failures = match event::announcement(payload) {
@@ -63,7 +67,7 @@ impl Handler {
                 invocation.report.skipped.test_event = announced.test_events;
                 let mut failures: Vec<_> = announced.invalid.into_iter().map(Error::InvalidPayload).collect();
                 for object in announced.objects {
-                    failures.extend(invocation.object(&object).await.err());
+                    invocation.object(&object, &mut failures).await;
                 }
                 failures
             }
@@ -78,32 +82,52 @@ impl Handler {
         Error::of_all(failures).map_or(Ok(report), Err)
     }
 
-    /// The configuration as it is in S3 now, read anew only if it changed.
-    async fn configuration(&self, object: &S3Object, log: &S3Object) -> Result<Configuration, Error> {
+    /// The configuration for a log as it is in S3 now. Where that can't be had: the last good one, with the error
+    /// beside it, or else the error alone.
+    async fn configuration(&self, object: &S3Object, log: &S3Object) -> Result<(Configuration, Option<Error>), Error> {
         let mut configurations = self.configurations.lock().await;
-        let known = configurations.get(object);
-        let etag = known.and_then(|known| known.etag.as_deref());
-        let unavailable =
-            |cause| Error::ConfigurationUnavailable { object: object.to_string(), log: log.to_string(), cause };
-        let invalid =
-            |problems| Error::InvalidConfiguration { object: object.to_string(), log: log.to_string(), problems };
-        match (self.storage.configuration(object, etag).await.map_err(unavailable)?, known) {
-            (Fetched::Unchanged, Some(known)) => Ok(known.clone()),
-            (Fetched::Unchanged, None) => Err(unavailable("S3 says it is unchanged, but it was never read".to_owned())),
-            (Fetched::New { etag, file }, _) => {
-                let filter = Filter::parse(&file, self.settings.topic_arn.as_deref()).map_err(invalid)?;
-                let topic = filter.topic.clone().ok_or_else(|| {
-                    invalid(vec![format!(
-                        "no topic is named: add \"sns\": {{\"topicARN\": …}} to it, or set {TOPIC_ARN} in the function's \
-                         environment"
-                    )])
-                })?;
-                let configuration = Configuration { etag, filter: Arc::new(filter), topic };
-                self.publisher.forget();
+        let Some(known) = configurations.get(object) else {
+            let consequence = format!("{log} was not read");
+            let first = self.fetch(object, None, consequence).await?;
+            configurations.insert(object.clone(), first.clone());
+            return Ok((first, None));
+        };
+        let consequence = format!("{log} was read with the last good one");
+        match self.fetch(object, Some(known), consequence).await {
+            Ok(configuration) => {
                 configurations.insert(object.clone(), configuration.clone());
-                Ok(configuration)
+                Ok((configuration, None))
             }
+            Err(error) => Ok((known.clone(), Some(error))),
         }
+    }
+
+    /// Reads a configuration anew, unless S3 has the version that is known. The last argument ends the error.
+    async fn fetch(
+        &self,
+        object: &S3Object,
+        known: Option<&Configuration>,
+        consequence: String,
+    ) -> Result<Configuration, Error> {
+        let etag = known.and_then(|known| known.etag.as_deref());
+        let object_name = object.to_string();
+        let (etag, file) = match (self.storage.configuration(object, etag).await, known) {
+            (Ok(Fetched::New { etag, file }), _) => (etag, file),
+            (Ok(Fetched::Unchanged), Some(known)) => return Ok(known.clone()),
+            (Ok(Fetched::Unchanged), None) => {
+                let cause = "S3 says that it has not changed, but it was never read".to_owned();
+                return Err(Error::ConfigurationUnavailable { object: object_name, cause, consequence });
+            }
+            (Err(cause), _) => {
+                return Err(Error::ConfigurationUnavailable { object: object_name, cause, consequence });
+            }
+        };
+        let parsed = Filter::parse(&file, self.settings.topic_arn.as_deref()).and_then(|filter| {
+            let topic = filter.topic.clone().ok_or_else(|| vec![NO_TOPIC.to_owned()])?;
+            Ok(Configuration { etag, filter: Arc::new(filter), topic })
+        });
+        let invalid = |problems| Error::InvalidConfiguration { object: object_name, problems, consequence };
+        parsed.map_err(invalid).inspect(|_| self.publisher.forget())
     }
 }
 
@@ -118,11 +142,11 @@ struct Invocation<'a> {
 
 impl Invocation<'_> {
     /// Processes one announced object.
-    async fn object(&mut self, object: &S3Object) -> Result<(), Error> {
+    async fn object(&mut self, object: &S3Object, failures: &mut Vec<Error>) {
         self.report.objects += 1;
         if let Some(reason) = event::no_log(&object.key) {
             self.report.skipped.add(reason);
-            return Ok(());
+            return;
         }
         let Handler { settings, storage, .. } = self.handler;
         let configuration = S3Object {
@@ -131,19 +155,32 @@ impl Invocation<'_> {
         };
         if *object == configuration {
             self.report.skipped.configuration += 1;
-            return Ok(());
+            return;
         }
         let (in_force, body) = if let Some(in_force) = self.configurations.get(&configuration) {
-            (Ok(in_force.clone()), storage.open(object).await)
+            (Ok((in_force.clone(), None)), storage.open(object).await)
         } else {
             tokio::join!(self.handler.configuration(&configuration, object), storage.open(object))
         };
-        let in_force = in_force?;
-        self.configurations.insert(configuration, in_force.clone());
-        let body = body.map_err(|cause| Error::LogUnavailable { object: object.to_string(), cause })?;
-        self.log(object, body, &in_force).await?;
-        self.report.logs += 1;
-        Ok(())
+        let in_force = match in_force {
+            Ok((in_force, error)) => {
+                failures.extend(error);
+                self.configurations.insert(configuration, in_force.clone());
+                in_force
+            }
+            Err(error) => {
+                failures.push(error);
+                return;
+            }
+        };
+        let read = match body {
+            Ok(body) => self.log(object, body, &in_force).await,
+            Err(cause) => Err(Error::LogUnavailable { object: object.to_string(), cause }),
+        };
+        match read {
+            Ok(()) => self.report.logs += 1,
+            Err(error) => failures.push(error),
+        }
     }
 
     /// Reads a log to its end, and hands over its alerts while it is being read.

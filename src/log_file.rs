@@ -314,8 +314,8 @@ impl Scanner {
             let text = record::readable(bytes);
             let record = Record::parse(&text);
             on_record(&RawRecord {
-                source: record.string("eventSource").map(Cow::Owned),
-                name: record.string("eventName").map(Cow::Owned),
+                source: record.string(&["eventSource"]).map(Cow::Owned),
+                name: record.string(&["eventName"]).map(Cow::Owned),
                 bytes,
             });
         }

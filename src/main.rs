@@ -36,8 +36,9 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
     let handler = &handler;
-    let handle = |event: LambdaEvent<Value>| async move { handler.handle(&event.payload).await };
-    lambda_runtime::run(service_fn(handle)).await
+    let handle =
+        |event: LambdaEvent<Value>| async move { handler.handle(&event.payload, event.context.deadline()).await };
+    Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
 /// Logs as Lambda's logging controls say; of the libraries, warnings only.

@@ -30,6 +30,9 @@ const ATTEMPTS: u32 = 8;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// What an invocation needs at its end to say what became of it.
+const TIME_TO_REPORT: Duration = Duration::from_millis(500);
+
 /// How long, and how many, published messages are remembered.
 const MEMORY_TIME: Duration = Duration::from_mins(15);
 const MEMORY_LIMIT: usize = 50_000;
@@ -114,6 +117,8 @@ impl Memory {
 /// The alerts of one invocation on their way.
 pub struct Outbox<'a> {
     publisher: &'a Publisher,
+    /// When the invocation must be over.
+    deadline: SystemTime,
     /// Alerts that wait until a request is full, by topic.
     waiting: BTreeMap<TopicArn, Vec<Entry>>,
     under_way: JoinSet<Vec<(Entry, Outcome)>>,
@@ -141,11 +146,12 @@ enum Outcome {
 }
 
 impl<'a> Outbox<'a> {
-    /// Nothing to send yet.
+    /// Nothing to send yet, and all to be sent or given up well before `deadline`, when Lambda kills the function.
     #[must_use]
-    pub fn new(publisher: &'a Publisher) -> Self {
+    pub fn new(publisher: &'a Publisher, deadline: SystemTime) -> Self {
         Outbox {
             publisher,
+            deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
             waiting: BTreeMap::new(),
             under_way: JoinSet::new(),
             taken: Memory::default(),
@@ -206,7 +212,7 @@ impl<'a> Outbox<'a> {
             self.one_answer().await;
         }
         let client = self.publisher.client(first.topic.region());
-        self.under_way.spawn(deliver(client, batch));
+        self.under_way.spawn(deliver(client, batch, self.deadline));
     }
 
     async fn one_answer(&mut self) {
@@ -233,17 +239,20 @@ impl<'a> Outbox<'a> {
 }
 
 /// Sends one topic's messages, at most as many as a request may hold, until each is taken or refused for good.
-async fn deliver(client: Client, mut entries: Vec<Entry>) -> Vec<(Entry, Outcome)> {
+async fn deliver(client: Client, mut entries: Vec<Entry>, deadline: SystemTime) -> Vec<(Entry, Outcome)> {
     let mut done = Vec::new();
     for attempt in 1.. {
-        let failures = attempt_once(&client, &entries).await;
+        // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
+        let pause = FIRST_PAUSE.saturating_mul(1 << attempt).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
+        let failures = attempt_once(&client, &entries, deadline).await;
+        let goes_on = attempt < ATTEMPTS && SystemTime::now() + pause < deadline;
         let mut again = Vec::new();
         for (entry, failure) in mem::take(&mut entries).into_iter().zip(failures) {
             match failure {
                 None => done.push((entry, Outcome::Published)),
-                Some(Failure { passing: true, .. }) if attempt < ATTEMPTS => again.push(entry),
+                Some(Failure { passing: true, .. }) if goes_on => again.push(entry),
                 Some(Failure { passing, cause }) => {
-                    let tried = if passing { format!(" ({ATTEMPTS} attempts)") } else { String::new() };
+                    let tried = if passing { format!(" ({attempt} attempts)") } else { String::new() };
                     done.push((entry, Outcome::Failed(cause + &tried)));
                 }
             }
@@ -252,9 +261,7 @@ async fn deliver(client: Client, mut entries: Vec<Entry>) -> Vec<(Entry, Outcome
             break;
         }
         entries = again;
-        // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
-        let pause = FIRST_PAUSE.saturating_mul(1 << attempt).min(LONGEST_PAUSE);
-        tokio::time::sleep(pause.mul_f64(fastrand::f64())).await;
+        tokio::time::sleep(pause).await;
     }
     done
 }
@@ -268,16 +275,19 @@ struct Failure {
 }
 
 /// One request; for each entry, why it was not taken, or `None`.
-async fn attempt_once(client: &Client, entries: &[Entry]) -> Vec<Option<Failure>> {
+async fn attempt_once(client: &Client, entries: &[Entry], deadline: SystemTime) -> Vec<Option<Failure>> {
     let all = |failure: Failure| vec![Some(failure); entries.len()];
     let Some(topic) = entries.first().map(|entry| entry.topic.as_str()) else { return Vec::new() };
     let batch = match entries.iter().enumerate().map(|(i, entry)| request_entry(i, &entry.alert)).collect() {
         Ok(batch) => batch,
         Err(e) => return all(Failure { passing: false, cause: format!("no request could be made ({e})") }),
     };
-    match client.publish_batch().topic_arn(topic).set_publish_batch_request_entries(Some(batch)).send().await {
-        Ok(output) => refused(&output, entries.len()),
-        Err(e) => all(request_failure(&e)),
+    let request = client.publish_batch().topic_arn(topic).set_publish_batch_request_entries(Some(batch)).send();
+    let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    match tokio::time::timeout(time_left, request).await {
+        Ok(Ok(output)) => refused(&output, entries.len()),
+        Ok(Err(e)) => all(request_failure(&e)),
+        Err(_) => all(Failure { passing: true, cause: "SNS had not answered when the time was up".to_owned() }),
     }
 }
 
