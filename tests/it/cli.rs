@@ -1,0 +1,357 @@
+//! `check` and `scan`, as a person or a script runs them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::Stdio;
+
+use assert_cmd::Command;
+use flate2::read::MultiGzDecoder;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{PROGRAM, file, gzip, log, path, record};
+
+/// What a run left behind.
+#[derive(Debug)]
+struct Run {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+impl Run {
+    /// The alerts of a `scan`, subject and body each.
+    fn alerts(&self) -> Vec<(&str, &str)> {
+        let alerts = self.stdout.split("Subject: ").skip(1).map(|alert| alert.split_once('\n').unwrap());
+        alerts.map(|(subject, body)| (subject, body.strip_suffix("\n\n").unwrap_or(body))).collect()
+    }
+
+    fn subjects(&self) -> Vec<&str> {
+        self.alerts().into_iter().map(|alert| alert.0).collect()
+    }
+}
+
+fn run_in(folder: &Path, arguments: &[&str], stdin: Vec<u8>) -> Run {
+    let mut command = Command::new(PROGRAM);
+    let output = command
+        .env_clear()
+        .current_dir(folder)
+        .args(arguments)
+        .write_stdin(stdin)
+        .output()
+        .expect("the program starts");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Run { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// Runs at the top of this repository, where `filter_config.json` is.
+fn run(arguments: &[&str]) -> Run {
+    run_in(&path(""), arguments, Vec::new())
+}
+
+/// A folder with the configuration of this repository and these files.
+fn folder(files: &[(&str, &[u8])]) -> TempDir {
+    let folder = TempDir::new().unwrap();
+    for (name, bytes) in [("filter_config.json", &file("filter_config.json")[..])].iter().chain(files) {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn check_says_what_is_valid_and_warns_where_no_topic_is_named() {
+    let checked = run(&["check"]);
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert_eq!(checked.stdout.lines().count(), 1, "{checked:?}");
+    assert!(checked.stdout.contains("filter_config.json") && checked.stdout.contains("1 rule"), "{checked:?}");
+    assert!(checked.stderr.contains("TOPIC_ARN"), "{checked:?}");
+
+    let topic = "arn:aws:sns:us-west-2:123456789012:PushNotifications";
+    let original = json!({ "source": "iam", "regexp": "User", "sns": { "region": "us-west-2", "topicARN": topic } });
+    let folder = folder(&[("original.json", original.to_string().as_bytes())]);
+    let checked = run_in(folder.path(), &["check", "original.json"], Vec::new());
+    assert_eq!((checked.code, checked.stderr.as_str()), (0, ""), "{checked:?}");
+    assert!(checked.stdout.contains(topic), "{checked:?}");
+}
+
+#[test]
+fn check_refuses_a_wrong_configuration_and_says_why() {
+    for (config, parts) in [
+        ("{\n\"source\": }", &["line 2"][..]),
+        ("{}", &["source"]),
+        (r#"{"source": "iam", "regex": "User"}"#, &["regex", "regexp"]),
+        (r#"{"source": "iam", "regexp": "User", "sns": {"topicArn": "x"}}"#, &["topicArn"]),
+        (r#"{"source": "(iam", "regexp": "User["}"#, &["source", "(iam", "regexp", "User["]),
+        (r#"{"source": "iam", "regexp": "(?!List)User"}"#, &["regexp", "(?!List)User", "unless"]),
+        (r#"{"source": "iam", "regexp": "(User)\\1"}"#, &["regexp", "unless"]),
+        (r#"{"source": "iam", "source": "sts", "regexp": "User"}"#, &["source"]),
+        (r#"{"source": 1, "regexp": "User"}"#, &["source"]),
+        (r#"{"source": "iam", "regexp": "User", "sns": {"topicARN": "arn:aws:sns:alerts"}}"#, &["arn:aws:sns:alerts"]),
+    ] {
+        let folder = folder(&[("wrong.json", config.as_bytes())]);
+        let checked = run_in(folder.path(), &["check", "wrong.json"], Vec::new());
+        assert_eq!((checked.code, checked.stdout.as_str()), (2, ""), "{config}: {checked:?}");
+        for part in ["wrong.json"].iter().chain(parts) {
+            assert!(checked.stderr.contains(part), "{config}: no {part:?} in {checked:?}");
+        }
+        let scanned = run_in(folder.path(), &["scan", "--config", "wrong.json", "."], Vec::new());
+        assert_eq!((scanned.code, scanned.stdout.as_str()), (2, ""), "{config}: {scanned:?}");
+    }
+    let missing = run(&["check", "no-such-file.json"]);
+    assert_eq!(missing.code, 2, "{missing:?}");
+    assert!(missing.stderr.contains("no-such-file.json"), "{missing:?}");
+}
+
+#[test]
+fn scan_prints_the_alerts_of_a_log_and_the_summary_apart_from_them() {
+    let log = "fixtures/logs/iam-signin-sts.json";
+    let scanned = run(&["scan", log]);
+    assert_eq!(scanned.code, 0, "{scanned:?}");
+    assert_eq!(
+        scanned.subjects(),
+        [
+            "[medium] CreateUser by alice in 123456789012 us-east-1",
+            "[medium] CreateAccessKey by alice in 123456789012 us-east-1",
+            "[medium] CreateLoginProfile by alice in 123456789012 us-east-1",
+            "[medium] PutRolePolicy by deployer/release-42 in 123456789012 us-east-1",
+            "[medium] ConsoleLogin by alice in 123456789012 us-east-1",
+            "[medium] ConsoleLogin by bob in 123456789012 us-east-1",
+            "[medium] ConsoleLogin by root in 123456789012 us-east-1",
+            "[medium] GetSessionToken by alice in 123456789012 us-east-1",
+            "[medium] ListUsers by auditor/alice-audit in 123456789012 us-east-1",
+            "[medium] DeleteUser by bob in 123456789012 us-east-1",
+            "[medium] CreateUser by CloudFormationExec/AWSCloudFormation in 123456789012 us-east-1",
+        ]
+    );
+    let alerts = scanned.alerts();
+    let console = "https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/";
+    assert_eq!(
+        alerts[0].1,
+        format!(
+            "Event  : CreateUser
+Source : iam.amazonaws.com
+Params : {{\"userName\":\"bob\"}}
+Region : us-east-1
+
+Rule    : default (medium)
+Result  : Success
+Who     : arn:aws:iam::123456789012:user/alice
+From    : 203.0.113.9, aws-cli/2.15
+Account : 123456789012
+Time    : 2026-11-20T21:08:30Z
+Event ID: 5a1e05f5-c5ca-424a-b837-959e25d6aea7
+Console : {console}5a1e05f5-c5ca-424a-b837-959e25d6aea7
+Log     : {log}"
+        )
+    );
+    assert_eq!(
+        alerts[6].1,
+        format!(
+            "Event  : ConsoleLogin
+Source : signin.amazonaws.com
+Params : -
+Region : us-east-1
+
+Rule    : default (medium)
+Result  : Success
+Who     : arn:aws:iam::123456789012:root
+From    : 192.0.2.77, Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0
+Account : 123456789012
+Time    : 2026-11-20T21:11:09Z
+Event ID: 5a1e05f5-c5ca-424a-b837-000000000008
+Console : {console}5a1e05f5-c5ca-424a-b837-000000000008
+Log     : {log}"
+        )
+    );
+    assert!(scanned.stderr.contains("1 log, 16 records, 11 matches"), "{}", scanned.stderr);
+    let by_rule = |line: &str| line.contains("11") && line.contains("default");
+    assert!(scanned.stderr.lines().any(by_rule), "{}", scanned.stderr);
+    assert!(!scanned.stderr.contains('\u{1b}') && !scanned.stdout.contains('\u{1b}'), "colour is for terminals");
+}
+
+#[test]
+fn scan_as_json_holds_the_whole_record_in_its_order_without_its_secrets() {
+    let log = "fixtures/logs/iam-signin-sts.json";
+    let scanned = run(&["scan", "--format", "json", log]);
+    let lines: Vec<&str> = scanned.stdout.lines().collect();
+    assert_eq!((scanned.code, lines.len()), (0, 11), "{scanned:?}");
+    let start = format!(
+        r#"{{"rules":["default"],"severity":"medium","topic":null,"log":"{log}","event":{{"eventVersion":"1.10","userIdentity":{{"type":"IAMUser","#
+    );
+    assert!(lines[0].starts_with(&start), "{}", lines[0]);
+    let fixture: Value = serde_json::from_slice(&file(log)).unwrap();
+    let alerts: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(alerts[0]["event"], fixture["Records"][0]);
+    assert_eq!(alerts[2]["event"]["requestParameters"]["password"], "****");
+    assert_eq!(alerts[2]["event"]["requestParameters"]["passwordResetRequired"], true);
+    assert_eq!(alerts[7]["event"]["responseElements"]["credentials"]["sessionToken"], "****");
+    assert!(!scanned.stdout.contains("not-for-the-alert"));
+}
+
+#[test]
+fn odd_records_make_alerts_that_no_caller_can_forge() {
+    let scanned = run(&["scan", "fixtures/logs/odd-records.json"]);
+    assert_eq!(scanned.code, 0, "{scanned:?}");
+    assert_eq!(
+        scanned.subjects(),
+        [
+            "[medium] CreateUser in 111122223333 us-east-1",
+            "[medium] CreateUser in 111122223333 us-east-1",
+            "[medium] DeleteUser? in 111122223333 us-east-1",
+            "[medium] DeleteUser",
+            "[medium] UpdateUser in 111122223333 us-east-1",
+            "[medium] UpdateUser in 111122223333 us-east-1",
+            "[medium] UpdateUser in 111122223333 us-east-1",
+            "[medium] GetFederationToken by mallory?Severity: none in 111122223333 us-east-1",
+            "[medium] TagUser in 111122223333 us-east-1",
+            "[medium] TagUser in 111122223333 us-east-1",
+            "[medium] UntagUser in 111122223333 us-east-1",
+            "[medium] CreateUser by Zo? in 111122223333 eu-central-1",
+            "[medium] CreateUser in 111122223333 us-east-1",
+        ]
+    );
+    let bodies: Vec<&str> = scanned.alerts().into_iter().map(|alert| alert.1).collect();
+    for body in &bodies {
+        assert_eq!(body.lines().count(), 14, "{body}");
+        let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{2028}\u{2029}\u{202e}".contains(c);
+        assert!(body.chars().all(harmless), "{body:?}");
+    }
+    let line = |body: usize, label: &str| bodies[body].lines().find(|line| line.starts_with(label)).unwrap();
+    assert_eq!(line(0, "Params"), r#"Params : {"userName":"last-key-counts"}"#);
+    assert_eq!(line(1, "From"), "From    : cut in the middle of an emoji \u{fffd}");
+    assert_eq!(line(2, "Event"), "Event  : DeleteUser\u{fffd}");
+    for label in ["Region ", "Who     ", "From    ", "Account ", "Time    ", "Event ID", "Console "] {
+        assert_eq!(line(3, label), format!("{label}: -"));
+    }
+    assert_eq!(line(3, "Params"), r#"Params : ["of","another","type"]"#);
+    assert_eq!(line(3, "Result"), "Result  : Success");
+    assert_eq!([4, 5, 6].map(|body| line(body, "Params")), ["Params : -", "Params : -", r#"Params : "null""#]);
+    assert_eq!(
+        line(7, "From"),
+        r"From    : 203.0.113.9, curl\r\nWho     : nobody\u2028Result  : Success\u202egnp.exe\u0000\u007f\u0085\t"
+    );
+    assert_eq!(line(7, "Result"), r"Result  : line one\nline two");
+    assert_eq!(line(11, "From"), "From    : ブラウザー 🦊");
+    assert!(line(11, "Params").contains("Łukasz Ōta 大田"));
+}
+
+#[test]
+fn scan_reads_folders_in_order_and_skips_what_lambda_would_skip() {
+    let logs = |numbers: &[usize]| log(&numbers.iter().map(|n| record(*n)).collect::<Vec<_>>());
+    let folder = folder(&[
+        ("logs/b.json", &logs(&[2])),
+        ("logs/a/z.json.gz", &gzip(&logs(&[0, 1]))),
+        ("logs/c/plain.json.gz", &logs(&[3])),
+        ("logs/AWSLogs/123456789012/CloudTrail-Digest/us-east-1/x.json.gz", b"{}"),
+        ("logs/AWSLogs/123456789012/Config/us-east-1/x.json.gz", b"{}"),
+        ("logs/notes.txt", b"no log"),
+    ]);
+    let names = |scanned: &Run| -> Vec<usize> {
+        let name = |alert: (&str, &str)| alert.1.split("user-").nth(1)?.split('"').next()?.parse().ok();
+        scanned.alerts().into_iter().filter_map(name).collect()
+    };
+    let scanned = run_in(folder.path(), &["scan", "logs"], Vec::new());
+    assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1, 2, 3]), "{scanned:?}");
+    assert!(scanned.stderr.contains("3 logs, 4 records, 4 matches"), "{scanned:?}");
+    assert!(scanned.stdout.contains("Log     : logs/a/z.json.gz\n"), "{scanned:?}");
+    // The order of the command line counts, and an event that stands in two logs counts once.
+    let scanned = run_in(folder.path(), &["scan", "logs/c", "logs/b.json", "logs"], Vec::new());
+    assert_eq!(names(&scanned), [3, 2, 0, 1], "{scanned:?}");
+    let scanned = run_in(folder.path(), &["scan", "-"], gzip(&logs(&[7, 8, 7])));
+    assert_eq!((scanned.code, names(&scanned)), (0, vec![7, 8]), "{scanned:?}");
+}
+
+#[test]
+fn a_log_that_cannot_be_read_is_reported_and_the_rest_is_scanned() {
+    let good = log(&[record(1)]);
+    let cut = gzip(&log(&(0..100).map(record).collect::<Vec<_>>()));
+    let folder = folder(&[("logs/a.json", &good), ("logs/b.json", b"{}"), ("logs/c.json.gz", &cut[..cut.len() / 2])]);
+    let scanned = run_in(folder.path(), &["scan", "logs", "missing.json"], Vec::new());
+    assert_eq!(scanned.code, 1, "{scanned:?}");
+    for name in ["logs/b.json", "logs/c.json.gz", "missing.json"] {
+        assert!(scanned.stderr.contains(name), "{name}: {scanned:?}");
+    }
+    assert!(!scanned.stderr.contains("logs/a.json"), "{scanned:?}");
+    // What was found before the cut is shown too.
+    let shown = scanned.subjects().len();
+    assert!((2..100).contains(&shown), "{shown}");
+}
+
+#[test]
+fn a_wrong_command_line_is_told_from_a_bad_log() {
+    let here = path("");
+    for arguments in [
+        &["scan"][..],
+        &["scan", "--format", "xml", "fixtures"],
+        &["scan", "--config", "missing.json", "fixtures/logs"],
+        &["sacn", "fixtures"],
+        &["check", "a", "b"],
+    ] {
+        let wrong = run_in(&here, arguments, Vec::new());
+        assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{arguments:?}: {wrong:?}");
+        assert!(!wrong.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn help_shows_an_example() {
+    for arguments in [&["--help"][..], &["check", "--help"], &["scan", "--help"]] {
+        let help = run(arguments);
+        assert_eq!(help.code, 0, "{help:?}");
+        assert!(help.stdout.contains("cloudtrail-alerter scan ") || help.stdout.contains("cloudtrail-alerter check "));
+        assert!(help.stdout.to_lowercase().contains("example"), "{}", help.stdout);
+    }
+    assert_eq!(run(&["--version"]).stdout, format!("cloudtrail-alerter {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn a_closed_pipe_ends_the_run_quietly() {
+    // More than a pipe holds.
+    let folder = folder(&[("log.json", &log(&(0..2_000).map(record).collect::<Vec<_>>()))]);
+    let mut child = std::process::Command::new(PROGRAM)
+        .env_clear()
+        .current_dir(folder.path())
+        .args(["scan", "log.json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("Subject: "), "{first}");
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let status = child.wait().unwrap();
+    assert!(!stderr.contains("panicked") && !stderr.to_lowercase().contains("broken pipe"), "{stderr}");
+    assert_ne!(status.code(), Some(101), "{stderr}");
+    assert!(status.code().is_none_or(|code| code == 0), "{status}");
+}
+
+/// What real logs hold is compared elsewhere; here every record of them must be counted.
+#[test]
+fn real_logs_are_readable() {
+    let Some(logs) = std::env::var_os("REAL_LOGS") else {
+        println!("skipped: REAL_LOGS names no folder");
+        return;
+    };
+    let logs = path("").join(logs);
+    let (mut files, mut records, mut folders) = (0, 0, vec![logs.clone()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_str().unwrap().ends_with(".json.gz") {
+                let mut text = String::new();
+                MultiGzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
+                files += 1;
+                records += serde_json::from_str::<Value>(&text).unwrap()["Records"].as_array().unwrap().len();
+            }
+        }
+    }
+    let scanned = run(&["scan", logs.to_str().unwrap()]);
+    assert_eq!(scanned.code, 0, "{}", scanned.stderr);
+    assert!(scanned.stderr.contains(&format!("{files} logs, {records} records, ")), "{}", scanned.stderr);
+}

@@ -1,0 +1,374 @@
+//! S3 and SNS on one loopback port: as strict as the real ones, and as faulty as a test wants.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, Incoming};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_NONE_MATCH};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+
+/// What may go wrong with a `GetObject`.
+#[derive(Clone, Copy)]
+pub enum S3Fault {
+    Status(u16, &'static str),
+    /// The bucket is in this region, not in the one that was asked.
+    OtherRegion(&'static str),
+    /// After so many bytes of the body, and when something has been published, the body goes on.
+    PauseAfter(usize),
+    /// After so many bytes of the body, and when something has been published, the connection breaks.
+    CutAfter(usize),
+}
+
+/// What may go wrong with a publish request.
+#[derive(Clone, Copy)]
+pub enum SnsFault {
+    Status(u16, &'static str),
+    /// These entries of the batch fail; whether by the sender's fault.
+    Entries(&'static [usize], bool),
+    Dropped,
+}
+
+/// A request as it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// `bucket/key`, or the action of a publish request.
+    pub what: String,
+    pub region: String,
+    pub if_none_match: Option<String>,
+    pub status: u16,
+    pub ids: Vec<String>,
+}
+
+/// A message that SNS accepted.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub topic: String,
+    pub subject: String,
+    pub body: String,
+    /// (name, type, value), sorted.
+    pub attributes: Vec<(String, String, String)>,
+}
+
+impl Message {
+    pub fn attribute(&self, name: &str) -> Option<&str> {
+        self.attributes.iter().find(|a| a.0 == name).map(|a| a.2.as_str())
+    }
+}
+
+#[derive(Default)]
+struct State {
+    objects: HashMap<String, Vec<u8>>,
+    s3_faults: HashMap<String, (S3Fault, usize)>,
+    sns_fault: Option<(SnsFault, usize)>,
+    hold_s3: usize,
+    hold_sns: usize,
+    seen: Vec<Seen>,
+    messages: Vec<Message>,
+    /// What real SNS would have refused: a defect of the program, whatever else a test looks at.
+    violations: Vec<String>,
+}
+
+pub struct FakeAws {
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+type Answer = Response<Streamed>;
+
+impl FakeAws {
+    pub async fn start() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        // (S3 requests, publish requests) that have arrived: what holds and pauses wait for.
+        let arrived = watch::Sender::new((0usize, 0usize));
+        let for_server = state.clone();
+        let address = serve(move |request| answer(request, for_server.clone(), arrived.clone())).await;
+        Self { address, state }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Vec<u8>>) {
+        self.state().objects.insert(format!("{bucket}/{key}"), bytes.into());
+    }
+
+    /// The next `times` requests for the object fail; after that, and with 0, none.
+    pub fn s3_fault(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
+        self.state().s3_faults.insert(format!("{bucket}/{key}"), (fault, times));
+    }
+
+    /// The next `times` publish requests fail.
+    pub fn sns_fault(&self, fault: SnsFault, times: usize) {
+        self.state().sns_fault = Some((fault, times));
+    }
+
+    /// No request to S3 is answered before so many have come.
+    pub fn hold_s3(&self, until: usize) {
+        self.state().hold_s3 = until;
+    }
+
+    /// No publish request is answered before so many have come.
+    pub fn hold_sns(&self, until: usize) {
+        self.state().hold_sns = until;
+    }
+
+    pub fn gets(&self) -> Vec<Seen> {
+        self.state().seen.iter().filter(|s| s.what.contains('/')).cloned().collect()
+    }
+
+    pub fn publishes(&self) -> Vec<Seen> {
+        self.state().seen.iter().filter(|s| !s.what.contains('/')).cloned().collect()
+    }
+
+    /// What was accepted since the last call, in the order of the event IDs.
+    pub fn messages(&self) -> Vec<Message> {
+        let mut messages = std::mem::take(&mut self.state().messages);
+        messages.sort_by(|a, b| a.attribute("eventID").cmp(&b.attribute("eventID")));
+        messages
+    }
+}
+
+impl Drop for FakeAws {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.state().violations, [""; 0], "SNS would have refused this");
+        }
+    }
+}
+
+/// Serves HTTP on a free loopback port as long as the test's runtime lives. A handler that returns `None` drops the
+/// connection.
+pub async fn serve<H, F>(handler: H) -> SocketAddr
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<Answer>> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let handler = handler.clone();
+            tokio::spawn(async move {
+                let service = service_fn(|request| {
+                    let answer = handler(request);
+                    async { answer.await.ok_or_else(|| io::Error::other("dropped on purpose")) }
+                });
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+            });
+        }
+    });
+    address
+}
+
+/// A body that is sent piece by piece; an error breaks the connection.
+pub struct Streamed(mpsc::Receiver<io::Result<Bytes>>);
+
+impl Body for Streamed {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+    }
+}
+
+pub fn whole(status: u16, body: impl Into<Bytes>) -> Answer {
+    let body = body.into();
+    let (sender, receiver) = mpsc::channel(1);
+    let answer = Response::builder().status(status).header(CONTENT_LENGTH, body.len()).body(Streamed(receiver));
+    sender.try_send(Ok(body)).unwrap();
+    answer.unwrap()
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+    arrived: watch::Sender<(usize, usize)>,
+) -> Option<Answer> {
+    let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    // Credential=AKID/date/region/service/aws4_request
+    let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
+    let if_none_match = header(IF_NONE_MATCH);
+    let path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
+    let mut seen = Seen { what: path, region, if_none_match, status: 0, ids: Vec::new() };
+    let mut waiter = arrived.subscribe();
+    if request.method() == Method::GET {
+        arrived.send_modify(|n| n.0 += 1);
+        let hold = state.lock().unwrap().hold_s3;
+        patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
+        let answer = get_object(&mut seen, &state, waiter);
+        state.lock().unwrap().seen.push(Seen { status: answer.status().as_u16(), ..seen });
+        Some(answer)
+    } else {
+        let form = request.into_body().collect().await.ok()?.to_bytes();
+        arrived.send_modify(|n| n.1 += 1);
+        let hold = state.lock().unwrap().hold_sns;
+        patience(&state, "publish requests at once", waiter.wait_for(|n| n.1 >= hold)).await;
+        let answer = publish(&form, &mut seen, &mut state.lock().unwrap());
+        seen.status = answer.as_ref().map_or(0, |a| a.status().as_u16());
+        state.lock().unwrap().seen.push(seen);
+        answer
+    }
+}
+
+/// Waits, but not for ever: what never comes is reported at the end of the test.
+async fn patience<T>(state: &Mutex<State>, what: &str, wait: impl Future<Output = T>) {
+    if tokio::time::timeout(Duration::from_secs(10), wait).await.is_err() {
+        state.lock().unwrap().violations.push(format!("waited in vain for {what}"));
+    }
+}
+
+fn get_object(seen: &mut Seen, state: &Arc<Mutex<State>>, mut arrived: watch::Receiver<(usize, usize)>) -> Answer {
+    let mut now = state.lock().unwrap();
+    let object = now.objects.get(&seen.what).cloned();
+    let fault = now.s3_faults.get_mut(&seen.what).filter(|f| f.1 > 0).map(|f| {
+        f.1 = f.1.saturating_sub(1);
+        f.0
+    });
+    let error =
+        |status, code: &str| whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>"));
+    let (first, cut) = match (fault, &object) {
+        (Some(S3Fault::Status(status, code)), _) => return error(status, code),
+        (Some(S3Fault::OtherRegion(region)), _) => {
+            let mut answer = error(301, "PermanentRedirect");
+            answer.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
+            return answer;
+        }
+        (_, None) => return error(404, "NoSuchKey"),
+        (Some(S3Fault::CutAfter(bytes)), _) => (bytes, true),
+        (Some(S3Fault::PauseAfter(bytes)), _) => (bytes, false),
+        (None, Some(object)) => (object.len(), false),
+    };
+    let object = object.unwrap();
+    let etag = format!("\"{:x}\"", object.iter().fold(object.len() as u64, |h, b| h.wrapping_mul(31) + u64::from(*b)));
+    if seen.if_none_match.as_deref() == Some(&etag) {
+        return whole(304, "");
+    }
+    let length = object.len();
+    let (sender, receiver) = mpsc::channel(8);
+    let state = state.clone();
+    tokio::spawn(async move {
+        let (head, tail) = object.split_at(first);
+        for piece in head.chunks(16 * 1024) {
+            sender.send(Ok(Bytes::copy_from_slice(piece))).await.ok();
+        }
+        if !tail.is_empty() {
+            patience(&state, "a publish request while the log is read", arrived.wait_for(|n| n.1 > 0)).await;
+            sender
+                .send(if cut { Err(io::Error::other("cut on purpose")) } else { Ok(Bytes::copy_from_slice(tail)) })
+                .await
+                .ok();
+        }
+    });
+    let answer = Response::builder().header(ETAG, etag).header(CONTENT_LENGTH, length);
+    answer.body(Streamed(receiver)).unwrap()
+}
+
+fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Option<Answer> {
+    let form: HashMap<String, String> = std::str::from_utf8(form)
+        .unwrap()
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (decoded(name), decoded(value)))
+        .collect();
+    seen.what.clone_from(&form["Action"]);
+    let prefix = if seen.what == "PublishBatch" { "PublishBatchRequestEntries.member.%." } else { "" };
+    let mut entries = Vec::new();
+    for number in 1..=11 {
+        let prefix = prefix.replace('%', &number.to_string());
+        let field = |name: &str| form.get(&format!("{prefix}{name}")).cloned();
+        let Some(body) = field("Message") else { break };
+        let mut attributes: Vec<_> = (1..)
+            .map_while(|n| {
+                let field = |name: &str| field(&format!("MessageAttributes.entry.{n}.{name}"));
+                Some((field("Name")?, field("Value.DataType")?, field("Value.StringValue")?))
+            })
+            .collect();
+        attributes.sort();
+        let subject = field("Subject").unwrap_or_default();
+        entries.push(Message { topic: form["TopicArn"].clone(), subject, body, attributes });
+        seen.ids.push(field("Id").unwrap_or_default());
+        if prefix.is_empty() {
+            break;
+        }
+    }
+    state.violations.extend(violations(&seen.what, &seen.ids, &entries));
+
+    let fault = state.sns_fault.as_mut().filter(|f| f.1 > 0).map(|f| {
+        f.1 = f.1.saturating_sub(1);
+        f.0
+    });
+    let (failing, sender) = match fault {
+        Some(SnsFault::Dropped) => return None,
+        Some(SnsFault::Status(status, code)) => {
+            let who = if status < 500 { "Sender" } else { "Receiver" };
+            let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
+            return Some(whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>")));
+        }
+        Some(SnsFault::Entries(failing, sender)) => (failing, sender),
+        None => (&[][..], false),
+    };
+    let (mut failed, mut successful) = (Vec::new(), Vec::new());
+    for (number, (id, message)) in seen.ids.iter().zip(entries).enumerate() {
+        if failing.contains(&number) {
+            let code = if sender { "InvalidParameter" } else { "InternalError" };
+            let code = format!("<Code>{code}</Code><SenderFault>{sender}</SenderFault>");
+            failed.push(format!("<member><Id>{id}</Id>{code}</member>"));
+        } else {
+            successful.push(format!("<member><Id>{id}</Id><MessageId>m-{id}</MessageId></member>"));
+            state.messages.push(message);
+        }
+    }
+    let (failed, successful) = (failed.concat(), successful.concat());
+    let result = format!("<Failed>{failed}</Failed><Successful>{successful}</Successful><MessageId>m</MessageId>");
+    let action = &seen.what;
+    Some(whole(200, format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>")))
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(&text.replace('+', " ")).decode_utf8().unwrap().into_owned()
+}
+
+/// The rules of SNS for a publish request.
+fn violations(action: &str, ids: &[String], entries: &[Message]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rule = |holds: bool, rule: &str| {
+        if !holds {
+            found.push(format!("{action}: {rule}"));
+        }
+    };
+    rule((1..=10).contains(&entries.len()), "a batch has 1 to 10 entries");
+    if action == "PublishBatch" {
+        let word = |id: &String| id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        rule(ids.iter().all(|id| (1..=80).contains(&id.len()) && word(id)), "an id has 1 to 80 of [A-Za-z0-9_-]");
+        rule(ids.iter().collect::<HashSet<_>>().len() == ids.len(), "ids are unique");
+    }
+    let attributes = |m: &Message| m.attributes.iter().map(|(n, t, v)| n.len() + t.len() + v.len()).sum::<usize>();
+    let size: usize = entries.iter().map(|m| m.body.len() + attributes(m)).sum();
+    rule(size <= 262_144, "a request has at most 262,144 bytes");
+    for Message { topic, subject, body, attributes } in entries {
+        rule(topic.starts_with("arn:aws:sns:"), "the topic is an ARN");
+        rule((1..100).contains(&subject.len()), "a subject has 1 to 99 characters");
+        rule(subject.bytes().all(|b| (b' '..=b'~').contains(&b)), "a subject is printable ASCII");
+        rule(!subject.starts_with(' '), "a subject starts with no space");
+        rule(!body.is_empty(), "a message is not empty");
+        for (name, kind, value) in attributes {
+            rule(!name.is_empty() && !value.is_empty(), &format!("attribute {name} is not empty"));
+            let array = || serde_json::from_str::<Vec<String>>(value).is_ok_and(|names| !names.is_empty());
+            rule(kind == "String" || kind == "String.Array" && array(), &format!("{name}'s value is of its type"));
+        }
+    }
+    found
+}

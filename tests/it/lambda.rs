@@ -1,0 +1,607 @@
+//! The function, as Lambda runs it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
+use crate::runtime_api::{Failure, Lambda};
+use crate::{event, file, gzip, log, record};
+
+const BUCKET: &str = "cloudtrail-logs-123456789012";
+const CONFIG: &str = "filter_config.json";
+const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
+const KEY: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/log.json.gz";
+
+/// The function's, where it does not matter.
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// What one function lives in, with the configuration of this repository and a topic from the environment.
+struct World {
+    aws: FakeAws,
+    lambda: Lambda,
+    invocations: usize,
+}
+
+async fn world() -> World {
+    world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await
+}
+
+async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
+    let aws = FakeAws::start().await;
+    aws.put(BUCKET, CONFIG, file(CONFIG));
+    let lambda = Lambda::start(aws.address, environment, timeout).await;
+    World { aws, lambda, invocations: 0 }
+}
+
+impl World {
+    async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
+        self.invocations += 1;
+        self.lambda.invoke(payload).await
+    }
+
+    /// Invokes, wants no error and counts that add up, and gives the counts.
+    async fn counts(&mut self, payload: &Value) -> Value {
+        let counts = self.invoke(payload).await.unwrap();
+        add_up(&counts);
+        counts
+    }
+
+    /// Invokes, wants this error and a message that holds all of `parts`, and gives the counts from the log line.
+    async fn fails(&mut self, payload: &Value, kind: &str, parts: &[&str]) -> Value {
+        let failure = self.invoke(payload).await.expect_err(kind);
+        assert_eq!(failure.kind, kind, "{failure:?}");
+        for part in parts {
+            assert!(failure.message.contains(part), "no {part:?} in {failure:?}");
+        }
+        self.logged().await
+    }
+
+    /// The counts in the log line of the last invocation.
+    async fn logged(&mut self) -> Value {
+        let line = self.lambda.logged(self.invocations).await;
+        assert_eq!(line["level"], "INFO", "{line}");
+        let counts = if line["fields"].is_object() { line["fields"].clone() } else { line };
+        add_up(&counts);
+        counts
+    }
+}
+
+fn add_up(counts: &Value) {
+    let count = |name: &&str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
+    let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
+    assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");
+    assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "failed"]), "{counts}");
+}
+
+/// Compares the named counts; the others must be there and 0, but for those that no test can know.
+fn assert_counts(counts: &Value, expected: &Value) {
+    let mut all = json!({
+        "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
+        "duplicates": 0, "summarised": 0, "failed": 0,
+        "skipped": { "digest": 0, "insight": 0, "otherService": 0, "configuration": 0, "testEvent": 0 },
+        "bytes": counts["bytes"].as_u64().unwrap(), "milliseconds": counts["milliseconds"].as_u64().unwrap(),
+    });
+    for (name, count) in expected.as_object().unwrap() {
+        match count.as_object() {
+            Some(reasons) => reasons.iter().for_each(|(reason, count)| all[name][reason] = count.clone()),
+            None => all[name] = count.clone(),
+        }
+    }
+    assert_eq!(*counts, all);
+}
+
+fn put_keys(keys: &[&str]) -> Value {
+    let records = keys.iter().map(|key| {
+        json!({ "eventName": "ObjectCreated:Put", "s3": { "bucket": { "name": BUCKET }, "object": { "key": key } } })
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+fn records(count: usize) -> Vec<Value> {
+    (0..count).map(record).collect()
+}
+
+fn user_names(messages: &[Message]) -> Vec<String> {
+    let name = |m: &Message| m.body.split('"').nth(3).unwrap_or_default().to_owned();
+    messages.iter().map(name).collect()
+}
+
+#[tokio::test]
+async fn an_event_becomes_one_message_per_matching_call() {
+    let mut world = world().await;
+    let event = event("s3-put");
+    let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();
+    let bytes = gzip(&file("fixtures/logs/iam-signin-sts.json"));
+    world.aws.put(BUCKET, key, bytes.clone());
+
+    let counts = world.counts(&event).await;
+    let expected = json!({
+        "objects": 1, "logs": 1, "records": 16, "matched": 11, "unmatched": 5, "alerts": 11, "published": 11,
+    });
+    assert_counts(&counts, &expected);
+    assert_eq!(counts["bytes"], bytes.len());
+    let logged = world.logged().await;
+    for name in ["objects", "logs", "records", "matched", "unmatched", "published", "bytes", "milliseconds"] {
+        assert_eq!(logged[name], counts[name], "{name} in {logged}");
+    }
+
+    let messages = world.aws.messages();
+    assert!(messages.iter().all(|m| m.topic == TOPIC));
+    assert_eq!(
+        messages.iter().map(|m| m.subject.as_str()).collect::<Vec<_>>(),
+        [
+            "[medium] CreateAccessKey by alice in 123456789012 us-east-1",
+            "[medium] CreateLoginProfile by alice in 123456789012 us-east-1",
+            "[medium] PutRolePolicy by deployer/release-42 in 123456789012 us-east-1",
+            "[medium] ConsoleLogin by alice in 123456789012 us-east-1",
+            "[medium] ConsoleLogin by bob in 123456789012 us-east-1",
+            "[medium] ConsoleLogin by root in 123456789012 us-east-1",
+            "[medium] GetSessionToken by alice in 123456789012 us-east-1",
+            "[medium] ListUsers by auditor/alice-audit in 123456789012 us-east-1",
+            "[medium] DeleteUser by bob in 123456789012 us-east-1",
+            "[medium] CreateUser by CloudFormationExec/AWSCloudFormation in 123456789012 us-east-1",
+            "[medium] CreateUser by alice in 123456789012 us-east-1",
+        ]
+    );
+    let body = format!(
+        "Event  : CreateUser
+Source : iam.amazonaws.com
+Params : {{\"userName\":\"bob\"}}
+Region : us-east-1
+
+Rule    : default (medium)
+Result  : Success
+Who     : arn:aws:iam::123456789012:user/alice
+From    : 203.0.113.9, aws-cli/2.15
+Account : 123456789012
+Time    : 2026-11-20T21:08:30Z
+Event ID: 5a1e05f5-c5ca-424a-b837-959e25d6aea7
+Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/5a1e05f5-c5ca-424a-b837-959e25d6aea7
+Log     : s3://{BUCKET}/{key}
+"
+    );
+    assert_eq!(messages[10].body, body);
+    let text = |name: &str, value: &str| (name.to_owned(), "String".to_owned(), value.to_owned());
+    assert_eq!(
+        messages[10].attributes,
+        [
+            text("accountId", "123456789012"),
+            text("awsRegion", "us-east-1"),
+            text("eventID", "5a1e05f5-c5ca-424a-b837-959e25d6aea7"),
+            text("eventName", "CreateUser"),
+            text("eventSource", "iam.amazonaws.com"),
+            text("result", "Success"),
+            ("rule".to_owned(), "String.Array".to_owned(), "[\"default\"]".to_owned()),
+            text("severity", "medium"),
+        ]
+    );
+    let results: Vec<_> = messages.iter().map(|m| m.attribute("result").unwrap()).collect();
+    let failures: Vec<_> = (0..results.len()).filter(|n| results[*n] == "Failure").collect();
+    assert_eq!(failures, [4, 8], "{results:?}");
+    assert!(messages[4].body.contains("\nResult  : Failed authentication\n"), "{}", messages[4].body);
+    assert!(messages[8].body.contains("\nResult  : AccessDenied"), "{}", messages[8].body);
+    assert!(messages[8].body.contains("is not authorized to perform: iam:DeleteUser"), "{}", messages[8].body);
+    assert!(messages[5].body.contains("\nParams : -\n"), "{}", messages[5].body);
+    assert!(messages[1].body.contains("\"password\":\"****\""), "{}", messages[1].body);
+
+    assert_eq!(world.aws.gets().len(), 2);
+    assert_eq!(world.aws.publishes().len(), 2);
+}
+
+#[tokio::test]
+async fn configuration_and_log_are_asked_for_together() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+    world.aws.hold_s3(2);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    world.aws.put(BUCKET, KEY, gzip(&log(&[record(2)])));
+    world.aws.hold_s3(4);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+}
+
+#[tokio::test]
+async fn alerts_go_out_while_the_log_is_read_and_several_requests_at_once() {
+    let mut world = world().await;
+    let bytes = gzip(&log(&records(1_000)));
+    let half = bytes.len() / 2;
+    world.aws.put(BUCKET, KEY, bytes);
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(half), 1);
+    world.aws.hold_sns(3);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1_000);
+}
+
+#[tokio::test]
+async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    let expected =
+        json!({ "objects": 1, "logs": 1, "records": 1_000, "matched": 1_000, "alerts": 1_000, "published": 1_000 });
+    assert_counts(&counts, &expected);
+    assert_eq!(user_names(&world.aws.messages()), (0..1_000).map(|n| format!("user-{n}")).collect::<Vec<_>>());
+    assert_eq!(world.aws.gets().len(), 2);
+    let publishes = world.aws.publishes().len();
+    assert!((100..=105).contains(&publishes), "{publishes}");
+}
+
+#[tokio::test]
+async fn an_edited_configuration_is_in_force_at_once_and_an_unchanged_one_is_not_sent_again() {
+    let mut world = world().await;
+    let event = event("s3-put");
+    let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();
+    world.aws.put(BUCKET, key, gzip(&file("fixtures/logs/iam-signin-sts.json")));
+    assert_eq!(world.counts(&event).await["matched"], 11);
+    assert_eq!(world.counts(&event).await["matched"], 11);
+    world.aws.put(BUCKET, CONFIG, json!({ "source": "^sts", "regexp": "^AssumeRole$" }).to_string());
+    assert_eq!(world.counts(&event).await["matched"], 2);
+    assert_eq!(world.counts(&event).await["matched"], 2);
+    let gets = world.aws.gets();
+    let configs: Vec<_> = gets.iter().filter(|get| get.what.ends_with(CONFIG)).collect();
+    assert_eq!(configs.iter().map(|get| get.status).collect::<Vec<_>>(), [200, 304, 200, 304]);
+    assert_eq!(configs.iter().map(|get| get.if_none_match.is_some()).collect::<Vec<_>>(), [false, true, true, true]);
+}
+
+#[tokio::test]
+async fn another_bucket_and_key_for_the_configuration() {
+    let environment =
+        [("TOPIC_ARN", TOPIC), ("FILTER_CONFIG_BUCKET", "settings"), ("FILTER_CONFIG_FILE", "a/b c.json")];
+    let mut world = world_with(&environment, TIMEOUT).await;
+    world.aws.put("settings", "a/b c.json", json!({ "source": "iam", "regexp": "Nothing" }).to_string());
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["unmatched"], 3);
+    // The configuration is told from a log by its bucket too: this one lies in another.
+    world.aws.put(BUCKET, "a/b c.json", log(&records(2)));
+    assert_eq!(world.counts(&put_keys(&["a/b+c.json"])).await["unmatched"], 2);
+}
+
+#[tokio::test]
+async fn two_logs_whose_keys_need_decoding() {
+    let mut world = world().await;
+    let file_name = |log| format!("123456789012_CloudTrail_us-{log}.json.gz");
+    let tutorial = format!(
+        "security team/café/AWSLogs/123456789012/CloudTrail/us-west-2/2026/11/20/{}",
+        file_name("west-2_20261120T2130Z_tutorial00000001")
+    );
+    let odd = format!(
+        "a+b/AWSLogs/o-exampleorgid/123456789012/CloudTrail/us-east-1/2026/11/20/{}",
+        file_name("east-1_20261120T2135Z_oddRecords000001")
+    );
+    world.aws.put(BUCKET, &tutorial, gzip(&file("fixtures/logs/tutorial.json")));
+    world.aws.put(BUCKET, &odd, gzip(&file("fixtures/logs/odd-records.json")));
+    let counts = world.counts(&event("s3-multipart-two-logs")).await;
+    let expected = json!({
+        "objects": 2, "logs": 2, "records": 21, "matched": 14, "unmatched": 7, "alerts": 14, "published": 13, "duplicates": 1,
+    });
+    assert_counts(&counts, &expected);
+    let messages = world.aws.messages();
+    assert!(messages.iter().all(|m| m.body.ends_with(&format!("\nLog     : s3://{BUCKET}/{odd}\n"))));
+    let ids: Vec<_> =
+        messages.iter().filter_map(|m| m.attribute("eventID")?.strip_prefix("0dd00000-0000-4000-8000-")).collect();
+    assert_eq!(
+        ids,
+        ["01", "03", "04", "08", "09", "10", "11", "14", "16", "17"].map(|number| format!("0000000000{number}")),
+        "and three without an ID"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_log_is_skipped_and_counted() {
+    let mut world = world().await;
+    assert_counts(&world.counts(&event("s3-test-event")).await, &json!({ "skipped": { "testEvent": 1 } }));
+    assert_counts(&world.counts(&event("s3-digest")).await, &json!({ "objects": 1, "skipped": { "digest": 1 } }));
+    for (key, reason) in [
+        ("AWSLogs/123456789012/CloudTrail-Insight/us-east-1/2026/11/20/x.json.gz", "insight"),
+        ("p/AWSLogs/o-exampleorgid/123456789012/Config/us-east-1/x.json.gz", "otherService"),
+        (CONFIG, "configuration"),
+    ] {
+        world.aws.put(BUCKET, KEY, log(&[]));
+        let counts = world.counts(&put_keys(&[key, KEY])).await;
+        assert_counts(&counts, &json!({ "objects": 2, "logs": 1, "skipped": { reason: 1 } }));
+    }
+}
+
+#[tokio::test]
+async fn an_unknown_payload_is_an_error_and_the_next_good_one_works() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(2))));
+    for payload in [event("unknown"), json!(null), json!("text"), json!({ "Records": 5 }), json!({ "key1": "value1" })]
+    {
+        let failure = world.lambda.invoke(&payload).await.expect_err("unknown");
+        assert_eq!(failure.kind, "InvalidPayload", "{payload}");
+        assert!(failure.message.contains("expected an S3 event notification"), "{failure:?}");
+    }
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2);
+    let mut mixed = put_keys(&["x", KEY]);
+    mixed["Records"][0] = json!({ "eventSource": "aws:ses" });
+    world.aws.put(BUCKET, KEY, gzip(&log(&[record(7)])));
+    let failure = world.lambda.invoke(&mixed).await.expect_err("one unknown record");
+    assert_eq!(failure.kind, "InvalidPayload");
+    assert!(failure.message.contains("Records[0]"), "{failure:?}");
+    assert_eq!(world.aws.messages().len(), 3);
+}
+
+#[tokio::test]
+async fn no_usable_configuration_is_an_error_that_names_it() {
+    for (config, kind, part) in [
+        ("{", "InvalidConfiguration", "line 1"),
+        ("[]", "InvalidConfiguration", ""),
+        (r#"{ "source": "iam", "regex": "User" }"#, "InvalidConfiguration", "regex"),
+        (r#"{ "source": "iam", "regexp": "User(" }"#, "InvalidConfiguration", "User("),
+        (
+            r#"{ "source": "iam", "regexp": "User", "sns": { "region": "eu-west-1", "topicARN": "arn:aws:sns:us-east-1:123456789012:t" } }"#,
+            "InvalidConfiguration",
+            "eu-west-1",
+        ),
+    ] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, gzip(&log(&records(2))));
+        world.aws.put(BUCKET, CONFIG, config);
+        let object = format!("s3://{BUCKET}/{CONFIG}");
+        world.fails(&put_keys(&[KEY]), kind, &[&object, part]).await;
+        world.aws.put(BUCKET, CONFIG, file(CONFIG));
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2, "once it is mended");
+    }
+    for (fault, part) in [
+        (S3Fault::Status(404, "NoSuchKey"), "NoSuchKey"),
+        (S3Fault::Status(403, "AccessDenied"), "AccessDenied"),
+        (S3Fault::OtherRegion("eu-west-1"), "eu-west-1"),
+    ] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, gzip(&log(&records(2))));
+        world.aws.s3_fault(BUCKET, CONFIG, fault, 1);
+        let object = format!("s3://{BUCKET}/{CONFIG}");
+        world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &[&object, part]).await;
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2, "once it is there");
+    }
+}
+
+#[tokio::test]
+async fn without_any_topic_nothing_is_silent() {
+    let mut world = world_with(&[], TIMEOUT).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(2))));
+    world.fails(&put_keys(&[KEY]), "InvalidConfiguration", &["TOPIC_ARN", CONFIG]).await;
+}
+
+#[tokio::test]
+async fn a_warm_function_goes_on_with_the_last_good_configuration_and_reports_the_error() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(2))));
+    world.counts(&put_keys(&[KEY])).await;
+    for (number, broken) in [(5, Some("{")), (6, None)] {
+        world.aws.put(BUCKET, KEY, gzip(&log(&[record(number)])));
+        world.aws.put(BUCKET, CONFIG, broken.map_or_else(|| file(CONFIG), |text| text.as_bytes().to_vec()));
+        let kind = if broken.is_some() { "InvalidConfiguration" } else { "ConfigurationUnavailable" };
+        if broken.is_none() {
+            world.aws.s3_fault(BUCKET, CONFIG, S3Fault::Status(403, "AccessDenied"), 1);
+        }
+        let counts = world.fails(&put_keys(&[KEY]), kind, &[CONFIG]).await;
+        assert_eq!(counts["published"], 1, "{counts}");
+    }
+    assert_eq!(world.aws.messages().len(), 4);
+}
+
+#[tokio::test]
+async fn a_log_that_s3_does_not_give_is_an_error_that_names_it_and_says_why() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(2))));
+    let object = format!("s3://{BUCKET}/{KEY}");
+    for (fault, part) in [
+        (S3Fault::Status(404, "NoSuchKey"), "NoSuchKey"),
+        (S3Fault::Status(403, "AccessDenied"), "AccessDenied"),
+        (S3Fault::OtherRegion("eu-west-1"), "eu-west-1"),
+    ] {
+        world.aws.s3_fault(BUCKET, KEY, fault, 1);
+        let counts = world.fails(&put_keys(&[KEY]), "LogUnavailable", &[&object, part]).await;
+        assert_eq!((&counts["objects"], &counts["logs"], &counts["records"]), (&json!(1), &json!(0), &json!(0)));
+    }
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::Status(503, "SlowDown"), 2);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2, "S3 is asked again when it is busy");
+}
+
+#[tokio::test]
+async fn what_was_found_before_a_cut_is_published_and_a_retry_sends_the_rest() {
+    let mut world = world().await;
+    let bytes = gzip(&log(&records(400)));
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::CutAfter(bytes.len() / 2), usize::MAX);
+    world.aws.put(BUCKET, KEY, bytes);
+    let object = format!("s3://{BUCKET}/{KEY}");
+    let counts = world.fails(&put_keys(&[KEY]), "LogUnavailable", &[&object]).await;
+    let first = counts["published"].as_u64().unwrap();
+    assert!((1..400).contains(&first), "{counts}");
+    assert_eq!(counts["logs"], 0, "{counts}");
+
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::CutAfter(0), 0);
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((counts["published"].as_u64(), counts["duplicates"].as_u64()), (Some(400 - first), Some(first)));
+    assert_eq!(user_names(&world.aws.messages()), (0..400).map(|n| format!("user-{n}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_no_sound_log_is_an_error_and_what_matched_before_is_published() {
+    let text = log(&records(300));
+    let mut corrupt = gzip(&text);
+    let middle = corrupt.len() / 2;
+    corrupt[middle..middle + 64].fill(0);
+    // Small records behind a large one may have arrived and not been looked at when the end turns out to be wrong.
+    let mut mixed = records(20);
+    mixed[3]["requestParameters"] = (0..4_000).map(|n| record(n)["requestID"].clone()).collect();
+    let mut wrong_checksum = gzip(&log(&mixed));
+    let end = wrong_checksum.len();
+    wrong_checksum[end - 6] ^= 1;
+    let mut junk = gzip(&log(&records(2)));
+    junk.extend(b"junk");
+    let truncated = gzip(&text)[..middle].to_vec();
+    for (name, bytes, published) in [
+        ("corrupt in the middle", corrupt, 1..300),
+        ("truncated", truncated, 1..300),
+        ("a wrong checksum", wrong_checksum, 20..21),
+        ("junk behind it", junk, 2..3),
+        ("no Records", gzip(b"{\"records\": []}"), 0..1),
+        ("Records deeper down", gzip(b"{\"a\": {\"Records\": []}}"), 0..1),
+        ("no JSON", gzip(b"<html>"), 0..1),
+        (
+            "text between records",
+            gzip(&[b"{\"Records\": [", &record(0).to_string().into_bytes()[..], b" x {}]}"].concat()),
+            1..2,
+        ),
+        ("empty", Vec::new(), 0..1),
+        ("empty, compressed", gzip(b""), 0..1),
+    ] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, bytes);
+        let counts = world.fails(&put_keys(&[KEY]), "LogMalformed", &[&format!("s3://{BUCKET}/{KEY}")]).await;
+        let count = counts["published"].as_u64().unwrap();
+        assert!(published.contains(&count), "{name}: {counts}");
+        assert_eq!(world.aws.messages().len() as u64, count, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn one_bad_log_does_not_hold_back_its_neighbours() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, "first", gzip(&log(&[record(1), record(2)])));
+    world.aws.put(BUCKET, "bad", gzip(b"{}"));
+    world.aws.put(BUCKET, "last", gzip(&log(&[record(3)])));
+    let bad = format!("s3://{BUCKET}/bad");
+    let counts = world.fails(&put_keys(&["first", "bad", "last"]), "LogMalformed", &[&bad]).await;
+    assert_eq!((&counts["objects"], &counts["logs"], &counts["published"]), (&json!(3), &json!(2), &json!(3)));
+
+    world.aws.put(BUCKET, "last", gzip(&log(&[record(4)])));
+    let missing = format!("s3://{BUCKET}/missing");
+    world.fails(&put_keys(&["bad", "missing", "last"]), "SeveralFailures", &[&bad, &missing, "NoSuchKey"]).await;
+    assert_eq!(user_names(&world.aws.messages()), ["user-1", "user-2", "user-3", "user-4"]);
+}
+
+#[tokio::test]
+async fn a_log_may_be_plain_or_of_several_members_or_laid_out_otherwise() {
+    let text = log(&records(30));
+    let pretty = serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&text).unwrap()).unwrap();
+    let (head, tail) = text.split_at(text.len() / 3);
+    let decoys = [b"{\"more\": {\"Records\": [{}]}, ", &text[1..text.len() - 1], b", \"end\": \"]}\"}\n"].concat();
+    for (name, bytes) in [
+        ("plain", text.clone()),
+        ("pretty", gzip(&pretty)),
+        ("members", [gzip(head), gzip(b""), gzip(tail)].concat()),
+        ("decoys", gzip(&decoys)),
+    ] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, bytes);
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 30, "{name}");
+        assert_eq!(world.aws.messages().len(), 30, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn messages_stay_within_the_limits_of_sns() {
+    let mut world = world().await;
+    let mut records = records(24);
+    for (number, record) in records.iter_mut().enumerate() {
+        let length = if number % 6 == 0 { 300_000 } else { 70_000 };
+        record["requestParameters"]["userName"] = json!("ü".repeat(length / 2));
+    }
+    world.aws.put(BUCKET, KEY, gzip(&log(&records)));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 24);
+    let sizes: Vec<_> = world.aws.messages().iter().map(|m| m.body.len()).collect();
+    for (number, size) in sizes.into_iter().enumerate() {
+        let expected = if number % 6 == 0 { 250_000..262_144 } else { 70_000..71_000 };
+        assert!(expected.contains(&size), "message {number} has {size} bytes");
+    }
+}
+
+#[tokio::test]
+async fn sns_is_asked_again_when_the_fault_is_its_own() {
+    for fault in [
+        SnsFault::Status(429, "Throttled"),
+        SnsFault::Status(400, "Throttling"),
+        SnsFault::Status(400, "KMSThrottling"),
+        SnsFault::Status(500, "InternalError"),
+        SnsFault::Status(503, "ServiceUnavailable"),
+        SnsFault::Dropped,
+        SnsFault::Entries(&[0, 4], false),
+    ] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+        world.aws.sns_fault(fault, 3);
+        let counts = world.counts(&put_keys(&[KEY])).await;
+        assert_eq!((&counts["published"], &counts["failed"]), (&json!(10), &json!(0)));
+        assert_eq!(user_names(&world.aws.messages()), (0..10).map(|n| format!("user-{n}")).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test]
+async fn only_the_entries_that_failed_are_sent_again() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.sns_fault(SnsFault::Entries(&[2, 5], false), 1);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 10);
+    assert_eq!(world.aws.messages().len(), 10);
+    let sent: Vec<_> = world.aws.publishes().iter().map(|request| request.ids.len()).collect();
+    assert_eq!(sent, [10, 2]);
+}
+
+#[tokio::test]
+async fn entries_that_sns_will_never_take_are_reported_and_not_sent_again() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.sns_fault(SnsFault::Entries(&[2, 5], true), 1);
+    let object = format!("s3://{BUCKET}/{KEY}");
+    let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[&object, TOPIC, "InvalidParameter"]).await;
+    assert_eq!((&counts["published"], &counts["failed"]), (&json!(8), &json!(2)));
+    assert_eq!(world.aws.publishes().len(), 1);
+    // Lambda's retry sends what is missing.
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((&counts["published"], &counts["duplicates"]), (&json!(2), &json!(8)));
+    assert_eq!(world.aws.messages().len(), 10);
+}
+
+#[tokio::test]
+async fn a_topic_that_refuses_is_named() {
+    for (status, code) in [(403, "AuthorizationError"), (404, "NotFound")] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+        world.aws.sns_fault(SnsFault::Status(status, code), usize::MAX);
+        let object = format!("s3://{BUCKET}/{KEY}");
+        let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[&object, TOPIC, code]).await;
+        assert_eq!((&counts["alerts"], &counts["failed"]), (&json!(10), &json!(10)));
+        assert_eq!(world.aws.publishes().len(), 1, "{code} is no reason to ask again");
+    }
+}
+
+#[tokio::test]
+async fn retries_end_before_the_deadline() {
+    let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(4)).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(20))));
+    world.aws.sns_fault(SnsFault::Status(429, "Throttled"), usize::MAX);
+    let begin = std::time::Instant::now();
+    let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[TOPIC]).await;
+    assert!(begin.elapsed() < Duration::from_secs(4), "Lambda would have killed it");
+    assert_eq!(counts["failed"], 20, "{counts}");
+    assert!(world.aws.publishes().len() > 2, "it did try again");
+}
+
+#[tokio::test]
+async fn the_region_of_a_topic_is_the_one_in_its_arn() {
+    let mut world = world().await;
+    let topic = "arn:aws:sns:ap-southeast-2:123456789012:PushNotifications";
+    let config = json!({ "source": "iam", "regexp": "User", "sns": { "region": "ap-southeast-2", "topicARN": topic } });
+    world.aws.put(BUCKET, CONFIG, config.to_string());
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+    world.counts(&put_keys(&[KEY])).await;
+    assert_eq!(world.aws.messages()[0].topic, topic);
+    assert_eq!(world.aws.publishes()[0].region, "ap-southeast-2");
+    assert!(world.aws.gets().iter().all(|get| get.region == "us-east-1"));
+}
+
+#[tokio::test]
+async fn a_retry_repeats_nothing_until_the_configuration_changes() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(12))));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 12);
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    let expected = json!({ "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 12, "published": 0, "duplicates": 12 });
+    assert_counts(&counts, &expected);
+    assert_eq!(world.aws.publishes().len(), 2);
+    world.aws.put(BUCKET, CONFIG, json!({ "source": "iam", "regexp": "Create" }).to_string());
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 12);
+}
