@@ -429,6 +429,8 @@ async fn what_is_no_sound_log_is_an_error_and_what_matched_before_is_published()
     let mut wrong_checksum = gzip(&log(&mixed));
     let end = wrong_checksum.len();
     wrong_checksum[end - 6] ^= 1;
+    let mut no_checksum = gzip(&log(&records(2)));
+    no_checksum.truncate(no_checksum.len() - 8);
     let mut junk = gzip(&log(&records(2)));
     junk.extend(b"junk");
     let truncated = gzip(&text)[..middle].to_vec();
@@ -436,6 +438,7 @@ async fn what_is_no_sound_log_is_an_error_and_what_matched_before_is_published()
         ("corrupt in the middle", corrupt, 1..300),
         ("truncated", truncated, 1..300),
         ("a wrong checksum", wrong_checksum, 20..21),
+        ("no checksum", no_checksum, 2..3),
         ("junk behind it", junk, 2..3),
         ("no Records", gzip(b"{\"records\": []}"), 0..1),
         ("Records deeper down", gzip(b"{\"a\": {\"Records\": []}}"), 0..1),
@@ -513,6 +516,7 @@ async fn messages_stay_within_the_limits_of_sns() {
 async fn sns_is_asked_again_when_the_fault_is_its_own() {
     for fault in [
         SnsFault::Status(429, "Throttled"),
+        SnsFault::Status(429, "ACodeOfTomorrow"),
         SnsFault::Status(400, "Throttling"),
         SnsFault::Status(400, "KMSThrottling"),
         SnsFault::Status(500, "InternalError"),
