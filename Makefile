@@ -1,0 +1,98 @@
+# Everything that a target needs beyond cargo, python3 and bash goes into .venv and target.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+PYTHON ?= python3
+ARCH ?= arm64
+EVENT ?= fixtures/events/s3-put.json
+STACK ?= cloudtrail-alerter
+
+VENV := .venv/bin
+SAM := .venv/sam/bin/sam
+CARGO_LAMBDA := $(VENV)/cargo-lambda lambda
+RUST_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,$(ARCH))-unknown-linux-gnu
+PURE := event log_file record filter alert
+
+# SAM and cargo-lambda find cargo-lambda and zig here. Neither may call home.
+export PATH := $(CURDIR)/$(VENV):$(PATH)
+export SAM_CLI_TELEMETRY := 0
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+
+.PHONY: demo
+demo: release .venv/ready ## deploy onto a local AWS, drop a CloudTrail log there and show the alerts
+	$(VENV)/python tests/local_aws/demo.py
+
+.PHONY: test
+test: .venv/ready ## run all tests (REAL_LOGS=folder adds real CloudTrail logs)
+	$(CARGO) test --locked
+	$(MAKE) release
+	$(VENV)/pytest -p no:cacheprovider -ra tests/local_aws
+
+.PHONY: lint
+lint: pure .venv/ready .venv/sam/ready ## check format, lints, purity, the template and the Python code
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests benches
+	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+
+.PHONY: pure
+pure: ## check that what decides on alerts knows no AWS, clock, environment or async
+	@for file in $(PURE:%=src/%.rs); do \
+	  test -f $$file; \
+	  if sed -E '/^#\[cfg\(test\)\]/,$$d; s,//.*,,' $$file \
+	    | grep -nE 'aws_|tokio|\<(async|await)\>|\<env(::|!)|SystemTime|Instant|std::(fs|net|process|thread)'; \
+	  then echo "$$file is to be pure" >&2; exit 1; fi; \
+	done
+
+.PHONY: release
+release:
+	@echo "Building the release binary (the first time takes minutes)"
+	$(CARGO) build --locked --release
+
+.PHONY: build
+build: .venv/ready ## package for Lambda: target/lambda/cloudtrail-alerter-$ARCH.zip (ARCH=arm64 or x86_64)
+	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
+	$(CARGO_LAMBDA) build --release --locked --target $(RUST_TARGET) --output-format zip
+	cp target/lambda/cloudtrail-alerter/bootstrap.zip target/lambda/cloudtrail-alerter-$(ARCH).zip
+	@ls -l target/lambda/cloudtrail-alerter-$(ARCH).zip
+
+.PHONY: watch
+watch: .venv/ready ## run the function under cargo lambda watch, with a local AWS that holds the fixtures
+	$(VENV)/python tests/local_aws/watch.py $(CARGO_LAMBDA)
+
+.PHONY: invoke
+invoke: .venv/ready ## invoke the watched function (EVENT=file)
+	$(CARGO_LAMBDA) invoke cloudtrail-alerter --data-file $(EVENT)
+
+.PHONY: bench
+bench: release .venv/ready ## compare scanning logs of 1, 50 and 500 MB with gzip
+	$(VENV)/python benches/bench.py
+
+.PHONY: deploy
+deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, asking for the parameters
+	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
+	$(SAM) build --parameter-overrides Architecture=$(ARCH)
+	$(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
+
+.PHONY: clean
+clean: ## remove all that was built or installed
+	rm -rf target .aws-sam .venv
+
+.venv/ready: tests/local_aws/requirements.txt
+	@echo "Installing what is needed into .venv"
+	$(PYTHON) -m venv .venv
+	$(VENV)/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.venv/sam/ready: tests/local_aws/requirements-sam.txt
+	@echo "Installing the SAM CLI into .venv/sam"
+	$(PYTHON) -m venv .venv/sam
+	.venv/sam/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@

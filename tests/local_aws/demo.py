@@ -1,0 +1,46 @@
+"""`make demo`: the deployed function turns a CloudTrail log into alerts, on a local AWS that is gone afterwards."""
+
+import json
+import time
+
+from local_aws import BUCKET, FIXTURES, ROOT, LocalAws, binary, log_key, wait_until
+
+LOG = FIXTURES / "logs" / "iam-signin-sts.json"
+
+
+def show(alert):
+    """One message, as SNS sends it to an email address."""
+    print("─" * 100)
+    print("From: CloudTrail alerts <no-reply@sns.amazonaws.com>")
+    print(f"Subject: {alert['Subject']}\n\n{alert['Message'].rstrip()}\n")
+
+
+def main():
+    binary()
+    print("Starting a local AWS (MiniStack)", flush=True)
+    with LocalAws() as aws:
+        print("Deploying template.yaml with the built function", flush=True)
+        outputs = aws.deploy()
+        print(f"Uploading filter_config.json to s3://{BUCKET}")
+        aws.configure(json.loads((ROOT / "filter_config.json").read_text()))
+        print("Subscribing a queue to the topic, where an email address would be")
+        queue = aws.subscribe(outputs["TopicArn"])
+        print(f"Dropping {LOG.relative_to(ROOT)}, gzipped, into s3://{BUCKET}/AWSLogs/", flush=True)
+        start = time.monotonic()
+        aws.put_log(log_key("demo"), json.loads(LOG.read_text()))
+        try:
+            summary = wait_until(aws.summaries, "the function's log line")[0]
+            alerts = aws.receive(queue, summary["published"])
+        except TimeoutError as error:
+            log = "\n".join(map(json.dumps, aws.log_lines()))
+            raise SystemExit(f"{error}. The function's log:\n{log}") from None
+        seconds = time.monotonic() - start
+        print(f"\n{len(alerts)} alerts, {seconds:.2f} s after the log was dropped. What a subscriber reads:\n")
+        for alert in alerts:
+            show(alert)
+        print("─" * 100)
+        print(f"The function's log line:\n{json.dumps(summary)}\n\nStopping the local AWS")
+
+
+if __name__ == "__main__":
+    main()

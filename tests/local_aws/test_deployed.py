@@ -1,0 +1,290 @@
+"""template.yaml and the function, deployed onto a local AWS."""
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from botocore.exceptions import ClientError
+from local_aws import ACCOUNT, BUCKET, FIXTURES, REGION, ROOT, STACK, LocalAws, log_key, wait_until
+
+CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def aws():
+    with LocalAws() as aws:
+        aws.outputs = aws.deploy(AlertEmail="alice@example.com")
+        aws.queue = aws.subscribe(aws.outputs["TopicArn"])
+        yield aws
+
+
+@pytest.fixture(autouse=True)
+def configured(aws):
+    aws.configure(CONFIGURATION)
+
+
+def record(event_id, name="CreateUser", source="iam.amazonaws.com"):
+    return {
+        "eventVersion": "1.08",
+        "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/alice", "userName": "alice"},
+        "eventTime": "2026-11-20T21:08:30Z",
+        "eventSource": source,
+        "eventName": name,
+        "awsRegion": REGION,
+        "sourceIPAddress": "203.0.113.9",
+        "userAgent": "aws-cli/2.15",
+        "requestParameters": {"userName": "bob"},
+        "responseElements": None,
+        "eventID": event_id,
+        "eventType": "AwsApiCall",
+        "recipientAccountId": ACCOUNT,
+    }
+
+
+def drop(aws, key, content):
+    """Drop a log and wait for the end of the invocation that it starts; its counts."""
+    before = len(aws.summaries())
+    aws.put_log(key, content)
+    return wait_until(lambda: aws.summaries()[before:], "an invocation")[0]
+
+
+def event_of(key):
+    return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+                         "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}}}]}
+
+
+def event_ids(messages):
+    return sorted(message["MessageAttributes"]["eventID"]["Value"] for message in messages)
+
+
+def test_an_alert_is_complete(aws):
+    key = log_key("complete")
+    summary = drop(aws, key, {"Records": [record("id-complete"), record("id-other", "ListRoles")]})
+    assert (summary["records"], summary["matched"], summary["published"]) == (2, 1, 1)
+    [message] = aws.receive(aws.queue, 1)
+    assert message["Subject"] == f"[medium] CreateUser by alice in {ACCOUNT} {REGION}"
+    body, console = re.subn(r"Console : (https://\S+id-complete\S*)", "Console : …", message["Message"].rstrip())
+    assert console == 1
+    assert body == f"""\
+Event  : CreateUser
+Source : iam.amazonaws.com
+Params : {{"userName":"bob"}}
+Region : {REGION}
+
+Rule    : default (medium)
+Result  : Success
+Who     : arn:aws:iam::{ACCOUNT}:user/alice
+From    : 203.0.113.9, aws-cli/2.15
+Account : {ACCOUNT}
+Time    : 2026-11-20T21:08:30Z
+Event ID: id-complete
+Console : …
+Log     : s3://{BUCKET}/{key}"""
+    attributes = {name: (value["Type"], value["Value"]) for name, value in message["MessageAttributes"].items()}
+    assert attributes == {
+        "eventSource": ("String", "iam.amazonaws.com"),
+        "eventName": ("String", "CreateUser"),
+        "awsRegion": ("String", REGION),
+        "accountId": ("String", ACCOUNT),
+        "eventID": ("String", "id-complete"),
+        "severity": ("String", "medium"),
+        "result": ("String", "Success"),
+        "rule": ("String.Array", '["default"]'),
+    }
+
+
+def test_the_fixtures_matches_and_no_others_become_alerts(aws):
+    log = json.loads((FIXTURES / "logs" / "iam-signin-sts.json").read_text())
+    expected = sorted({r["eventID"] for r in log["Records"]
+                       if re.search(CONFIGURATION["source"], r["eventSource"])
+                       and re.search(CONFIGURATION["regexp"], r["eventName"])})
+    summary = drop(aws, log_key("fixture"), log)
+    assert expected and event_ids(aws.receive(aws.queue, len(expected))) == expected
+    assert summary["records"] == summary["matched"] + summary["unmatched"] == len(log["Records"])
+
+
+def test_an_edit_of_the_configuration_is_in_force_at_the_next_log(aws):
+    drop(aws, log_key("before"), {"Records": [record("id-before", "ListRoles")]})
+    aws.configure({"source": "iam", "regexp": "ListRoles"})
+    drop(aws, log_key("after"), {"Records": [record("id-after", "ListRoles"), record("id-no-more")]})
+    assert event_ids(aws.receive(aws.queue, 1)) == ["id-after"]
+
+
+def test_a_digest_is_skipped(aws):
+    digest = f"AWSLogs/{ACCOUNT}/CloudTrail-Digest/{REGION}/2026/11/20/{ACCOUNT}_CloudTrail-Digest_x.json.gz"
+    summary = drop(aws, digest, {"digestBucket": BUCKET})
+    assert summary["skipped.digest"] == 1 and summary["logs"] == 0
+
+
+def test_a_bad_log_is_retried_and_then_kept_as_it_was(aws):
+    key = log_key("bad")
+    good = gzip.compress(json.dumps({"Records": [record("id-in-bad-log")]}).encode())
+    before = len(aws.summaries())
+    aws.put_log(key, good[:-4])
+    [kept] = aws.receive(aws.outputs["DeadLetterQueueUrl"], 1)
+    assert len(aws.summaries()) - before == 3, "one attempt and two retries"
+    assert [record["s3"]["object"]["key"] for record in kept["Records"]] == [key]
+    # What was found before the corruption was not held back by it.
+    assert set(event_ids(aws.receive(aws.queue, 1))) == {"id-in-bad-log"}
+
+    error, failed = aws.invoke(kept)
+    assert failed and error["errorType"] == "LogMalformed" and f"s3://{BUCKET}/{key}" in error["errorMessage"]
+    drop(aws, key, good)
+    aws.receive(aws.queue)
+    answer, failed = aws.invoke(kept)
+    assert not failed and answer["matched"] == 1
+
+
+@pytest.mark.parametrize("configuration, error_type",
+                         [(None, "ConfigurationUnavailable"), ({"source": "("}, "InvalidConfiguration")])
+def test_no_usable_configuration_is_an_error_and_the_next_good_event_works(aws, configuration, error_type):
+    key = log_key(error_type)
+    drop(aws, key, {"Records": [record(f"id-{error_type}")]})
+    aws.receive(aws.queue, 1)
+    if configuration is None:
+        aws.s3.delete_object(Bucket=BUCKET, Key="filter_config.json")
+    else:
+        aws.configure(configuration)
+    error, failed = aws.invoke(event_of(key))
+    assert failed and error["errorType"] == error_type
+    assert f"s3://{BUCKET}/filter_config.json" in error["errorMessage"]
+    aws.configure(CONFIGURATION)
+    answer, failed = aws.invoke(event_of(key))
+    assert not failed and answer["matched"] == 1
+    aws.receive(aws.queue)
+
+
+def test_a_missing_log_and_an_unknown_payload_are_errors_that_say_so(aws):
+    error, failed = aws.invoke(event_of(log_key("missing")))
+    assert failed and error["errorType"] == "LogUnavailable" and log_key("missing") in error["errorMessage"]
+    error, failed = aws.invoke({"hello": "world"})
+    assert failed and error["errorType"] == "InvalidPayload"
+
+
+def test_the_bucket_and_the_trail(aws):
+    access = aws.s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
+    assert len(access) == 4 and all(access.values())
+    [rule] = aws.s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+
+    trail = aws.cloudtrail.get_trail(Name=STACK)["Trail"]
+    assert trail["S3BucketName"] == BUCKET
+    assert trail["IsMultiRegionTrail"] and trail["LogFileValidationEnabled"] and trail["IncludeGlobalServiceEvents"]
+    assert aws.cloudtrail.get_trail_status(Name=STACK)["IsLogging"]
+
+    policy = json.loads(aws.s3.get_bucket_policy(Bucket=BUCKET)["Policy"])
+    statements = {statement.pop("Sid"): statement for statement in policy["Statement"]}
+    arn, this_trail = f"arn:aws:s3:::{BUCKET}", {"aws:SourceArn": trail["TrailARN"]}
+    cloudtrail = {"Effect": "Allow", "Principal": {"Service": "cloudtrail.amazonaws.com"}}
+    assert statements == {
+        "CloudTrailChecksTheBucket": {**cloudtrail, "Action": "s3:GetBucketAcl", "Resource": arn,
+                                      "Condition": {"StringEquals": this_trail}},
+        "CloudTrailWritesLogs": {**cloudtrail, "Action": "s3:PutObject", "Resource": f"{arn}/AWSLogs/{ACCOUNT}/*",
+                                 "Condition": {"StringEquals": {**this_trail,
+                                                                "s3:x-amz-acl": "bucket-owner-full-control"}}},
+        "OnlyTls": {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": [arn, f"{arn}/*"],
+                    "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+    }
+
+
+def test_the_function_and_what_may_invoke_it(aws):
+    lambda_ = aws.client("lambda")
+    function = lambda_.get_function_configuration(FunctionName=STACK)
+    assert (function["Runtime"], function["Architectures"]) == ("provided.al2023", ["arm64"])
+    assert function["LoggingConfig"] == {"LogFormat": "JSON", "LogGroup": aws.outputs["LogGroupName"]}
+    [group] = aws.logs.describe_log_groups(logGroupNamePrefix=aws.outputs["LogGroupName"])["logGroups"]
+    assert group["retentionInDays"] == 30
+
+    retries = lambda_.get_function_event_invoke_config(FunctionName=STACK, Qualifier="$LATEST")
+    assert retries["MaximumRetryAttempts"] == 2 and not retries.get("DestinationConfig")
+    queue = aws.outputs["DeadLetterQueueUrl"]
+    attributes = aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
+    assert function["DeadLetterConfig"] == {"TargetArn": attributes["QueueArn"]}
+    assert attributes["MessageRetentionPeriod"] == str(14 * 24 * 3600) and attributes["SqsManagedSseEnabled"] == "true"
+
+    [statement] = json.loads(lambda_.get_policy(FunctionName=STACK)["Policy"])["Statement"]
+    assert statement["Principal"] == {"Service": "s3.amazonaws.com"}
+    assert statement["Condition"] == {"ArnLike": {"AWS:SourceArn": f"arn:aws:s3:::{BUCKET}"},
+                                      "StringEquals": {"AWS:SourceAccount": ACCOUNT}}
+    [notification] = aws.s3.get_bucket_notification_configuration(Bucket=BUCKET)["LambdaFunctionConfigurations"]
+    assert notification["LambdaFunctionArn"] == function["FunctionArn"]
+    rules = notification["Filter"]["Key"]["FilterRules"]
+    assert {rule["Name"].lower(): rule["Value"] for rule in rules} == {"prefix": "AWSLogs/", "suffix": ".json.gz"}
+
+
+def test_the_email_address_is_subscribed(aws):
+    subscriptions = aws.sns.list_subscriptions_by_topic(TopicArn=aws.outputs["TopicArn"])["Subscriptions"]
+    assert ("email", "alice@example.com") in [(each["Protocol"], each["Endpoint"]) for each in subscriptions]
+
+
+@pytest.mark.parametrize("name, value", [
+    ("LogBucketName", "Capitals"),
+    ("CreateTrail", "yes"),
+    ("LogKeyPrefix", "no-slash"),
+    ("LogKeyPrefix", "of-a-new-trail/"),
+    ("ConfigBucketName", "no/path"),
+    ("ConfigKey", "*"),
+    ("AlertEmail", "alice"),
+    ("MoreTopicArns", "alerts"),
+    ("Architecture", "riscv"),
+    ("LogRetentionDays", "2"),
+])
+def test_a_wrong_parameter_is_refused(aws, name, value):
+    with pytest.raises(ClientError, match="ValidationError"):
+        aws.deploy("refused", **{name: value})
+
+
+AWS_CLI = f"""#!{sys.executable}
+# As much of the AWS CLI as the command needs.
+import json, os, sys
+import boto3
+operation, options = sys.argv[2], dict(zip(sys.argv[3::2], sys.argv[4::2]))
+s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+if operation == "get-bucket-notification-configuration":
+    found = s3.get_bucket_notification_configuration(Bucket=options["--bucket"])
+    del found["ResponseMetadata"]
+    if found:  # the CLI prints nothing for nothing
+        print(json.dumps(found))
+else:
+    assert operation == "put-bucket-notification-configuration"
+    configuration = json.loads(options["--notification-configuration"])
+    s3.put_bucket_notification_configuration(Bucket=options["--bucket"], NotificationConfiguration=configuration)
+"""
+
+
+def test_an_existing_trail_keeps_its_other_notifications(aws, tmp_path):
+    if not shutil.which("jq"):
+        pytest.skip("jq, which the command uses, is not installed")
+    bucket = "existing-trail"
+    aws.s3.create_bucket(Bucket=bucket)
+    outputs = aws.deploy("second", LogBucketName=bucket, CreateTrail="false", LogKeyPrefix="trails/main/",
+                         ConfigBucketName=BUCKET)
+    assert {"LogBucket", "LogBucketPolicy", "Trail"}.isdisjoint(aws.resources("second"))
+    (tmp_path / "aws").write_text(AWS_CLI)
+    (tmp_path / "aws").chmod(0o755)
+    environment = {**aws.function_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def add_notification():
+        subprocess.run(["bash", "-c", outputs["AddNotification"]], env=environment, check=True)
+        found = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
+        others = [other["Id"] for other in found.get("QueueConfigurations", [])]
+        return len(found["LambdaFunctionConfigurations"]), others
+
+    assert add_notification() == (1, [])
+    found = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
+    found = {"LambdaFunctionConfigurations": found["LambdaFunctionConfigurations"]}
+    arn = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
+    arn = aws.sqs.get_queue_attributes(QueueUrl=arn, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    others = {"QueueConfigurations": [{"Id": "others", "QueueArn": arn, "Events": ["s3:ObjectRemoved:*"]}]}
+    aws.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={**found, **others})
+    assert add_notification() == (1, ["others"]), "kept the other, and did not add itself again"
+
+    queue = aws.subscribe(outputs["TopicArn"], "second")
+    aws.put_log(f"elsewhere/{log_key('a')}", {"Records": [record("id-elsewhere")]}, bucket)
+    aws.put_log(f"trails/main/{log_key('b')}", {"Records": [record("id-existing")]}, bucket)
+    assert event_ids(aws.receive(queue, 1)) == ["id-existing"]

@@ -1,0 +1,91 @@
+"""`scan` over real CloudTrail logs ($REAL_LOGS) finds what Python's json, re and gzip find, and nothing else."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from local_aws import ROOT, binary
+
+CONFIGURATIONS = [
+    json.loads((ROOT / "filter_config.json").read_text()),
+    {"source": ".", "regexp": "."},
+    {"source": r"^(ec2|s3|lambda)\.amazonaws\.com$", "regexp": "^(Create|Put|Delete|Update)"},
+    {"source": r"^[a-z0-9-]+\.amazonaws\.com$", "regexp": r"\d{8}(v\d)?$"},
+    {"source": "secretsmanager|ssm|kms", "regexp": "(?i)secret|parameter|decrypt"},
+    {"source": "signin|sts", "regexp": "^(ConsoleLogin|AssumeRole(WithSAML|WithWebIdentity)?)$"},
+    {"source": "nothing", "regexp": "."},
+]
+SECRET = re.compile(r"^(sessionToken|secretAccessKey)$|[Pp]assword$")
+
+
+class Object(tuple):
+    """A JSON object as its pairs, so that order and repeats count."""
+
+
+def parse(text):
+    """JSON with every number as ("number", its text)."""
+    number = lambda digits: ("number", digits)  # noqa: E731
+    return json.loads(text, object_pairs_hook=Object, parse_int=number, parse_float=number)
+
+
+def shown(value, key=""):
+    """A value as alerts show it: without secrets."""
+    if isinstance(value, Object):
+        return Object((name, shown(inner, name)) for name, inner in value)
+    if isinstance(value, list):
+        return tuple(shown(inner) for inner in value)
+    return "****" if type(value) is str and SECRET.search(key) else value
+
+
+@pytest.fixture(scope="module")
+def logs():
+    folder = os.environ.get("REAL_LOGS")
+    if not folder:
+        pytest.skip("REAL_LOGS names no folder of CloudTrail logs")
+    paths = [path for path in sorted(Path(folder).rglob("*")) if path.name.endswith((".json", ".json.gz"))]
+    assert paths, f"no logs in {folder}"
+    return {str(path): dict(parse(gzip.decompress(path.read_bytes())))["Records"] for path in paths}
+
+
+def matches(logs, configuration):
+    """(log, record as shown) of each match; of an eventID that repeats, once a run."""
+    seen = set()
+    for path, records in logs.items():
+        for record in records:
+            fields = dict(record)
+            source, name, event_id = (fields.get(field) for field in ("eventSource", "eventName", "eventID"))
+            if not (type(source) is str and re.search(configuration["source"], source)):
+                continue
+            if not (type(name) is str and re.search(configuration["regexp"], name)):
+                continue
+            if type(event_id) is str:
+                if event_id in seen:
+                    continue
+                seen.add(event_id)
+            yield path, shown(record)
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda each: each["regexp"])
+def test_scan_finds_the_same(logs, configuration, tmp_path):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(configuration))
+    check = subprocess.run([binary(), "check", file], capture_output=True, text=True)
+    assert check.returncode == 0, check.stderr
+
+    scan = subprocess.run([binary(), "scan", "--config", file, "--format", "json", os.environ["REAL_LOGS"]],
+                          capture_output=True, text=True)
+    assert scan.returncode == 0, scan.stderr
+    alerts = [dict(parse(line)) for line in scan.stdout.splitlines()]
+    found = Counter((alert["log"], shown(alert["event"])) for alert in alerts)
+    expected = Counter(matches(logs, configuration))
+    assert expected - found == Counter(), "missing"
+    assert found - expected == Counter(), "extra or twice"
+
+    records = sum(len(each) for each in logs.values())
+    assert f"{len(logs)} logs, {records} records, {len(alerts)} matches" in re.sub(r"(?<=\d),(?=\d)", "", scan.stderr)
+    assert all((a["rules"], a["severity"], a["topic"]) == (["default"], "medium", None) for a in alerts)
