@@ -40,6 +40,7 @@ const LOGS_AHEAD: usize = 64;
 /// send for logs that you have as files.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_help = "Example:\n  cloudtrail-alerter scan --config filter_config.json AWSLogs/")]
 struct Cli {
     #[command(subcommand)]
     command: Command,

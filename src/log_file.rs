@@ -299,6 +299,7 @@ impl Scanner {
             match heads.next() {
                 Some(Ok(head)) => {
                     let length = heads.byte_offset();
+                    self.bounded(length)?;
                     let bytes = &window[..length];
                     on_record(&RawRecord { source: head.source.map(|s| s.0), name: head.name.map(|n| n.0), bytes });
                     return Ok(Front::Whole(length));
@@ -329,21 +330,33 @@ impl Scanner {
         match values.next() {
             Some(Ok(_)) => {
                 let length = values.byte_offset();
+                self.bounded(length)?;
                 // A number or a literal ends only where something else begins.
                 let open_ended = length == window.len() && !matches!(window[length - 1], b'"' | b'}' | b']');
                 if open_ended && !last { self.part(last) } else { Ok(Front::Whole(length)) }
             }
-            Some(Err(e)) if !e.is_eof() => Err(self.malformed(&format!("the JSON is broken ({e} of what follows)"))),
+            // A number that stops where a digit must follow is an error to serde_json, even if more may come.
+            Some(Err(e))
+                if !e.is_eof() && (last || !matches!(window.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'))) =>
+            {
+                Err(self.malformed(&format!("the JSON is broken ({e} of what follows)")))
+            }
             _ => self.part(last),
         }
+    }
+
+    /// Checks the length of a value, or of its part, at the front of the window.
+    fn bounded(&self, length: usize) -> Result<(), Malformed> {
+        if length <= RECORD_LIMIT {
+            return Ok(());
+        }
+        Err(self.malformed(&format!("a value of over {RECORD_LIMIT} bytes follows")))
     }
 
     /// Waits for more of the value at the front of the window, within bounds.
     fn part(&mut self, last: bool) -> Result<Front, Malformed> {
         let length = self.end - self.start;
-        if length > RECORD_LIMIT {
-            return Err(self.malformed(&format!("a record of over {RECORD_LIMIT} bytes follows")));
-        }
+        self.bounded(length)?;
         if last {
             return Err(self.malformed("the JSON is cut off"));
         }
@@ -380,3 +393,316 @@ struct Head<'a> {
 /// serde borrows for a `Cow` but not for one in an `Option`.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A record as the scanner handed it over.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Seen {
+        source: Option<String>,
+        name: Option<String>,
+        json: Value,
+    }
+
+    /// What an independent parser finds.
+    fn expected(document: &Value) -> Vec<Seen> {
+        let text = |record: &Value, key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
+        let records = document["Records"].as_array().unwrap().iter();
+        records.map(|r| Seen { source: text(r, "eventSource"), name: text(r, "eventName"), json: r.clone() }).collect()
+    }
+
+    /// Pushes a file in pieces that end at these places.
+    fn read(file: &[u8], borders: &[Index]) -> (Vec<Seen>, Result<(), Malformed>) {
+        let mut ends: Vec<usize> = borders.iter().map(|b| b.index(file.len() + 1)).chain([file.len()]).collect();
+        ends.sort_unstable();
+        let mut seen = Vec::new();
+        let mut on_record = |raw: &RawRecord<'_>| {
+            seen.push(Seen {
+                source: raw.source.as_deref().map(str::to_owned),
+                name: raw.name.as_deref().map(str::to_owned),
+                json: serde_json::from_str(&record::readable(raw.bytes)).unwrap_or_default(),
+            });
+        };
+        let mut log = LogFile::new();
+        let mut at = 0;
+        for end in ends {
+            if let Err(e) = log.push(&file[at..end], &mut on_record) {
+                return (seen, Err(e));
+            }
+            at = end;
+        }
+        let result = log.finish(&mut on_record);
+        (seen, result)
+    }
+
+    fn gzip(parts: &[&[u8]]) -> Vec<u8> {
+        let mut file = Vec::new();
+        for part in parts {
+            let mut member = GzEncoder::new(&mut file, Compression::fast());
+            member.write_all(part).unwrap();
+            member.finish().unwrap();
+        }
+        file
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z]{0,12}", any::<String>(), Just("\\\"Records\":[{".to_owned())]
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any_text().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(any_key(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn any_key() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("Records".to_owned()),
+            Just("eventName".to_owned()),
+            Just("eventSource".to_owned()),
+            any_text()
+        ]
+    }
+
+    /// Mostly objects with the two fields, often odd, now and then of the size of a large event or no object at all.
+    fn any_record() -> impl Strategy<Value = Value> {
+        let usual = (any_json(), any_text(), prop_oneof![30 => Just(0), 1 => Just(300_000_usize)]).prop_map(
+            |(params, name, padding)| {
+                json!({"eventVersion": "1.11", "eventSource": "iam.amazonaws.com", "eventName": name,
+                       "requestParameters": params, "padding": "x".repeat(padding)})
+            },
+        );
+        prop_oneof![4 => usual, 1 => any_json()]
+    }
+
+    /// A document, and one of the many ways to write it down.
+    fn any_log() -> impl Strategy<Value = (Value, Vec<u8>)> {
+        let decoys = prop::collection::vec((any_text(), any_json()), 0..4);
+        (prop::collection::vec(any_record(), 0..12), decoys, any::<Index>(), any::<bool>()).prop_map(
+            |(records, decoys, at, pretty)| {
+                let mut entries: Vec<(String, Value)> =
+                    decoys.into_iter().filter(|(key, _)| key != "Records").collect();
+                entries.insert(at.index(entries.len() + 1), ("Records".to_owned(), Value::from(records)));
+                let write = |value: &Value| {
+                    let written =
+                        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+                    written.unwrap()
+                };
+                let blank = if pretty { "\r\n\t " } else { "" };
+                let entry = |(key, value): &(String, Value)| {
+                    format!("{blank}{}{blank}:{blank}{}", write(&Value::from(key.as_str())), write(value))
+                };
+                let entries = entries.iter().map(entry).collect::<Vec<_>>().join(",");
+                let text = format!("{blank}{{{entries}{blank}}}{blank}");
+                (serde_json::from_str(&text).unwrap(), text.into_bytes())
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+        #[test]
+        fn every_record_is_found_once_however_the_log_is_laid_out(
+            (document, text) in any_log(),
+            zipped in any::<bool>(),
+            members in prop::collection::vec(any::<Index>(), 0..4),
+            borders in prop::collection::vec(any::<Index>(), 0..20),
+        ) {
+            let mut cuts: Vec<usize> = members.iter().map(|i| i.index(text.len())).chain([0, text.len()]).collect();
+            cuts.sort_unstable();
+            let parts: Vec<&[u8]> = cuts.windows(2).map(|w| &text[w[0]..w[1]]).collect();
+            let file = if zipped { gzip(&parts) } else { text.clone() };
+            let (seen, result) = read(&file, &borders);
+            prop_assert!(result.is_ok(), "{:?}", result);
+            prop_assert_eq!(seen, expected(&document));
+        }
+
+        #[test]
+        fn a_cut_log_is_an_error_after_what_was_whole(
+            (document, text) in any_log(),
+            zipped in any::<bool>(),
+            cut in any::<Index>(),
+            borders in prop::collection::vec(any::<Index>(), 0..5),
+        ) {
+            let blank = text.iter().rev().take_while(|b| b.is_ascii_whitespace()).count();
+            let text = &text[..text.len() - blank];
+            let file = if zipped { gzip(&[text]) } else { text.to_vec() };
+            let (seen, result) = read(&file[..cut.index(file.len())], &borders);
+            prop_assert!(result.is_err());
+            prop_assert!(expected(&document).starts_with(&seen));
+        }
+
+        /// Broken JSON is told from JSON as strictly as a parser that skips values does, wherever it is broken.
+        #[test]
+        fn a_changed_byte_is_judged_as_a_parser_judges_it(
+            (_, text) in any_log(),
+            at in any::<Index>(),
+            byte in prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ 0".to_vec())],
+            borders in prop::collection::vec(any::<Index>(), 0..5),
+        ) {
+            let mut text = text;
+            let at = at.index(text.len());
+            text[at] = byte;
+            // A first byte that says gzip is another matter.
+            prop_assume!(text[0] != 0x1f);
+            let valid = serde_json::from_slice::<IgnoredAny>(&text);
+            let (seen, result) = read(&text, &borders);
+            if let Err(problem) = &valid {
+                prop_assert!(result.is_err(), "passed, but: {}", problem);
+            }
+            if let Ok(document) = serde_json::from_slice::<Value>(&text)
+                && document.get("Records").is_some_and(Value::is_array)
+            {
+                prop_assert!(result.is_ok(), "{:?}", result);
+                // Of two `Records` both are read.
+                prop_assert!(seen.ends_with(&expected(&document)));
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_of_gzip_never_changes_records_unnoticed(
+            (document, text) in any_log(),
+            at in any::<Index>(),
+            bit in 0..8_u8,
+        ) {
+            let mut file = gzip(&[&text]);
+            let at = at.index(file.len());
+            file[at] ^= 1_u8 << bit;
+            let (seen, result) = read(&file, &[]);
+            // The header holds bytes that mean nothing here, such as a time.
+            prop_assert!(result.is_err() || seen == expected(&document));
+        }
+    }
+
+    fn names(json: &str) -> Vec<Option<String>> {
+        let (seen, result) = read(json.as_bytes(), &[]);
+        result.unwrap();
+        seen.into_iter().map(|s| s.name).collect()
+    }
+
+    fn problem(file: &[u8]) -> String {
+        read(file, &[]).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn odd_records_lose_nothing() {
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            names(
+                r#"{"Records":[
+                    {"eventName":"A","eventName":"B"}, {"eventName":7}, {"eventName":null}, {"eventName":["C"]},
+                    {"eventName":"D","userAgent":"cut \ud83d"}, {"eventName":"E\ud83d"}, {"\ud83d":1,"eventName":"F"},
+                    {"event\u004eame":"\u0047"}, {}, 12, null, "H", ["x", "I"], {"eventName":"J","n":1e999}]}"#
+            ),
+            [
+                some("B"),
+                None,
+                None,
+                None,
+                some("D"),
+                some("E\u{fffd}"),
+                some("F"),
+                some("G"),
+                None,
+                None,
+                None,
+                None,
+                None,
+                some("J")
+            ]
+        );
+        let (seen, result) =
+            read(b"{\"Records\":[{\"eventName\":\"A\xff\"},{\"eventName\":\"B\",\"x\":\"\xff\"}]}", &[]);
+        result.unwrap();
+        assert_eq!(seen.into_iter().map(|s| s.name).collect::<Vec<_>>(), [some("A\u{fffd}"), some("B")]);
+    }
+
+    #[test]
+    fn records_is_the_top_level_key_wherever_it_stands_and_however_it_is_written() {
+        for log in [
+            r#"{"a":{"Records":[{"eventName":"no"}]},"Records":[{"eventName":"A"}]}"#,
+            r#"{"Records":[{"eventName":"A","Records":[{"eventName":"no"}]}],"b":[["Records"]]}"#,
+            r#"{"a":"\"Records\":[","\u0052ecords":[{"eventName":"A"}]}"#,
+            r#"{"n":1,"t":true,"Records":[{"eventName":"A"}],"z":null}"#,
+        ] {
+            assert_eq!(names(log), [Some("A".to_owned())], "{log}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_log_says_why() {
+        for (file, why) in [
+            ("", "it is empty"),
+            (" \n", "it is empty"),
+            ("[1]", "it is no JSON object"),
+            ("hello", "it is no JSON object"),
+            ("{}", "it has no top-level Records"),
+            (r#"{"a":{"Records":[]}}"#, "it has no top-level Records"),
+            (r#"{"Records":null}"#, "its Records are no array"),
+            (r#"{"Records":{}}"#, "its Records are no array"),
+            (r#"{"Records":[{}]} x"#, "something follows the end of the JSON, after 1 whole records"),
+            (r#"{"Records":[{},]}"#, "the JSON is broken"),
+            (r#"{"Records":[,{}]}"#, "the JSON is broken"),
+            (r#"{"Records":[{} {}]}"#, "the JSON is broken (expected `,` or `]`), after 1 whole records"),
+            (r#"{"Records":[{}],}"#, "the JSON is broken (expected a key)"),
+            (r#"{"Records":[{}]"#, "the JSON is cut off, after 1 whole records"),
+            (r#"{"Records":[tru"#, "the JSON is cut off"),
+            (r#"{"Records":[{"a":tru}]}"#, "the JSON is broken (expected ident"),
+        ] {
+            assert!(problem(file.as_bytes()).starts_with(why), "{file}: {}", problem(file.as_bytes()));
+        }
+        assert_eq!(problem(&gzip(&[])), "it is empty");
+        assert_eq!(problem(&gzip(&[b""])), "it is empty");
+        assert!(problem(b"\x1f").starts_with("the gzip data is cut off"));
+        assert!(problem(b"\x1f\x8c\x08").starts_with("the gzip data is corrupt"));
+        let whole = gzip(&[br#"{"Records":[{}]}"#]);
+        let junk = [&whole[..], b"junk"].concat();
+        assert!(problem(&junk).starts_with("something that is no gzip member follows"), "{}", problem(&junk));
+        let mut wrong_checksum = whole.clone();
+        wrong_checksum[whole.len() - 8] ^= 1;
+        assert!(problem(&wrong_checksum).starts_with("the gzip data is corrupt"), "{}", problem(&wrong_checksum));
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_an_error_and_one_below_it_is_not() {
+        let log = |length: usize| format!(r#"{{"Records":[{{"eventName":"{}"}}]}}"#, "x".repeat(length)).into_bytes();
+        let (seen, result) = read(&gzip(&[&log(RECORD_LIMIT - 1_000)]), &[]);
+        result.unwrap();
+        assert_eq!(seen.len(), 1);
+        assert!(problem(&gzip(&[&log(RECORD_LIMIT + 1_000)])).contains("a value of over 16777216 bytes"));
+        assert!(problem(&gzip(&[&log(100 << 20)])).contains("a value of over 16777216 bytes"));
+    }
+
+    #[test]
+    fn what_precedes_a_corrupt_byte_is_found_even_if_it_had_to_wait() {
+        let records: Vec<_> = (0..2_000).map(|i| json!({"eventName": format!("{i}"), "n": i * 7919})).collect();
+        let text = json!({ "Records": records }).to_string();
+        let mut file = gzip(&[text.as_bytes()]);
+        let broken = file.len() - 30;
+        file[broken..broken + 20].fill(0xff);
+        let (seen, result) = read(&file, &[]);
+        result.unwrap_err();
+        assert!(seen.len() > 1_900, "{}", seen.len());
+    }
+}

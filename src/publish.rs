@@ -251,10 +251,7 @@ async fn deliver(client: Client, mut entries: Vec<Entry>, deadline: SystemTime) 
             match failure {
                 None => done.push((entry, Outcome::Published)),
                 Some(Failure { passing: true, .. }) if goes_on => again.push(entry),
-                Some(Failure { passing, cause }) => {
-                    let tried = if passing { format!(" ({attempt} attempts)") } else { String::new() };
-                    done.push((entry, Outcome::Failed(cause + &tried)));
-                }
+                Some(failure) => done.push((entry, Outcome::Failed(failure.cause))),
             }
         }
         if again.is_empty() {
