@@ -1,6 +1,7 @@
 """`make demo`: the deployed function turns a CloudTrail log into alerts, on a local AWS that is gone afterwards."""
 
 import json
+import sys
 import time
 
 from local_aws import BUCKET, FIXTURES, ROOT, LocalAws, binary, log_key, wait_until
@@ -43,4 +44,7 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,6 +1,8 @@
 """MiniStack, made to do as AWS where template.yaml and its role's test would meet a difference."""
 
+import ctypes
 import json
+import signal
 import sys
 
 from ministack import app
@@ -8,6 +10,7 @@ from ministack.core import iam_actions
 from ministack.services import cloudtrail, lambda_svc, sqs
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
+PR_SET_PDEATHSIG = 1
 FUNCTION = _RESOURCE_HANDLERS["AWS::Lambda::Function"]
 create_without_dead_letters = FUNCTION["create"]
 
@@ -53,4 +56,6 @@ lambda_svc._route_async_failure = send_dead_letter
 iam_action_by_name, iam_actions.extract_iam_action = iam_actions.extract_iam_action, iam_action
 app._port_is_bindable = lambda *_: False  # with TLS it would serve on port 443 too
 _RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = {"create": create_trail, "delete": delete_trail}
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever started it may be killed before it can clean up
 sys.exit(app.main())
