@@ -56,6 +56,8 @@ pub struct Message {
     pub topic: String,
     pub subject: String,
     pub body: String,
+    pub group_id: Option<String>,
+    pub deduplication_id: Option<String>,
     /// (name, type, value), sorted.
     pub attributes: Vec<(String, String, String)>,
 }
@@ -297,8 +299,9 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Option<Answer> {
             })
             .collect();
         attributes.sort();
-        let subject = field("Subject").unwrap_or_default();
-        entries.push(Message { topic: form["TopicArn"].clone(), subject, body, attributes });
+        let (topic, subject) = (form["TopicArn"].clone(), field("Subject").unwrap_or_default());
+        let (group_id, deduplication_id) = (field("MessageGroupId"), field("MessageDeduplicationId"));
+        entries.push(Message { topic, subject, body, group_id, deduplication_id, attributes });
         seen.ids.push(field("Id").unwrap_or_default());
         if prefix.is_empty() {
             break;
@@ -358,8 +361,14 @@ fn violations(action: &str, ids: &[String], entries: &[Message]) -> Vec<String> 
     let attributes = |m: &Message| m.attributes.iter().map(|(n, t, v)| n.len() + t.len() + v.len()).sum::<usize>();
     let size: usize = entries.iter().map(|m| m.body.len() + attributes(m)).sum();
     rule(size <= 262_144, "a request has at most 262,144 bytes");
-    for Message { topic, subject, body, attributes } in entries {
+    for Message { topic, subject, body, group_id, deduplication_id, attributes } in entries {
         rule(topic.starts_with("arn:aws:sns:"), "the topic is an ARN");
+        let fifo = topic.rsplit('.').next() == Some("fifo");
+        let id = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
+        for (name, value) in [("group", group_id), ("deduplication", deduplication_id)] {
+            let rule_of_ids = format!("a {name} id, 1 to 128 alphanumerics and punctuation, is for FIFO topics");
+            rule(value.as_ref().map_or(!fifo, |value| fifo && id(value)), &rule_of_ids);
+        }
         rule((1..100).contains(&subject.len()), "a subject has 1 to 99 characters");
         rule(subject.bytes().all(|b| (b' '..=b'~').contains(&b)), "a subject is printable ASCII");
         rule(!subject.starts_with(' '), "a subject starts with no space");

@@ -1,12 +1,13 @@
 //! The function, as Lambda runs it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::runtime_api::{Failure, Lambda};
-use crate::{event, file, gzip, log, record};
+use crate::{SUBJECTS, event, file, first_body, gzip, log, record};
 
 const BUCKET: &str = "cloudtrail-logs-123456789012";
 const CONFIG: &str = "filter_config.json";
@@ -128,40 +129,11 @@ async fn an_event_becomes_one_message_per_matching_call() {
 
     let messages = world.aws.messages();
     assert!(messages.iter().all(|m| m.topic == TOPIC));
-    assert_eq!(
-        messages.iter().map(|m| m.subject.as_str()).collect::<Vec<_>>(),
-        [
-            "[medium] CreateAccessKey by alice in 123456789012 us-east-1",
-            "[medium] CreateLoginProfile by alice in 123456789012 us-east-1",
-            "[medium] PutRolePolicy by deployer/release-42 in 123456789012 us-east-1",
-            "[medium] ConsoleLogin by alice in 123456789012 us-east-1",
-            "[medium] ConsoleLogin by bob in 123456789012 us-east-1",
-            "[medium] ConsoleLogin by root in 123456789012 us-east-1",
-            "[medium] GetSessionToken by alice in 123456789012 us-east-1",
-            "[medium] ListUsers by auditor/alice-audit in 123456789012 us-east-1",
-            "[medium] DeleteUser by bob in 123456789012 us-east-1",
-            "[medium] CreateUser by CloudFormationExec/AWSCloudFormation in 123456789012 us-east-1",
-            "[medium] CreateUser by alice in 123456789012 us-east-1",
-        ]
-    );
-    let body = format!(
-        "Event  : CreateUser
-Source : iam.amazonaws.com
-Params : {{\"userName\":\"bob\"}}
-Region : us-east-1
-
-Rule    : default (medium)
-Result  : Success
-Who     : arn:aws:iam::123456789012:user/alice
-From    : 203.0.113.9, aws-cli/2.15
-Account : 123456789012
-Time    : 2026-11-20T21:08:30Z
-Event ID: 5a1e05f5-c5ca-424a-b837-959e25d6aea7
-Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/5a1e05f5-c5ca-424a-b837-959e25d6aea7
-Log     : s3://{BUCKET}/{key}
-"
-    );
-    assert_eq!(messages[10].body, body);
+    let mut subjects: Vec<_> = messages.iter().map(|m| m.subject.as_str()).collect();
+    // By its event ID the first record comes last.
+    subjects.rotate_right(1);
+    assert_eq!(subjects, SUBJECTS);
+    assert_eq!(messages[10].body, first_body(&format!("s3://{BUCKET}/{key}")) + "\n");
     let text = |name: &str, value: &str| (name.to_owned(), "String".to_owned(), value.to_owned());
     assert_eq!(
         messages[10].attributes,
@@ -595,6 +567,27 @@ async fn the_region_of_a_topic_is_the_one_in_its_arn() {
     assert_eq!(world.aws.messages()[0].topic, topic);
     assert_eq!(world.aws.publishes()[0].region, "ap-southeast-2");
     assert!(world.aws.gets().iter().all(|get| get.region == "us-east-1"));
+}
+
+#[tokio::test]
+async fn a_fifo_topic_gets_the_event_id_as_its_deduplication_id() {
+    let mut world = world().await;
+    let topic = format!("{TOPIC}.fifo");
+    let config = json!({ "source": "iam", "regexp": "User", "sns": { "topicARN": topic } });
+    world.aws.put(BUCKET, CONFIG, config.to_string());
+    let mut odd = [record(1), record(2), record(2)];
+    odd[0]["eventID"] = json!("ü\n".repeat(100));
+    odd[1]["eventID"] = Value::Null;
+    odd[2]["eventID"] = Value::Null;
+    let records = [&odd[..], &records(10)].concat();
+    world.aws.put(BUCKET, KEY, gzip(&log(&records)));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 13);
+    let mut messages = world.aws.messages();
+    let plain: Vec<_> = messages.extract_if(.., |m| m.attribute("eventID").is_some_and(str::is_ascii)).collect();
+    assert_eq!(plain.len(), 10);
+    assert!(plain.iter().all(|m| m.attribute("eventID") == m.deduplication_id.as_deref()), "{plain:?}");
+    let ids: HashSet<_> = messages.iter().map(|m| &m.deduplication_id).collect();
+    assert_eq!(ids.len(), 3, "what has no ID is never taken for a repeat: {messages:?}");
 }
 
 #[tokio::test]

@@ -16,6 +16,42 @@ use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cloudtrail-alerter");
 
+/// Of the alerts that `filter_config.json` makes of `fixtures/logs/iam-signin-sts.json`.
+const SUBJECTS: [&str; 11] = [
+    "[medium] CreateUser by alice in 123456789012 us-east-1",
+    "[medium] CreateAccessKey by alice in 123456789012 us-east-1",
+    "[medium] CreateLoginProfile by alice in 123456789012 us-east-1",
+    "[medium] PutRolePolicy by deployer/release-42 in 123456789012 us-east-1",
+    "[medium] ConsoleLogin by alice in 123456789012 us-east-1",
+    "[medium] ConsoleLogin by bob in 123456789012 us-east-1",
+    "[medium] ConsoleLogin by root in 123456789012 us-east-1",
+    "[medium] GetSessionToken by alice in 123456789012 us-east-1",
+    "[medium] ListUsers by auditor/alice-audit in 123456789012 us-east-1",
+    "[medium] DeleteUser by bob in 123456789012 us-east-1",
+    "[medium] CreateUser by CloudFormationExec/AWSCloudFormation in 123456789012 us-east-1",
+];
+
+/// The first one's body, without the end of its last line.
+fn first_body(log: &str) -> String {
+    let id = "5a1e05f5-c5ca-424a-b837-959e25d6aea7";
+    format!(
+        "Event  : CreateUser
+Source : iam.amazonaws.com
+Params : {{\"userName\":\"bob\"}}
+Region : us-east-1
+
+Rule    : default (medium)
+Result  : Success
+Who     : arn:aws:iam::123456789012:user/alice
+From    : 203.0.113.9, aws-cli/2.15
+Account : 123456789012
+Time    : 2026-11-20T21:08:30Z
+Event ID: {id}
+Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/{id}
+Log     : {log}"
+    )
+}
+
 fn path(of: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(of)
 }
