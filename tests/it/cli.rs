@@ -157,6 +157,21 @@ fn scan_as_json_holds_the_whole_record_in_its_order_without_its_secrets() {
 }
 
 #[test]
+fn a_huge_record_stays_json_within_the_limit_of_sns() {
+    let mut huge = record(1);
+    huge["userAgent"] = json!("ü\n\u{2028}".repeat(60_000));
+    let scanned = run_in(folder(&[]).path(), &["scan", "--format", "json", "-"], log(&[huge.clone(), record(2)]));
+    let lines: Vec<&str> = scanned.stdout.lines().collect();
+    assert_eq!((scanned.code, lines.len()), (0, 2), "{}", scanned.stderr);
+    assert!(lines[0].len() <= 262_144, "{}", lines[0].len());
+    let mut alert: Value = serde_json::from_str(lines[0]).unwrap();
+    let left = alert["event"]["userAgent"].take();
+    assert!(left.as_str().unwrap().contains("left out"), "{left}");
+    huge["userAgent"] = Value::Null;
+    assert_eq!(alert["event"], huge, "all else is there");
+}
+
+#[test]
 fn odd_records_make_alerts_that_no_caller_can_forge() {
     let scanned = run(&["scan", "fixtures/logs/odd-records.json"]);
     assert_eq!(scanned.code, 0, "{scanned:?}");
