@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
-use crate::filter::{Filter, Rule, Severity, TopicArn};
-use crate::log_file::RawRecord;
+use crate::filter::{Filter, Format, Rule, Severity, TopicArn};
 use crate::record::{self, Record};
+use crate::triage::Flood;
 
 /// The most bytes of a [message](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), attributes counted, and
 /// of all messages of one request.
@@ -22,17 +22,14 @@ const PARAMS_LIMIT: usize = 4_000;
 /// The most bytes of an attribute's value; longer ones are no use to a filter policy, and would eat up the message.
 const ATTRIBUTE_LIMIT: usize = 256;
 
-/// What stands where a record has nothing to show.
-const NOTHING: &str = "-";
+/// The most characters of a line in a chat, where a message may have some thousand.
+const CHAT_LINE_LIMIT: usize = 1_000;
 
-/// How a message's body is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Lines for people.
-    Text,
-    /// One line of JSON for programs.
-    Json,
-}
+/// How many callers a summary names.
+const TOP_CALLERS: usize = 5;
+
+/// What stands where a record has nothing to show.
+pub const NOTHING: &str = "-";
 
 /// One message for one topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +38,10 @@ pub struct Alert {
     pub topic: Option<TopicArn>,
     /// The names of the rules that it is for.
     pub rules: Vec<String>,
-    /// The record's `eventID`, by which repeats are known.
-    pub event_id: Option<String>,
+    /// What repeats are known by: the record's `eventID`, or of a summary its log and rule.
+    pub id: Option<String>,
+    /// The account, if any: messages of one account stay in order in a FIFO topic.
+    pub account: Option<String>,
     /// At most 99 printable ASCII characters.
     pub subject: String,
     /// Not empty.
@@ -74,36 +73,235 @@ fn overhead(subject: &str, attributes: &[Attribute]) -> usize {
     subject.len() + attributes.iter().map(|a| a.name.len() + a.data_type.len() + a.value.len()).sum::<usize>()
 }
 
-/// The message about a record of the log file that is named `log`, if a rule matches it.
-#[must_use]
-pub fn about(raw: &RawRecord<'_>, filter: &Filter, log: &str, format: Format) -> Option<Alert> {
-    let rules: Vec<_> = filter.matches(raw.source.as_deref(), raw.name.as_deref()).collect();
-    if rules.is_empty() {
-        return None;
+/// What all alerts of a log have in common.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The configuration.
+    pub filter: &'a Filter,
+    /// The log file's name.
+    pub log: &'a str,
+    /// Overrides the topics' own.
+    pub format: Option<Format>,
+}
+
+impl Context<'_> {
+    /// An account's name, or its number where it has none.
+    fn account_name<'b>(&'b self, account: &'b str) -> &'b str {
+        self.filter.accounts.get(account).map_or(account, String::as_str)
     }
-    let text = record::readable(raw.bytes);
-    Some(alert(&Record::parse(&text), &rules, filter.topic.as_ref(), log, format))
+
+    /// An account's number, with its name beside it.
+    fn account_in_full(&self, account: &str) -> String {
+        let name = self.filter.accounts.get(account);
+        name.map_or_else(|| account.to_owned(), |name| format!("{account} ({name})"))
+    }
+
+    /// ` in ACCOUNT REGION`, as far as they are known.
+    fn place(&self, account: Option<&str>, region: Option<&str>) -> String {
+        let parts: Vec<_> = account.map(|account| self.account_name(account)).into_iter().chain(region).collect();
+        if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(" ")) }
+    }
 }
 
-fn alert(record: &Record<'_>, rules: &[&Rule], topic: Option<&TopicArn>, log: &str, format: Format) -> Alert {
-    let facts = Facts::of(record, rules, log);
-    let subject = facts.subject();
-    let attributes = facts.attributes();
-    let room = SIZE_LIMIT.saturating_sub(overhead(&subject, &attributes));
-    let body = match format {
-        Format::Text => facts.text(room),
-        Format::Json => facts.json(topic, room),
+/// Makes the message about a record. `rules` match it, at least one, and have one topic.
+#[must_use]
+pub fn about(record: &Record<'_>, rules: &[&Rule], context: &Context<'_>) -> Alert {
+    let facts = Facts::of(record, rules, context);
+    let message = Message {
+        rules,
+        subject: facts.subject(),
+        attributes: facts.attributes(),
+        lines: facts.lines(),
+        id: facts.event_id.clone(),
+        account: facts.account.clone(),
     };
-    let rules = facts.rules.into_iter().map(str::to_owned).collect();
-    Alert { topic: topic.cloned(), rules, event_id: facts.event_id, subject, body, attributes }
+    message.into_alert(context, |room| ("event", fitting_json(record, room)))
 }
 
-/// What all formats say, as text from the record, not yet escaped.
+/// Makes the message that stands for what a rule brought beyond its limit in a log.
+#[must_use]
+pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
+    #[derive(Serialize)]
+    struct Summary<'a> {
+        more: u64,
+        first: Option<&'a str>,
+        last: Option<&'a str>,
+        principals: Vec<Principal<'a>>,
+    }
+    #[derive(Serialize)]
+    struct Principal<'a> {
+        who: &'a str,
+        count: u64,
+    }
+    let callers = flood.top_callers(TOP_CALLERS);
+    let limit = context.filter.max_alerts_per_log.unwrap_or_default();
+    let place = context.place(flood.account.as_deref(), flood.region.as_deref());
+    let subject = format!("[{}] {} more alerts of {}{place}", rule.severity, flood.more, rule.name);
+    let top = callers.iter().map(|(who, count)| format!("{who} ({count})")).collect::<Vec<_>>().join(", ");
+    let lines = vec![
+        ("Rule    ", Some(format!("{} ({})", rule.name, rule.severity))),
+        ("More    ", Some(format!("{} alerts beyond the first {limit} of this log", flood.more))),
+        ("First   ", flood.first.clone()),
+        ("Last    ", flood.last.clone()),
+        ("Who     ", Some(top)),
+        ("Account ", flood.account.as_deref().map(|account| context.account_in_full(account))),
+        ("Log     ", Some(context.log.to_owned())),
+    ];
+    let strings = [
+        ("awsRegion", flood.region.as_deref()),
+        ("accountId", flood.account.as_deref()),
+        ("severity", Some(rule.severity.name())),
+    ];
+    let message = Message {
+        rules: &[rule],
+        subject: shortened(&ascii(&subject), SUBJECT_LIMIT),
+        attributes: attributes(&strings, &[rule]),
+        lines,
+        id: Some(format!("summary of {} in {}", rule.name, context.log)),
+        account: flood.account.clone(),
+    };
+    let principals = callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
+    let summary = Summary { more: flood.more, first: flood.first.as_deref(), last: flood.last.as_deref(), principals };
+    message.into_alert(context, |_| ("summary", serde_json::to_string(&summary).unwrap_or_default()))
+}
+
+/// A line's label, padded, and its value; a line without label is empty.
+type Line = (&'static str, Option<String>);
+
+/// What a message says, before it has a form.
+struct Message<'a> {
+    rules: &'a [&'a Rule],
+    subject: String,
+    attributes: Vec<Attribute>,
+    lines: Vec<Line>,
+    id: Option<String>,
+    account: Option<String>,
+}
+
+impl Message<'_> {
+    /// Writes the message as its topic wants it. `detail` gives, for JSON, the last key and its value of at most so many
+    /// bytes.
+    fn into_alert(self, context: &Context<'_>, detail: impl FnOnce(usize) -> (&'static str, String)) -> Alert {
+        let topic = self.rules.first().and_then(|rule| context.filter.topics.get(rule.topic));
+        let arn = topic.and_then(|topic| topic.arn.clone());
+        let room = SIZE_LIMIT.saturating_sub(overhead(&self.subject, &self.attributes));
+        let body = match context.format.or(topic.map(|topic| topic.format)).unwrap_or_default() {
+            Format::Text => text_body(&self.lines, room),
+            Format::Json => self.json_body(arn.as_ref(), context.log, room, detail),
+            Format::Chatbot => self.chatbot_body(),
+        };
+        Alert {
+            topic: arn,
+            rules: self.rules.iter().map(|rule| rule.name.clone()).collect(),
+            id: self.id,
+            account: self.account,
+            subject: self.subject,
+            body,
+            attributes: self.attributes,
+        }
+    }
+
+    fn json_body(
+        &self,
+        topic: Option<&TopicArn>,
+        log: &str,
+        room: usize,
+        detail: impl FnOnce(usize) -> (&'static str, String),
+    ) -> String {
+        #[derive(Serialize)]
+        struct Head<'a> {
+            rules: Vec<&'a str>,
+            severity: &'a str,
+            topic: Option<&'a str>,
+            log: &'a str,
+        }
+        let head = Head {
+            rules: self.rules.iter().map(|rule| rule.name.as_str()).collect(),
+            severity: severity(self.rules).name(),
+            topic: topic.map(TopicArn::as_str),
+            log,
+        };
+        let mut body = escaped(&serde_json::to_string(&head).unwrap_or_default());
+        body.pop(); // its closing brace
+        let (key, value) = detail(room.saturating_sub(body.len() + 20));
+        let _ = write!(body, ",\"{key}\":{value}}}");
+        body
+    }
+
+    /// As [custom notifications](https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html) are written.
+    fn chatbot_body(&self) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Content<'a> {
+            text_type: &'a str,
+            title: &'a str,
+            description: String,
+        }
+        #[derive(Serialize)]
+        struct Notification<'a> {
+            version: &'a str,
+            source: &'a str,
+            content: Content<'a>,
+        }
+        let descriptions = self.rules.iter().filter_map(|rule| rule.description.as_deref()).map(chat_text);
+        let shown = |(label, value): &Line| {
+            let value = value.as_deref()?;
+            let label = label.trim_end();
+            // A link must stay one; its parts are encoded.
+            let value = if label == CONSOLE { value.to_owned() } else { format!("`{}`", chat_text(value)) };
+            Some(format!("*{label}:* {value}"))
+        };
+        let lines: Vec<String> = descriptions.chain(self.lines.iter().filter_map(shown)).collect();
+        let title = chat_text(&self.subject);
+        let content = Content { text_type: "client-markdown", title: &title, description: lines.join("\n") };
+        let notification = Notification { version: "1.0", source: "custom", content };
+        serde_json::to_string(&notification).unwrap_or_default()
+    }
+}
+
+fn text_body(lines: &[Line], room: usize) -> String {
+    let mut body = String::new();
+    for (label, value) in lines {
+        if !label.is_empty() {
+            let value = value.as_deref().filter(|value| !value.is_empty()).map_or_else(|| NOTHING.to_owned(), escaped);
+            let _ = write!(body, "{label}: {value}");
+        }
+        body.push('\n');
+    }
+    cut(body, room)
+}
+
+/// A caller's text as a chat shows it: it can't end the code that it stands in, mention people, or be a link.
+fn chat_text(text: &str) -> String {
+    let text = limited(&escaped(text), CHAT_LINE_LIMIT);
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "'")
+}
+
+fn severity(rules: &[&Rule]) -> Severity {
+    rules.iter().map(|rule| rule.severity).max().unwrap_or(Severity::Medium)
+}
+
+/// The attributes that have a value, and the rules' names.
+fn attributes(strings: &[(&'static str, Option<&str>)], rules: &[&Rule]) -> Vec<Attribute> {
+    let string = |(name, value): &(&'static str, Option<&str>)| {
+        let mut value = escaped((*value)?);
+        value.truncate(value.floor_char_boundary(ATTRIBUTE_LIMIT));
+        Some(Attribute { name, data_type: "String", value })
+    };
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let value = serde_json::to_string(&names).unwrap_or_default();
+    let rule = Attribute { name: "rule", data_type: "String.Array", value };
+    strings.iter().filter_map(string).chain([rule]).collect()
+}
+
+/// The label of the line that links to the console.
+const CONSOLE: &str = "Console";
+
+/// What all formats say about a record.
 struct Facts<'a> {
     record: &'a Record<'a>,
-    log: &'a str,
-    rules: Vec<&'a str>,
-    severity: Severity,
+    rules: &'a [&'a Rule],
+    context: &'a Context<'a>,
     event: Option<String>,
     source: Option<String>,
     region: Option<String>,
@@ -114,16 +312,15 @@ struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    fn of(record: &'a Record<'a>, rules: &[&'a Rule], log: &'a str) -> Self {
+    fn of(record: &'a Record<'a>, rules: &'a [&'a Rule], context: &'a Context<'a>) -> Self {
         Facts {
             record,
-            log,
-            rules: rules.iter().map(|rule| rule.name.as_str()).collect(),
-            severity: rules.iter().map(|rule| rule.severity).max().unwrap_or(Severity::Medium),
+            rules,
+            context,
             event: text(record, &["eventName"]),
             source: text(record, &["eventSource"]),
             region: text(record, &["awsRegion"]),
-            account: text(record, &["recipientAccountId"]).or_else(|| text(record, &["userIdentity", "accountId"])),
+            account: account(record),
             event_id: text(record, &["eventID"]),
             failure: failure(record),
         }
@@ -131,14 +328,8 @@ impl<'a> Facts<'a> {
 
     fn subject(&self) -> String {
         let event = self.event.as_deref().unwrap_or(NOTHING);
-        let mut place = String::new();
-        if self.account.is_some() || self.region.is_some() {
-            place.push_str(" in");
-            for part in [&self.account, &self.region].into_iter().flatten() {
-                let _ = write!(place, " {part}");
-            }
-        }
-        let what = format!("[{}] {event}", self.severity);
+        let place = self.context.place(self.account.as_deref(), self.region.as_deref());
+        let what = format!("[{}] {event}", severity(self.rules));
         let by = match caller(self.record) {
             // A long name gives way, so that the account and the region stay to be read.
             Some(name) => {
@@ -151,54 +342,38 @@ impl<'a> Facts<'a> {
     }
 
     fn attributes(&self) -> Vec<Attribute> {
-        let result = if self.failure.is_some() { "Failure" } else { "Success" };
         let strings = [
             ("eventSource", self.source.as_deref()),
             ("eventName", self.event.as_deref()),
             ("awsRegion", self.region.as_deref()),
             ("accountId", self.account.as_deref()),
             ("eventID", self.event_id.as_deref()),
-            ("severity", Some(self.severity.name())),
-            ("result", Some(result)),
+            ("severity", Some(severity(self.rules).name())),
+            ("result", Some(if self.failure.is_some() { "Failure" } else { "Success" })),
         ];
-        let string = |(name, value): (&'static str, Option<&str>)| {
-            let mut value = escaped(value?);
-            value.truncate(value.floor_char_boundary(ATTRIBUTE_LIMIT));
-            Some(Attribute { name, data_type: "String", value })
-        };
-        let names = serde_json::to_string(&self.rules).unwrap_or_default();
-        let rule = Attribute { name: "rule", data_type: "String.Array", value: names };
-        strings.into_iter().filter_map(string).chain([rule]).collect()
+        attributes(&strings, self.rules)
     }
 
-    fn text(&self, room: usize) -> String {
-        let params = self.record.json(&["requestParameters"]).map(|json| params(&record::compact(json)));
+    fn lines(&self) -> Vec<Line> {
+        let params = self.record.json(&["requestParameters"]);
+        let names: Vec<_> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
         let from = ["sourceIPAddress", "userAgent"].into_iter().filter_map(|key| text(self.record, &[key]));
-        let from = from.collect::<Vec<_>>().join(", ");
-        let lines = [
+        vec![
             ("Event  ", self.event.clone()),
             ("Source ", self.source.clone()),
-            ("Params ", params),
+            ("Params ", params.map(|json| limited(&record::compact(json), PARAMS_LIMIT))),
             ("Region ", self.region.clone()),
             ("", None),
-            ("Rule    ", Some(format!("{} ({})", self.rules.join(", "), self.severity))),
+            ("Rule    ", Some(format!("{} ({})", names.join(", "), severity(self.rules)))),
             ("Result  ", Some(self.failure.clone().unwrap_or_else(|| "Success".to_owned()))),
             ("Who     ", who(self.record)),
-            ("From    ", Some(from).filter(|from| !from.is_empty())),
-            ("Account ", self.account.clone()),
+            ("From    ", Some(from.collect::<Vec<_>>().join(", "))),
+            ("Account ", self.account.as_deref().map(|account| self.context.account_in_full(account))),
             ("Time    ", text(self.record, &["eventTime"])),
             ("Event ID", self.event_id.clone()),
             ("Console ", self.console()),
-            ("Log     ", Some(self.log.to_owned())),
-        ];
-        let mut body = String::new();
-        for (label, value) in lines {
-            if !label.is_empty() {
-                let _ = write!(body, "{label}: {}", value.map_or_else(|| NOTHING.to_owned(), |value| escaped(&value)));
-            }
-            body.push('\n');
-        }
-        cut(body, room)
+            ("Log     ", Some(self.context.log.to_owned())),
+        ]
     }
 
     /// A link to the event in the console's event history, of the partition that the region belongs to.
@@ -212,27 +387,6 @@ impl<'a> Facts<'a> {
             _ => "console.aws.amazon.com",
         };
         Some(format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}"))
-    }
-
-    fn json(&self, topic: Option<&TopicArn>, room: usize) -> String {
-        #[derive(Serialize)]
-        struct Head<'a> {
-            rules: &'a [&'a str],
-            severity: &'a str,
-            topic: Option<&'a str>,
-            log: &'a str,
-        }
-        let head = Head {
-            rules: &self.rules,
-            severity: self.severity.name(),
-            topic: topic.map(TopicArn::as_str),
-            log: self.log,
-        };
-        let head = serde_json::to_string(&head).unwrap_or_default();
-        let head = escaped(head.trim_end_matches('}'));
-        let room = room.saturating_sub(head.len() + r#","event":}"#.len());
-        let event = fitting_json(self.record, room);
-        format!("{head},\"event\":{event}}}")
     }
 }
 
@@ -260,7 +414,8 @@ fn fitting_json(record: &Record<'_>, room: usize) -> String {
 }
 
 /// A string of the record that has something to show.
-fn text(record: &Record<'_>, path: &[&str]) -> Option<String> {
+#[must_use]
+pub fn text(record: &Record<'_>, path: &[&str]) -> Option<String> {
     record.string(path).filter(|text| !text.is_empty())
 }
 
@@ -273,8 +428,15 @@ fn failure(record: &Record<'_>) -> Option<String> {
     text(record, &["responseElements", "ConsoleLogin"]).filter(|result| result != "Success")
 }
 
+/// Whose account a call happened in.
+#[must_use]
+pub fn account(record: &Record<'_>) -> Option<String> {
+    text(record, &["recipientAccountId"]).or_else(|| text(record, &["userIdentity", "accountId"]))
+}
+
 /// Who made a call, in full.
-fn who(record: &Record<'_>) -> Option<String> {
+#[must_use]
+pub fn who(record: &Record<'_>) -> Option<String> {
     let identity = |key| text(record, &["userIdentity", key]);
     let service = identity("invokedBy");
     match ["arn", "userName", "principalId"].into_iter().find_map(identity) {
@@ -299,10 +461,11 @@ fn caller(record: &Record<'_>) -> Option<String> {
         .or_else(|| ["userName", "invokedBy", "principalId", "type"].into_iter().find_map(identity))
 }
 
-fn params(json: &str) -> String {
-    match json.char_indices().nth(PARAMS_LIMIT) {
-        Some((at, _)) => format!("{} (cut: {} characters more)", &json[..at], json[at..].chars().count()),
-        None => json.to_owned(),
+/// At most `limit` characters; what was cut off is said.
+fn limited(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((at, _)) => format!("{} (cut: {} characters more)", &text[..at], text[at..].chars().count()),
+        None => text.to_owned(),
     }
 }
 

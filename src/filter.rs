@@ -1,46 +1,138 @@
-//! The filter configuration: parsed, validated with all its mistakes at once, and matched against records. Pure.
+//! The filter: which rules a record matches. Pure. How it is written down is [`crate::configuration`]'s matter.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use regex::Regex;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// The largest configuration, in bytes.
-pub const SIZE_LIMIT: usize = 1 << 20;
+use crate::record::Record;
 
-/// A valid configuration.
+/// A valid configuration, ready to match records.
 #[derive(Debug)]
 pub struct Filter {
     /// The rules, in the order in which a message names them.
     pub rules: Vec<Rule>,
-    /// The topic of rules that name none; `None` where neither the configuration nor `TOPIC_ARN` names one.
-    pub topic: Option<TopicArn>,
+    /// What is never alerted on.
+    pub ignore: Vec<Condition>,
+    /// The topics that rules use, each once.
+    pub topics: Vec<Topic>,
+    /// Names for account numbers.
+    pub accounts: HashMap<String, String>,
+    /// How many alerts of one rule to one topic a log may bring, before a summary stands for the rest.
+    pub max_alerts_per_log: Option<u64>,
+    /// How many [`Test`]s its conditions hold; their ids are below it.
+    pub tests: usize,
 }
 
-/// What to alert on.
+/// What to alert on, and where.
 #[derive(Debug)]
 pub struct Rule {
     /// Unique in a configuration; `default` for the top-level `source` and `regexp`.
     pub name: String,
+    /// What a match means, for people.
+    pub description: Option<String>,
     /// How much a match matters.
     pub severity: Severity,
-    source: Regex,
-    event: Regex,
+    /// What matches.
+    pub condition: Condition,
+    /// Where its alerts go: an index of [`Filter::topics`].
+    pub topic: usize,
+}
+
+/// Where alerts go, and how they are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// `None` where nothing names a topic, which only the command line lets pass.
+    pub arn: Option<TopicArn>,
+    /// The form of its messages.
+    pub format: Format,
+}
+
+/// A conjunction: what is left out matches every record.
+#[derive(Debug, Clone, Default)]
+pub struct Condition {
+    /// Searched in `eventSource`.
+    pub source: Option<Regex>,
+    /// Searched in `eventName`.
+    pub event: Option<Regex>,
+    /// Every one must match.
+    pub wheres: Vec<Test>,
+    /// None may match.
+    pub unless: Vec<Test>,
+}
+
+/// A pattern that is searched in a record's texts at a path.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// Tells it from the other tests of its filter.
+    pub id: usize,
+    /// The keys that lead to the value; arrays on the way count as any of their elements.
+    pub path: Vec<String>,
+    /// Searched in the text, unanchored.
+    pub pattern: Regex,
+}
+
+impl Test {
+    /// Whether any of the record's texts at the path matches. Notes in `seen` that there is a text at all.
+    fn matches(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
+        let texts = record.texts(&self.path);
+        if let (false, Some(seen)) = (texts.is_empty(), seen.get_mut(self.id)) {
+            *seen = true;
+        }
+        texts.iter().any(|text| self.pattern.is_match(text))
+    }
+}
+
+impl Condition {
+    fn source_matches(&self, source: Option<&str>) -> bool {
+        self.source.as_ref().is_none_or(|pattern| source.is_some_and(|text| pattern.is_match(text)))
+    }
+
+    fn event_matches(&self, name: Option<&str>) -> bool {
+        self.event.as_ref().is_none_or(|pattern| name.is_some_and(|text| pattern.is_match(text)))
+    }
+
+    /// Whether the rest of the record matches. A path that no record has shown yet is looked for although the answer is
+    /// known, so that `scan` can tell people of paths that lead nowhere.
+    fn rest_matches(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
+        let mut all = true;
+        for test in &self.wheres {
+            if all || seen.get(test.id) == Some(&false) {
+                all &= test.matches(record, seen);
+            }
+        }
+        all && !self.unless.iter().any(|test| test.matches(record, seen))
+    }
 }
 
 /// How much a match matters, from least to most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Worth a look some day.
+    Low,
     /// What is not said otherwise.
     Medium,
+    /// Worth a look now.
+    High,
+    /// Worth waking somebody; never summarised.
+    Critical,
 }
 
 impl Severity {
+    /// All of them, from least to most.
+    pub const ALL: [Severity; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+
     /// As the configuration and messages write it.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Severity::Info => "info",
+            Severity::Low => "low",
             Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
         }
     }
 }
@@ -51,31 +143,30 @@ impl fmt::Display for Severity {
     }
 }
 
-impl Filter {
-    /// Parses and validates a configuration file. `default_topic` is `TOPIC_ARN`, for a configuration that names none.
-    ///
-    /// # Errors
-    /// Every mistake of the file, each with the key that it is in and what to do.
-    pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<String>> {
-        if file.len() > SIZE_LIMIT {
-            return Err(vec![format!("it has {} bytes; at most {SIZE_LIMIT} are read", file.len())]);
-        }
-        let document = serde_json::from_slice(file).map_err(|e| vec![format!("it is no valid JSON: {e}")])?;
-        let mut problems = Problems::default();
-        let filter = problems.filter(document, default_topic);
-        match filter {
-            Some(filter) if problems.0.is_empty() => Ok(filter),
-            _ => Err(problems.0),
-        }
-    }
+/// How a topic's messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One line of JSON for programs.
+    Json,
+    /// The custom notification of Amazon Q Developer in chat applications.
+    Chatbot,
+}
 
-    /// The rules that a record with these fields matches; a field that is missing or no string is `None`, and matches
-    /// nothing.
-    pub fn matches(&self, source: Option<&str>, event: Option<&str>) -> impl Iterator<Item = &Rule> {
-        let (source, event) = (source.zip(event)).unzip();
-        self.rules.iter().filter(move |rule| {
-            source.is_some_and(|s| rule.source.is_match(s)) && event.is_some_and(|e| rule.event.is_match(e))
-        })
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 3] = [Self::Text, Self::Json, Self::Chatbot];
+
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Json => "json",
+            Format::Chatbot => "chatbot",
+        }
     }
 }
 
@@ -96,17 +187,13 @@ impl TopicArn {
         let region_ok = |r: &str| !r.is_empty() && r.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
         match arn.split(':').collect::<Vec<_>>()[..] {
             ["arn", partition, "sns", region, account, name]
-                if partition.starts_with("aws")
-                    && region_ok(region)
-                    && account.len() == 12
-                    && account.bytes().all(|b| b.is_ascii_digit())
-                    && name_ok(name) =>
+                if partition.starts_with("aws") && region_ok(region) && is_account(account) && name_ok(name) =>
             {
                 Ok(TopicArn(arn.to_owned()))
             }
             _ => Err(format!(
                 "`{arn}` is no topic's ARN; one looks like arn:aws:sns:us-east-1:123456789012:alerts (a subscription's \
-                 ARN has one part more)"
+                 has one part more)"
             )),
         }
     }
@@ -115,6 +202,12 @@ impl TopicArn {
     #[must_use]
     pub fn region(&self) -> &str {
         self.0.split(':').nth(3).unwrap_or_default()
+    }
+
+    /// Whether it is a [FIFO topic](https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html).
+    #[must_use]
+    pub fn is_fifo(&self) -> bool {
+        self.0.rsplit('.').next() == Some("fifo")
     }
 
     /// The ARN.
@@ -130,167 +223,108 @@ impl fmt::Display for TopicArn {
     }
 }
 
-/// JSON as the file has it, repeated keys included.
-enum Node {
-    Text(String),
-    Object(Vec<(String, Node)>),
-    Other(&'static str),
+/// Whether a text has the form of an AWS account's number.
+#[must_use]
+pub fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-impl Node {
-    fn kind(&self) -> &'static str {
-        match self {
-            Node::Text(_) => "a string",
-            Node::Object(_) => "an object",
-            Node::Other(kind) => kind,
+/// What a filter says of a record.
+#[derive(Debug)]
+pub enum Verdict<'f> {
+    /// No rule matches.
+    Unmatched,
+    /// A rule matches, and the configuration says to ignore it.
+    Ignored,
+    /// These rules match, in the filter's order; at least one.
+    Matched(Vec<&'f Rule>),
+}
+
+/// Matches records, and remembers which rules may match which calls: logs hold few different ones, many times.
+pub struct Matcher<'f> {
+    filter: &'f Filter,
+    sources: HashMap<String, Source>,
+    /// How many names all [`Source`]s hold.
+    names: usize,
+    /// For each [`Test`], whether a record has had a text at its path.
+    seen: Vec<bool>,
+}
+
+/// What is known of an event source.
+struct Source {
+    /// The rules whose `source` matches it.
+    rules: Vec<usize>,
+    /// By `eventName`, those of them whose `regexp` matches it.
+    events: HashMap<String, Vec<usize>>,
+}
+
+/// The most names remembered, and the longest: AWS has about 20,000 calls, an account uses some hundreds.
+const NAMES_LIMIT: usize = 10_000;
+const NAME_LENGTH_LIMIT: usize = 256;
+
+impl<'f> Matcher<'f> {
+    /// Matches with this filter.
+    #[must_use]
+    pub fn new(filter: &'f Filter) -> Self {
+        Matcher { filter, sources: HashMap::new(), names: 0, seen: vec![false; filter.tests] }
+    }
+
+    /// The filter that it matches with.
+    #[must_use]
+    pub fn filter(&self) -> &'f Filter {
+        self.filter
+    }
+
+    /// For each [`Test`], by its id, whether a record that it looked at had a text at its path.
+    #[must_use]
+    pub fn seen(&self) -> &[bool] {
+        &self.seen
+    }
+
+    /// The rules whose `source` and `regexp` match; `None` is a field that is missing or no string.
+    ///
+    /// Only where there are any does the rest of a record matter.
+    pub fn candidates(&mut self, source: Option<&str>, event: Option<&str>) -> Vec<usize> {
+        let rules = &self.filter.rules;
+        let by_source = || (0..rules.len()).filter(|i| rules[*i].condition.source_matches(source)).collect::<Vec<_>>();
+        let by_event =
+            |of: &[usize]| of.iter().copied().filter(|i| rules[*i].condition.event_matches(event)).collect::<Vec<_>>();
+        let (Some(source), Some(event)) = (source, event) else { return by_event(&by_source()) };
+        if source.len() > NAME_LENGTH_LIMIT || event.len() > NAME_LENGTH_LIMIT {
+            return by_event(&by_source());
         }
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Node;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Text(text.to_owned()))
-            }
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Other("null"))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-                Ok(Node::Other("a boolean"))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-                Ok(Node::Other("a number"))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-                Ok(Node::Other("a number"))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-                Ok(Node::Other("a number"))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-                while items.next_element::<Node>()?.is_some() {}
-                Ok(Node::Other("an array"))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-                let mut object = Vec::new();
-                while let Some(entry) = entries.next_entry()? {
-                    object.push(entry);
-                }
-                Ok(Node::Object(object))
-            }
+        if let Some(known) = self.sources.get(source).and_then(|source| source.events.get(event)) {
+            return known.clone();
         }
-        deserializer.deserialize_any(Any)
+        if self.names == NAMES_LIMIT {
+            self.sources.clear();
+            self.names = 0;
+        }
+        self.names += 1;
+        let known = self
+            .sources
+            .entry(source.to_owned())
+            .or_insert_with(|| Source { rules: by_source(), events: HashMap::new() });
+        let found = by_event(&known.rules);
+        known.events.insert(event.to_owned(), found.clone());
+        found
     }
-}
 
-/// The mistakes found so far. Its methods give what they can, so that one mistake does not hide the next.
-#[derive(Default)]
-struct Problems(Vec<String>);
-
-impl Problems {
-    fn add(&mut self, problem: String) {
-        self.0.push(problem);
-    }
-
-    fn filter(&mut self, document: Node, default_topic: Option<&str>) -> Option<Filter> {
-        let [source, regexp, sns] = self.object("the file", document, ["source", "regexp", "sns"])?;
-        let source = self.pattern("source", source);
-        let event = self.pattern("regexp", regexp);
-        let topic = match sns {
-            Some(sns) => self.sns(sns),
-            None => None,
-        };
-        let topic = topic.or_else(|| match default_topic.map(TopicArn::parse)? {
-            Ok(topic) => Some(topic),
-            Err(problem) => {
-                self.add(format!("TOPIC_ARN in the environment: {problem}"));
-                None
-            }
+    /// What the filter says of a record, of which these are the [`candidates`](Self::candidates).
+    pub fn verdict(&mut self, candidates: &[usize], record: &Record<'_>) -> Verdict<'f> {
+        let Filter { rules, ignore, .. } = self.filter;
+        let seen = &mut self.seen;
+        let matched: Vec<_> =
+            candidates.iter().map(|i| &rules[*i]).filter(|rule| rule.condition.rest_matches(record, seen)).collect();
+        if matched.is_empty() {
+            return Verdict::Unmatched;
+        }
+        let (source, event) = (record.string(&["eventSource"]), record.string(&["eventName"]));
+        let ignored = ignore.iter().any(|condition| {
+            condition.source_matches(source.as_deref())
+                && condition.event_matches(event.as_deref())
+                && condition.rest_matches(record, seen)
         });
-        let rule = Rule { name: "default".to_owned(), severity: Severity::Medium, source: source?, event: event? };
-        Some(Filter { rules: vec![rule], topic })
-    }
-
-    fn sns(&mut self, sns: Node) -> Option<TopicArn> {
-        let [region, topic] = self.object("sns", sns, ["region", "topicARN"])?;
-        let region = region.and_then(|node| self.text("sns.region", node));
-        let arn = topic.and_then(|node| self.text("sns.topicARN", node))?;
-        let topic = TopicArn::parse(&arn).map_err(|problem| self.add(format!("sns.topicARN: {problem}"))).ok()?;
-        if let Some(region) = region.filter(|region| region != topic.region()) {
-            let of_topic = topic.region();
-            self.add(format!(
-                "sns.region is `{region}`, but the topic is in {of_topic}: correct one, or leave region out"
-            ));
-        }
-        Some(topic)
-    }
-
-    /// A required pattern.
-    fn pattern(&mut self, key: &str, node: Option<Node>) -> Option<Regex> {
-        let Some(node) = node else {
-            self.add(format!("`{key}` is missing: give a regular expression, for example \"{}\"", example(key)));
-            return None;
-        };
-        let pattern = self.text(key, node)?;
-        Regex::new(&pattern).map_err(|e| self.add(format!("{key}: `{pattern}` {}", reason(&e)))).ok()
-    }
-
-    fn text(&mut self, key: &str, node: Node) -> Option<String> {
-        match node {
-            Node::Text(text) => Some(text),
-            other => {
-                self.add(format!("{key} is {}, but must be a string", other.kind()));
-                None
-            }
-        }
-    }
-
-    /// The values of the known keys of an object; other keys and repeated ones are mistakes.
-    fn object<const N: usize>(&mut self, at: &str, node: Node, known: [&str; N]) -> Option<[Option<Node>; N]> {
-        let Node::Object(entries) = node else {
-            self.add(format!("{at} holds {}, but must hold an object: {{…}}", node.kind()));
-            return None;
-        };
-        let mut values = [const { None }; N];
-        for (key, value) in entries {
-            match known.iter().position(|k| *k == key) {
-                None => {
-                    self.add(format!("{at}: the key `{key}` is not known; known are {}", known.join(", ")));
-                }
-                Some(i) if values[i].is_some() => self.add(format!("{at}: the key `{key}` stands there twice")),
-                Some(i) => values[i] = Some(value),
-            }
-        }
-        Some(values)
-    }
-}
-
-fn example(key: &str) -> &'static str {
-    if key == "source" { "iam|signin|sts" } else { "Password|AccessKey|Login" }
-}
-
-/// What is wrong with a pattern, in one line.
-fn reason(error: &regex::Error) -> String {
-    match error {
-        regex::Error::CompiledTooBig(limit) => format!("is too large: it would need over {limit} bytes when compiled"),
-        other => {
-            let text = other.to_string();
-            let last = text.lines().last().unwrap_or_default();
-            let why = last.strip_prefix("error: ").unwrap_or(last);
-            let hint = if why.contains("look-around") || why.contains("backreferences") {
-                " (JavaScript has it, this engine does not; to leave something out, match less, \
-                 for example ^(CreateUser|DeleteUser)$)"
-            } else {
-                ""
-            };
-            format!("is no valid regular expression: {why}{hint}")
-        }
+        if ignored { Verdict::Ignored } else { Verdict::Matched(matched) }
     }
 }

@@ -8,15 +8,17 @@ use aws_sdk_s3::primitives::ByteStream;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use crate::alert::{self, Alert, Format};
+use crate::alert::Alert;
+use crate::configuration;
 use crate::error::Error;
 use crate::event::{self, S3Object};
-use crate::filter::{Filter, TopicArn};
-use crate::log_file::{LogFile, Malformed, RawRecord};
+use crate::filter::{Filter, Matcher};
+use crate::log_file::{LogFile, Malformed};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
 use crate::settings::Settings;
 use crate::storage::{self, Fetched, Storage};
+use crate::triage::Triage;
 
 /// The most bytes of a log that are looked at before its alerts are passed on. Gzip makes at most a thousand times as
 /// much of them.
@@ -39,7 +41,6 @@ pub struct Handler {
 struct Configuration {
     etag: Option<String>,
     filter: Arc<Filter>,
-    topic: TopicArn,
 }
 
 impl Handler {
@@ -122,9 +123,9 @@ impl Handler {
                 return Err(Error::ConfigurationUnavailable { object: object_name, cause, consequence });
             }
         };
-        let parsed = Filter::parse(&file, self.settings.topic_arn.as_deref()).and_then(|filter| {
-            let topic = filter.topic.clone().ok_or_else(|| vec![NO_TOPIC.to_owned()])?;
-            Ok(Configuration { etag, filter: Arc::new(filter), topic })
+        let parsed = configuration::parse(&file, self.settings.topic_arn.as_deref()).and_then(|filter| {
+            let named = filter.topics.iter().all(|topic| topic.arn.is_some());
+            if named { Ok(Configuration { etag, filter: Arc::new(filter) }) } else { Err(vec![NO_TOPIC.to_owned()]) }
         });
         let invalid = |problems| Error::InvalidConfiguration { object: object_name, problems, consequence };
         parsed.map_err(invalid).inspect(|_| self.publisher.forget())
@@ -188,42 +189,40 @@ impl Invocation<'_> {
         let name = object.to_string();
         let malformed = |e: Malformed| Error::LogMalformed { object: object.to_string(), cause: e.to_string() };
         let mut log = LogFile::new();
-        let broken_off = loop {
+        let mut matcher = Matcher::new(&in_force.filter);
+        let mut triage = Triage::new(&mut matcher, &name, None);
+        let mut read = Ok(());
+        'reading: loop {
             let bytes = match storage::next(&mut body).await {
                 Ok(Some(bytes)) => bytes,
-                Ok(None) => break None,
-                Err(cause) => break Some(Error::LogUnavailable { object: object.to_string(), cause }),
+                Ok(None) => break,
+                Err(cause) => {
+                    read = Err(Error::LogUnavailable { object: object.to_string(), cause });
+                    break;
+                }
             };
             self.report.bytes += bytes.as_ref().len() as u64;
             for piece in bytes.as_ref().chunks(PIECE) {
                 let mut alerts = Vec::new();
-                let read = log.push(piece, &mut |raw| alerts.extend(judge(raw, in_force, &name, &mut self.report)));
-                self.send(alerts, in_force, &name).await;
-                read.map_err(malformed)?;
+                let pushed = log.push(piece, &mut |raw| alerts.extend(self.report.count(triage.record(raw))));
+                self.send(alerts, &name).await;
+                if let Err(e) = pushed {
+                    read = Err(malformed(e));
+                    break 'reading;
+                }
             }
-        };
-        // Where S3 broke off, whole records may still wait in the window; that the log ends there is S3's error.
+        }
+        // Where reading broke off, whole records may still wait in the window.
         let mut alerts = Vec::new();
-        let read = log.finish(&mut |raw| alerts.extend(judge(raw, in_force, &name, &mut self.report)));
-        self.send(alerts, in_force, &name).await;
-        broken_off.map_or(read.map_err(malformed), Err)
+        let finished = log.finish(&mut |raw| alerts.extend(self.report.count(triage.record(raw))));
+        alerts.extend(triage.summaries());
+        self.send(alerts, &name).await;
+        read.and(finished.map_err(malformed))
     }
 
-    async fn send(&mut self, alerts: Vec<Alert>, in_force: &Configuration, log: &str) {
+    async fn send(&mut self, alerts: Vec<Alert>, log: &str) {
         for alert in alerts {
-            self.outbox.add(alert, in_force.topic.clone(), log).await;
+            self.outbox.add(alert, log).await;
         }
     }
-}
-
-/// Counts a record, and makes the alert about it if a rule matches.
-fn judge(raw: &RawRecord<'_>, in_force: &Configuration, log: &str, report: &mut Report) -> Option<Alert> {
-    let alert = alert::about(raw, &in_force.filter, log, Format::Text);
-    report.records += 1;
-    if alert.is_some() {
-        report.matched += 1;
-    } else {
-        report.unmatched += 1;
-    }
-    alert
 }

@@ -19,15 +19,21 @@
 //! | `TOPIC_ARN` | none | the topic, where the configuration names none |
 //! | `AWS_LAMBDA_LOG_LEVEL`, `AWS_LAMBDA_LOG_FORMAT` | Lambda's | as Lambda's logging controls define them |
 
+pub mod advice;
 pub mod alert;
 pub mod cli;
+pub mod configuration;
 pub mod error;
 pub mod event;
 pub mod filter;
 pub mod handler;
 pub mod log_file;
+pub mod packs;
 pub mod publish;
 pub mod record;
 pub mod report;
+pub mod scan;
 pub mod settings;
 pub mod storage;
+pub mod summary;
+pub mod triage;

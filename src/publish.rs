@@ -1,7 +1,7 @@
 //! Sending alerts: ten to a request, several requests at once, and again what failed for no fault of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -164,9 +164,11 @@ impl<'a> Outbox<'a> {
 
     /// Takes an alert about a record of `log`, and starts a request when there is enough for one. Waits only while as
     /// many requests as are allowed are under way.
-    pub async fn add(&mut self, alert: Alert, topic: TopicArn, log: &str) {
+    pub async fn add(&mut self, alert: Alert, log: &str) {
+        // Without a topic no configuration is in force.
+        let Some(topic) = alert.topic.clone() else { return };
         self.alerts += 1;
-        let key = alert.event_id.as_ref().map(|id| self.publisher.hasher.hash_one((&topic, id)));
+        let key = alert.id.as_ref().map(|id| self.publisher.hasher.hash_one((&topic, id)));
         if let Some(key) = key {
             let now = SystemTime::now();
             if self.taken.contains(key, now) || lock(&self.publisher.published).contains(key, now) {
@@ -294,7 +296,31 @@ fn request_entry(id: usize, alert: &Alert) -> Result<PublishBatchRequestEntry, B
         let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
         entry = entry.message_attributes(attribute.name, value.build()?);
     }
+    if alert.topic.as_ref().is_some_and(TopicArn::is_fifo) {
+        let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
+        entry = entry.message_group_id(group).message_deduplication_id(deduplication_id(alert));
+    }
     entry.build()
+}
+
+/// By which a FIFO topic knows repeats: the eventID. Other things become a hash, the same in every environment.
+fn deduplication_id(alert: &Alert) -> String {
+    match &alert.id {
+        Some(id) if is_fifo_id(id) => id.clone(),
+        id => {
+            let hash = |half: u8| {
+                let mut hasher = DefaultHasher::new();
+                (half, id.as_ref().unwrap_or(&alert.body)).hash(&mut hasher);
+                hasher.finish()
+            };
+            format!("{:016x}{:016x}", hash(0), hash(1))
+        }
+    }
+}
+
+/// Whether SNS takes a text as a [group or deduplication id](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html).
+fn is_fifo_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// A request that succeeds may hold entries that did not.

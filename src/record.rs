@@ -33,7 +33,7 @@ impl<'a> Record<'a> {
     pub fn compact_fields(&self) -> Vec<(String, String)> {
         let entry = |(key, value): &(String, &RawValue)| {
             let key = serde_json::to_string(key).unwrap_or_default();
-            let pair = compact(&format!("{{{key}:{value}}}"));
+            let pair = compact(&format!("{{{key}:{value}}}")); // so that a secret's key masks it
             let value = pair[key.len() + 2..pair.len() - 1].to_owned();
             (key, value)
         };
@@ -51,10 +51,45 @@ impl<'a> Record<'a> {
         (value != "null").then_some(value)
     }
 
+    /// The texts at a path of keys, where an array on the way or at the end stands for each of its elements: a string
+    /// unescaped, a number or boolean as the log writes it, an object as compact JSON. `null` has none.
+    #[must_use]
+    pub fn texts(&self, path: &[String]) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some((first, rest)) = path.split_first()
+            && let Some(value) = self.fields.get(first)
+        {
+            collect_texts(value, rest, ARRAYS_LIMIT, &mut found);
+        }
+        found
+    }
+
     /// The string at a path of keys. `None` where there is nothing, or something of another type.
     #[must_use]
     pub fn string(&self, path: &[&str]) -> Option<String> {
         serde_json::from_str(self.json(path)?).ok()
+    }
+}
+
+/// How many arrays deep a path is followed. CloudTrail's own records need two or three.
+const ARRAYS_LIMIT: usize = 32;
+
+fn collect_texts(json: &str, path: &[String], arrays: usize, found: &mut Vec<String>) {
+    match (json.as_bytes().first(), path.split_first()) {
+        (Some(b'['), _) if arrays > 0 => {
+            for element in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default() {
+                collect_texts(element.get(), path, arrays - 1, found);
+            }
+        }
+        (Some(b'{'), Some((first, rest))) => {
+            if let Some(value) = Fields::of(json).get(first) {
+                collect_texts(value, rest, arrays, found);
+            }
+        }
+        (Some(b'{'), None) => found.push(written(json, false)),
+        (Some(b'"'), None) => found.extend(serde_json::from_str::<String>(json)),
+        (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
+        (Some(_), None) => found.push(json.to_owned()),
     }
 }
 
@@ -129,12 +164,17 @@ fn surrogate(escape: &str) -> Option<u16> {
     (0xd800..=0xdfff).contains(&unit).then_some(unit)
 }
 
-/// JSON without white space between its tokens, with the values of secret keys masked, and otherwise verbatim.
+/// JSON without white space between its tokens, without needless escapes, and with secrets masked.
+#[must_use]
+pub fn compact(json: &str) -> String {
+    written(json, true)
+}
+
+/// Writes JSON compactly.
 ///
 /// It works on the text, without recursion, so that no depth of nesting and no odd number is too much for it. What it
 /// is given is valid JSON: it stood in a log that was read.
-#[must_use]
-pub fn compact(json: &str) -> String {
+fn written(json: &str, masked: bool) -> String {
     let mut out = String::with_capacity(json.len());
     let mut objects = Vec::new(); // for each open bracket, whether it is a brace
     let (mut key_is_next, mut secret) = (false, false);
@@ -145,13 +185,22 @@ pub fn compact(json: &str) -> String {
         rest = after;
         match c {
             ' ' | '\t' | '\r' | '\n' => continue,
-            '"' if key_is_next => {
-                secret = is_secret(token);
-                key_is_next = false;
-            }
-            '"' if secret => {
-                out.push_str(MASK);
-                continue;
+            '"' => {
+                if key_is_next {
+                    secret = masked && is_secret(token);
+                    key_is_next = false;
+                } else if secret {
+                    out.push_str(MASK);
+                    continue;
+                }
+                // Java writes many characters as escapes that need none.
+                if token.contains('\\')
+                    && let Ok(text) = serde_json::from_str::<String>(token)
+                    && let Ok(plain) = serde_json::to_string(&text)
+                {
+                    out.push_str(&plain);
+                    continue;
+                }
             }
             '{' | '[' => {
                 objects.push(c == '{');
@@ -209,6 +258,33 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_found_through_arrays_and_written_as_the_log_does() {
+        let record = Record::parse(
+            r#"{"n":1.688560107857E9,"b":false,"z":null,"e":"","a":[1,[null,"x"],{"k":"y"}],
+                "o":{ "k" : [1, 2.50], "s" : "\u003d\"" },"i":[{"k":[{"v":"1"},{"v":"2"}]},{"k":{"v":"3"}},7],"d.k":{"sessionToken":"t"}}"#,
+        );
+        for (path, texts) in [
+            (&["n"] as &[_], &["1.688560107857E9"] as &[_]),
+            (&["b"], &["false"]),
+            (&["z"], &[]),
+            (&["e"], &[""]),
+            (&["missing"], &[]),
+            (&["a"], &["1", "x", r#"{"k":"y"}"#]),
+            (&["a", "k"], &["y"]),
+            (&["o"], &[r#"{"k":[1,2.50],"s":"=\""}"#]),
+            (&["o", "k"], &["1", "2.50"]),
+            (&["o", "k", "x"], &[]),
+            (&["i", "k", "v"], &["1", "2", "3"]),
+            (&["d.k"], &[r#"{"sessionToken":"t"}"#]),
+        ] {
+            let path: Vec<_> = path.iter().map(ToString::to_string).collect();
+            assert_eq!(record.texts(&path), texts, "{path:?}");
+        }
+        let deep = format!(r#"{{"a":{}"x"{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
+        assert!(Record::parse(&deep).texts(&["a".to_owned()]).is_empty());
+    }
+
+    #[test]
     fn lone_surrogates_and_bad_utf8_are_replaced_and_nothing_else() {
         for (bytes, text) in [
             (br#""a\ud83db""#.as_slice(), r#""a\ufffdb""#),
@@ -232,7 +308,7 @@ mod tests {
             "masterUserPassword":null, "sessionToken":{"k":"v"} } "#;
         assert_eq!(
             Record::parse(json).compact(),
-            r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secret\u0041ccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
+            r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secretAccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
         );
     }
 

@@ -4,7 +4,9 @@ use std::time::Instant;
 
 use serde::Serialize;
 
+use crate::alert::Alert;
 use crate::event::NoLog;
+use crate::triage::{Match, Outcome};
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
@@ -70,6 +72,23 @@ impl Skipped {
 }
 
 impl Report {
+    /// Counts a record by what became of it, and passes its alerts on.
+    pub fn count(&mut self, outcome: Outcome<'_>) -> Vec<Alert> {
+        self.records += 1;
+        match outcome {
+            Outcome::Unmatched => self.unmatched += 1,
+            Outcome::Ignored => self.ignored += 1,
+            Outcome::Matched(Match { alerts, duplicates, summarised, .. }) => {
+                self.matched += 1;
+                self.alerts += duplicates + summarised;
+                self.duplicates += duplicates;
+                self.summarised += summarised;
+                return alerts;
+            }
+        }
+        Vec::new()
+    }
+
     /// Ends the count: takes the time since `start`, and writes the invocation's log line.
     pub fn close(&mut self, start: Instant) {
         self.milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);

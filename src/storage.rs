@@ -8,8 +8,8 @@ use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
+use crate::configuration::SIZE_LIMIT;
 use crate::event::S3Object;
-use crate::filter;
 
 /// How often a request is made before its failure counts. S3 asks for patience (503) while it adds capacity.
 const ATTEMPTS: u32 = 5;
@@ -25,7 +25,7 @@ pub enum Fetched {
     New {
         /// Names the version, for the next request.
         etag: Option<String>,
-        /// The file; cut right after [`filter::SIZE_LIMIT`], which its parser then refuses.
+        /// The file; cut right after [`SIZE_LIMIT`], which its parser then refuses.
         file: Vec<u8>,
     },
 }
@@ -52,7 +52,7 @@ impl Storage {
         };
         let GetObjectOutput { mut body, e_tag: etag, .. } = output;
         let mut file = Vec::new();
-        while file.len() <= filter::SIZE_LIMIT {
+        while file.len() <= SIZE_LIMIT {
             match next(&mut body).await? {
                 Some(bytes) => file.extend_from_slice(bytes.as_ref()),
                 None => break,

@@ -1,5 +1,6 @@
 //! The function, as Lambda runs it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -575,6 +576,27 @@ async fn the_region_of_a_topic_is_the_one_in_its_arn() {
     assert_eq!(world.aws.messages()[0].topic, topic);
     assert_eq!(world.aws.publishes()[0].region, "ap-southeast-2");
     assert!(world.aws.gets().iter().all(|get| get.region == "us-east-1"));
+}
+
+#[tokio::test]
+async fn a_fifo_topic_gets_the_event_id_as_its_deduplication_id() {
+    let mut world = world().await;
+    let topic = format!("{TOPIC}.fifo");
+    let config = json!({ "source": "iam", "regexp": "User", "sns": { "topicARN": topic } });
+    world.aws.put(BUCKET, CONFIG, config.to_string());
+    let mut odd = [record(1), record(2), record(2)];
+    odd[0]["eventID"] = json!("ü\n".repeat(100));
+    odd[1]["eventID"] = Value::Null;
+    odd[2]["eventID"] = Value::Null;
+    let records = [&odd[..], &records(10)].concat();
+    world.aws.put(BUCKET, KEY, gzip(&log(&records)));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 13);
+    let mut messages = world.aws.messages();
+    let plain: Vec<_> = messages.extract_if(.., |m| m.attribute("eventID").is_some_and(str::is_ascii)).collect();
+    assert_eq!(plain.len(), 10);
+    assert!(plain.iter().all(|m| m.attribute("eventID") == m.deduplication_id.as_deref()), "{plain:?}");
+    let ids: HashSet<_> = messages.iter().map(|m| &m.deduplication_id).collect();
+    assert_eq!(ids.len(), 3, "what has no ID is never taken for a repeat: {messages:?}");
 }
 
 #[tokio::test]

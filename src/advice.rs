@@ -1,0 +1,220 @@
+//! What is valid and yet hardly meant: rules that can never fire, fire at everything, or feed themselves. Pure.
+
+use regex::Regex;
+use regex_syntax::hir::literal::Extractor;
+
+use crate::configuration::nearest;
+use crate::filter::{Filter, Rule, Test};
+
+/// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
+const RECORD_KEYS: [&str; 31] = [
+    "additionalEventData",
+    "addendum",
+    "apiVersion",
+    "awsRegion",
+    "edgeDeviceDetails",
+    "errorCode",
+    "errorMessage",
+    "eventCategory",
+    "eventContext",
+    "eventID",
+    "eventName",
+    "eventSource",
+    "eventTime",
+    "eventType",
+    "eventVersion",
+    "managementEvent",
+    "readOnly",
+    "recipientAccountId",
+    "requestID",
+    "requestParameters",
+    "resources",
+    "responseElements",
+    "serviceEventDetails",
+    "sessionCredentialFromConsole",
+    "sharedEventID",
+    "sourceIPAddress",
+    "tlsDetails",
+    "userAgent",
+    "userIdentity",
+    "vpcEndpointAccountId",
+    "vpcEndpointId",
+];
+
+/// The keys of [`userIdentity`](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
+const IDENTITY_KEYS: [&str; 14] = [
+    "accessKeyId",
+    "accountId",
+    "arn",
+    "credentialId",
+    "identityProvider",
+    "identityStoreArn",
+    "inScopeOf",
+    "invokedBy",
+    "onBehalfOf",
+    "principalId",
+    "sessionContext",
+    "type",
+    "userName",
+    "webIdFederationData",
+];
+
+/// Calls that CloudTrail writes with the version of their API behind the name, and a version: of Lambda, and of
+/// CloudFront.
+const VERSIONED: [(&str, &str, &[&str]); 2] = [
+    (
+        "lambda.amazonaws.com",
+        "20150331",
+        &[
+            "AddPermission",
+            "CreateAlias",
+            "CreateEventSourceMapping",
+            "CreateFunction",
+            "DeleteAlias",
+            "DeleteEventSourceMapping",
+            "DeleteFunction",
+            "GetAlias",
+            "GetEventSourceMapping",
+            "GetFunction",
+            "GetFunctionConfiguration",
+            "GetPolicy",
+            "ListAliases",
+            "ListEventSourceMappings",
+            "ListFunctions",
+            "ListVersionsByFunction",
+            "PublishVersion",
+            "RemovePermission",
+            "UpdateAlias",
+            "UpdateEventSourceMapping",
+            "UpdateFunctionCode",
+            "UpdateFunctionConfiguration",
+        ],
+    ),
+    (
+        "cloudfront.amazonaws.com",
+        "2020_05_31",
+        &[
+            "CreateCachePolicy",
+            "CreateCloudFrontOriginAccessIdentity",
+            "CreateDistribution",
+            "CreateDistributionWithTags",
+            "CreateInvalidation",
+            "DeleteDistribution",
+            "UpdateDistribution",
+        ],
+    ),
+];
+
+/// Calls that the function itself makes when it runs: a rule on one of them brings an alert about each alert, where the
+/// trail logs data events.
+const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
+
+/// Warnings about a valid configuration, each naming its rule and what to do.
+#[must_use]
+pub fn warnings(filter: &Filter) -> Vec<String> {
+    let of_rules = filter.rules.iter().flat_map(|rule| {
+        let warnings = [source(rule), event(rule), everything(rule), own_calls(rule, filter)].into_iter().flatten();
+        let paths = rule.condition.wheres.iter().chain(&rule.condition.unless).filter_map(path);
+        warnings.chain(paths).map(|warning| format!("rule {}: {warning}", rule.name)).collect::<Vec<_>>()
+    });
+    let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
+        let paths = entry.wheres.iter().chain(&entry.unless).filter_map(path);
+        paths.map(move |warning| format!("ignore[{i}]: {warning}"))
+    });
+    of_rules.chain(of_ignore).collect()
+}
+
+/// The texts that a pattern stands for, if these are few and all that it can match.
+fn literals(pattern: &Regex) -> Vec<String> {
+    let Ok(parsed) = regex_syntax::parse(pattern.as_str()) else { return Vec::new() };
+    let found = Extractor::new().extract(&parsed);
+    if !found.is_exact() {
+        return Vec::new();
+    }
+    let literals = found.literals().unwrap_or_default().iter();
+    literals.filter_map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect()
+}
+
+fn source(rule: &Rule) -> Option<String> {
+    const SUFFIX: &str = ".amazonaws.com";
+    let pattern = rule.condition.source.as_ref()?;
+    let literals = literals(pattern);
+    let short = literals.iter().find(|name| {
+        !name.is_empty()
+            && !name.contains(SUFFIX)
+            && pattern.is_match(name)
+            && !pattern.is_match(&format!("{name}{SUFFIX}"))
+    })?;
+    Some(format!(
+        "`source` matches `{short}`, but CloudTrail writes `{short}{SUFFIX}`: leave out the `$`, or add the rest"
+    ))
+}
+
+fn event(rule: &Rule) -> Option<String> {
+    let pattern = rule.condition.event.as_ref()?;
+    let literals = literals(pattern);
+    let matches_source = |source| rule.condition.source.as_ref().is_none_or(|pattern| pattern.is_match(source));
+    VERSIONED.iter().filter(|(source, _, _)| matches_source(source)).find_map(|(_, version, names)| {
+        let name = literals.iter().find(|name| {
+            names.contains(&name.as_str()) && pattern.is_match(name) && !pattern.is_match(&format!("{name}{version}"))
+        })?;
+        Some(format!(
+            "`regexp` matches `{name}`, but CloudTrail writes a version behind it, such as `{name}{version}`: leave out \
+             the `$`"
+        ))
+    })
+}
+
+fn everything(rule: &Rule) -> Option<String> {
+    let matches_all = |pattern: &Option<Regex>| {
+        pattern.as_ref().is_some_and(|pattern| ["", "x", "iam.amazonaws.com"].iter().all(|text| pattern.is_match(text)))
+    };
+    let key = match (matches_all(&rule.condition.source), matches_all(&rule.condition.event)) {
+        (true, true) => "source` and `regexp",
+        (true, false) => "source",
+        (false, true) => "regexp",
+        (false, false) => return None,
+    };
+    Some(format!("`{key}` matches everything: say what is meant, or leave it out"))
+}
+
+fn path(test: &Test) -> Option<String> {
+    let mut keys = test.path.iter().map(String::as_str);
+    let (first, second) = (keys.next()?, keys.next());
+    let unknown = |key: &str, known: &[&str], of: &str| {
+        let meant = nearest(key, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Some(format!("`{}`: {of} of CloudTrail has no key `{key}`{meant}", test.path.join(".")))
+    };
+    match second {
+        _ if !RECORD_KEYS.contains(&first) => unknown(first, &RECORD_KEYS, "a record"),
+        Some(second) if first == "userIdentity" && !IDENTITY_KEYS.contains(&second) => {
+            unknown(second, &IDENTITY_KEYS, "a userIdentity")
+        }
+        _ => None,
+    }
+}
+
+fn own_calls(rule: &Rule, filter: &Filter) -> Option<String> {
+    let condition = &rule.condition;
+    if condition.source.is_none() && condition.event.is_none() {
+        return None;
+    }
+    let (source, event) = OWN_CALLS.iter().find(|(source, event)| {
+        condition.source.as_ref().is_none_or(|pattern| pattern.is_match(source))
+            && condition.event.as_ref().is_none_or(|pattern| pattern.is_match(event))
+    })?;
+    // Whoever narrows the rule down, or leaves callers out, has probably thought of it.
+    let by_caller =
+        |tests: &[Test]| tests.iter().any(|test| test.path.first().is_some_and(|key| key == "userIdentity"));
+    if !condition.wheres.is_empty()
+        || by_caller(&condition.unless)
+        || filter.ignore.iter().any(|i| by_caller(&i.wheres))
+    {
+        return None;
+    }
+    Some(format!(
+        "it matches {event} of {source}, which this function calls itself: where the trail logs such data events, every \
+         alert leads to the next; add to `ignore`: {{\"where\": {{\"userIdentity.arn\": \
+         \":assumed-role/NAME-OF-THE-FUNCTION'S-ROLE/\"}}}}"
+    ))
+}

@@ -1,0 +1,532 @@
+//! The configuration file: parsed and validated, with all its mistakes at once. Pure.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use regex::Regex;
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use crate::filter::{Condition, Filter, Format, Rule, Severity, Test, Topic, TopicArn, is_account};
+use crate::packs;
+
+/// The largest configuration, in bytes.
+pub const SIZE_LIMIT: usize = 1 << 20;
+
+/// The longest name of a rule, in characters. Names stand in subjects of summaries and in filter policies.
+const NAME_LIMIT: usize = 100;
+
+/// The name of the rule that the top-level `source` and `regexp` make.
+const DEFAULT_RULE: &str = "default";
+
+/// Parses and validates a configuration file. `default_topic` is `TOPIC_ARN`, for a configuration that names none.
+///
+/// # Errors
+/// Every mistake of the file, each with the rule and the key that it is in and what to do.
+pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<String>> {
+    if file.len() > SIZE_LIMIT {
+        return Err(vec![format!("it is larger than {SIZE_LIMIT} bytes, and no more are read")]);
+    }
+    let document = serde_json::from_slice(file).map_err(|e| vec![format!("it is no valid JSON: {e}")])?;
+    let mut reader = Reader::default();
+    let filter = reader.filter(document, default_topic);
+    match filter {
+        Some(filter) if reader.problems.is_empty() => Ok(filter),
+        _ => Err(reader.problems),
+    }
+}
+
+/// A path as the configuration writes it: keys between dots, a dot within a key behind a backslash.
+fn parse_path(path: &str) -> Option<Vec<String>> {
+    let keys = path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect::<Vec<_>>();
+    keys.iter().all(|key| !key.is_empty()).then_some(keys)
+}
+
+/// A rule as one place of the file gives it, key by key: another place may give it others.
+#[derive(Default)]
+struct Draft {
+    description: Option<String>,
+    severity: Option<Severity>,
+    source: Option<Regex>,
+    event: Option<Regex>,
+    wheres: Option<Vec<Test>>,
+    unless: Option<Vec<Test>>,
+    topic: Option<TopicArn>,
+    format: Option<Format>,
+}
+
+impl Draft {
+    /// Takes over the keys that the other one gives.
+    fn override_with(&mut self, other: Draft) {
+        fn take<T>(mine: &mut Option<T>, theirs: Option<T>) {
+            if theirs.is_some() {
+                *mine = theirs;
+            }
+        }
+        take(&mut self.description, other.description);
+        take(&mut self.severity, other.severity);
+        take(&mut self.source, other.source);
+        take(&mut self.event, other.event);
+        take(&mut self.wheres, other.wheres);
+        take(&mut self.unless, other.unless);
+        take(&mut self.topic, other.topic);
+        take(&mut self.format, other.format);
+    }
+
+    fn condition(&self) -> Condition {
+        Condition {
+            source: self.source.clone(),
+            event: self.event.clone(),
+            wheres: self.wheres.clone().unwrap_or_default(),
+            unless: self.unless.clone().unwrap_or_default(),
+        }
+    }
+
+    fn says_nothing(&self) -> bool {
+        let none = |tests: &Option<Vec<Test>>| tests.as_ref().is_none_or(Vec::is_empty);
+        self.source.is_none() && self.event.is_none() && none(&self.wheres) && none(&self.unless)
+    }
+}
+
+/// The rules of a file in their order, by name.
+#[derive(Default)]
+struct Drafts {
+    drafts: Vec<(String, Draft)>,
+    /// Names of packs' rules that nothing has overridden yet.
+    from_packs: Vec<String>,
+}
+
+/// Reads the file and collects its mistakes. Its methods give what they can, so that no mistake hides the next.
+#[derive(Default)]
+struct Reader {
+    problems: Vec<String>,
+    /// How many tests have been read.
+    tests: usize,
+}
+
+const FILE_KEYS: [&str; 9] =
+    ["source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"];
+const RULE_KEYS: [&str; 9] =
+    ["name", "description", "severity", "source", "regexp", "where", "unless", "topicARN", "format"];
+const SAYS_NOTHING: &str = "says nothing: give at least one of source, regexp, where and unless";
+
+impl Reader {
+    fn problem(&mut self, at: &str, what: impl fmt::Display) {
+        self.problems.push(if at.is_empty() { what.to_string() } else { format!("{at}: {what}") });
+    }
+
+    fn filter(&mut self, document: Node, default_topic: Option<&str>) -> Option<Filter> {
+        let [source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] =
+            self.object("", document, FILE_KEYS)?;
+        let mut drafts = Drafts::default();
+        if source.is_some() || regexp.is_some() {
+            drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));
+        }
+        let topic =
+            sns.and_then(|sns| self.sns(sns)).or_else(|| self.topic("TOPIC_ARN in the environment", default_topic?));
+        let format = format.and_then(|format| self.format("format", format));
+        for pack in packs.map(|packs| self.array("packs", packs)).unwrap_or_default() {
+            self.pack(pack, &mut drafts);
+        }
+        for (i, rule) in rules.map(|rules| self.array("rules", rules)).unwrap_or_default().into_iter().enumerate() {
+            self.rule(i, rule, &mut drafts);
+        }
+        let ignore = ignore.map(|ignore| self.array("ignore", ignore)).unwrap_or_default();
+        let ignore = ignore.into_iter().enumerate().filter_map(|(i, entry)| self.ignore(i, entry)).collect();
+        let accounts = accounts.map(|accounts| self.accounts(accounts)).unwrap_or_default();
+        let max_alerts_per_log = max_alerts.and_then(|max| self.max_alerts(&max));
+        if drafts.drafts.is_empty() && self.problems.is_empty() {
+            self.problem("", "it has no rule: give `source` and `regexp`, or `rules`, or `packs`");
+        }
+        let (rules, topics) = self.rules_and_topics(drafts, topic.as_ref(), format);
+        Some(Filter { rules, ignore, topics, accounts, max_alerts_per_log, tests: self.tests })
+    }
+
+    fn default_rule(&mut self, source: Option<Node>, regexp: Option<Node>) -> Draft {
+        let mut pattern = |key: &str, node: Option<Node>, example: &str| match node {
+            Some(node) => self.pattern(key, node),
+            None => {
+                self.problem("", format!("`{key}` is missing: give a regular expression, for example \"{example}\""));
+                None
+            }
+        };
+        let source = pattern("source", source, "iam|signin|sts");
+        let event = pattern("regexp", regexp, "Password|AccessKey|Login");
+        Draft { source, event, ..Draft::default() }
+    }
+
+    fn sns(&mut self, sns: Node) -> Option<TopicArn> {
+        let [region, topic] = self.object("sns", sns, ["region", "topicARN"])?;
+        let region = region.and_then(|region| self.text("sns.region", region));
+        let topic = self.text("sns.topicARN", topic?)?;
+        let topic = self.topic("sns.topicARN", &topic)?;
+        if let Some(region) = region.filter(|region| region != topic.region()) {
+            let of_topic = topic.region();
+            self.problem(
+                "sns.region",
+                format!("`{region}`, but the topic is in {of_topic}: correct one, or leave it out"),
+            );
+        }
+        Some(topic)
+    }
+
+    fn pack(&mut self, pack: Node, drafts: &mut Drafts) {
+        let Some(name) = self.text("packs", pack) else { return };
+        let Some(file) = packs::file(&name) else {
+            let known = packs::NAMES;
+            self.problem("packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
+            return;
+        };
+        let Ok(Node::Object(entries)) = serde_json::from_str(file) else { return };
+        for (_, rules) in entries {
+            for (i, rule) in self.array(&name, rules).into_iter().enumerate() {
+                if let Some((rule, draft)) = self.draft(i, rule) {
+                    if drafts.drafts.iter().any(|(known, _)| *known == rule) {
+                        self.problem("packs", format!("`{name}` stands there twice"));
+                        return;
+                    }
+                    drafts.from_packs.push(rule.clone());
+                    drafts.drafts.push((rule, draft));
+                }
+            }
+        }
+    }
+
+    fn rule(&mut self, i: usize, rule: Node, drafts: &mut Drafts) {
+        let Some((name, draft)) = self.draft(i, rule) else { return };
+        if let Some((_, known)) = drafts.drafts.iter_mut().find(|(known, _)| *known == name) {
+            match drafts.from_packs.iter().position(|pack_rule| *pack_rule == name) {
+                Some(at) => {
+                    drafts.from_packs.swap_remove(at);
+                    known.override_with(draft);
+                }
+                None => self.problem("", format!("two rules have the name `{name}`: rename one")),
+            }
+            return;
+        }
+        if draft.says_nothing() {
+            self.problem(&format!("rule {name}"), SAYS_NOTHING);
+        }
+        drafts.drafts.push((name, draft));
+    }
+
+    /// A rule as written, with its name.
+    fn draft(&mut self, i: usize, rule: Node) -> Option<(String, Draft)> {
+        let named = rule.member("name");
+        let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {name}"));
+        let [name, description, severity, source, regexp, wheres, unless, topic, format] =
+            self.object(&at, rule, RULE_KEYS)?;
+        let key = |key: &str| format!("{at}, {key}");
+        let name = match name {
+            Some(name) => self.text(&key("name"), name).filter(|name| {
+                let fits = !name.is_empty() && name.chars().count() <= NAME_LIMIT && !name.contains(char::is_control);
+                if !fits {
+                    self.problem(
+                        &at,
+                        format!("its name must have 1 to {NAME_LIMIT} characters, none of them a control"),
+                    );
+                }
+                fits
+            }),
+            None => {
+                self.problem(&at, "`name` is missing: alerts name the rule that they come from");
+                None
+            }
+        };
+        let draft = Draft {
+            description: description.and_then(|text| self.text(&key("description"), text)),
+            severity: severity.and_then(|severity| {
+                let choices = Severity::ALL.map(|severity| (severity.name(), severity));
+                self.choice(&key("severity"), severity, &choices)
+            }),
+            source: source.and_then(|pattern| self.pattern(&key("source"), pattern)),
+            event: regexp.and_then(|pattern| self.pattern(&key("regexp"), pattern)),
+            wheres: wheres.map(|tests| self.tests(&key("where"), tests)),
+            unless: unless.map(|tests| self.tests(&key("unless"), tests)),
+            topic: topic
+                .and_then(|arn| self.text(&key("topicARN"), arn))
+                .and_then(|arn| self.topic(&key("topicARN"), &arn)),
+            format: format.and_then(|format| self.format(&key("format"), format)),
+        };
+        Some((name?, draft))
+    }
+
+    fn ignore(&mut self, i: usize, entry: Node) -> Option<Condition> {
+        let at = format!("ignore[{i}]");
+        let [source, regexp, wheres, unless] = self.object(&at, entry, ["source", "regexp", "where", "unless"])?;
+        let before = self.problems.len();
+        let draft = Draft {
+            source: source.and_then(|pattern| self.pattern(&format!("{at}, source"), pattern)),
+            event: regexp.and_then(|pattern| self.pattern(&format!("{at}, regexp"), pattern)),
+            wheres: wheres.map(|tests| self.tests(&format!("{at}, where"), tests)),
+            unless: unless.map(|tests| self.tests(&format!("{at}, unless"), tests)),
+            ..Draft::default()
+        };
+        if draft.says_nothing() && self.problems.len() == before {
+            self.problem(&at, SAYS_NOTHING);
+        }
+        Some(draft.condition())
+    }
+
+    fn accounts(&mut self, accounts: Node) -> HashMap<String, String> {
+        let mut names = HashMap::new();
+        for (account, name) in self.entries("accounts", accounts) {
+            if !is_account(&account) {
+                self.problem("accounts", format!("`{account}` is no account's number, which has 12 digits"));
+            }
+            match self.text(&format!("accounts, {account}"), name) {
+                Some(name) if name.is_empty() => self.problem("accounts", format!("the name of {account} is empty")),
+                Some(name) => drop(names.insert(account, name)),
+                None => {}
+            }
+        }
+        names
+    }
+
+    fn max_alerts(&mut self, max: &Node) -> Option<u64> {
+        match max {
+            Node::Whole(max) if *max > 0 => Some(*max),
+            other => {
+                let what = other.kind();
+                self.problem("maxAlertsPerLog", format!("it is {what}, but must be a whole number from 1"));
+                None
+            }
+        }
+    }
+
+    /// Joins rules and topics, each topic with one form of message.
+    fn rules_and_topics(
+        &mut self,
+        drafts: Drafts,
+        default_topic: Option<&TopicArn>,
+        default_format: Option<Format>,
+    ) -> (Vec<Rule>, Vec<Topic>) {
+        // By topic, the form that is asked for, and where.
+        let mut forms: HashMap<Option<TopicArn>, (Format, String)> = HashMap::new();
+        forms.extend(default_format.map(|format| (default_topic.cloned(), (format, "the top level".to_owned()))));
+        for (name, draft) in &drafts.drafts {
+            let Some(format) = draft.format else { continue };
+            if draft.topic.is_none() {
+                let why =
+                    "`format` is a matter of a topic: give the rule a topicARN too, or set `format` at the top level";
+                self.problem(&format!("rule {name}"), why);
+                continue;
+            }
+            let here = (format, format!("rule {name}"));
+            let (known, place) = forms.entry(draft.topic.clone()).or_insert_with(|| here.clone());
+            if *known != format {
+                let what = format!("`{}`, but {place} asks for `{}`: a topic has one", format.name(), known.name());
+                self.problem(&format!("rule {name}, format"), what);
+            }
+        }
+        let mut topics: Vec<Topic> = Vec::new();
+        let mut rules = Vec::new();
+        for (name, draft) in drafts.drafts {
+            let arn = draft.topic.as_ref().or(default_topic).cloned();
+            let topic = topics.iter().position(|topic| topic.arn == arn).unwrap_or_else(|| {
+                let format = forms.get(&arn).map(|(format, _)| *format).or(default_format).unwrap_or_default();
+                topics.push(Topic { arn, format });
+                topics.len() - 1
+            });
+            let condition = draft.condition();
+            let severity = draft.severity.unwrap_or(Severity::Medium);
+            rules.push(Rule { name, description: draft.description, severity, condition, topic });
+        }
+        (rules, topics)
+    }
+
+    fn tests(&mut self, at: &str, tests: Node) -> Vec<Test> {
+        let mut read = Vec::new();
+        for (path, pattern) in self.entries(at, tests) {
+            let pattern = self.pattern(&format!("{at} {path}"), pattern);
+            let Some(keys) = parse_path(&path) else {
+                let what =
+                    format!("`{path}` is no path: write keys with a dot between them, such as userIdentity.type");
+                self.problem(at, what);
+                continue;
+            };
+            if let Some(pattern) = pattern {
+                read.push(Test { id: self.tests, path: keys, pattern });
+                self.tests += 1;
+            }
+        }
+        read
+    }
+
+    fn pattern(&mut self, at: &str, node: Node) -> Option<Regex> {
+        let pattern = self.text(at, node)?;
+        Regex::new(&pattern).map_err(|e| self.problem(at, format!("`{pattern}` {}", reason(&e)))).ok()
+    }
+
+    fn topic(&mut self, at: &str, arn: &str) -> Option<TopicArn> {
+        TopicArn::parse(arn).map_err(|why| self.problem(at, why)).ok()
+    }
+
+    fn format(&mut self, at: &str, node: Node) -> Option<Format> {
+        self.choice(at, node, &Format::ALL.map(|format| (format.name(), format)))
+    }
+
+    fn choice<T: Copy>(&mut self, at: &str, node: Node, choices: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text(at, node)?;
+        let found = choices.iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            self.problem(at, format!("`{text}` is not known{}", suggestion(&text, &names)));
+        }
+        found.map(|(_, choice)| *choice)
+    }
+
+    fn text(&mut self, at: &str, node: Node) -> Option<String> {
+        match node {
+            Node::Text(text) => Some(text),
+            other => {
+                self.problem(at, format!("it is {}, but must be a string", other.kind()));
+                None
+            }
+        }
+    }
+
+    fn array(&mut self, at: &str, node: Node) -> Vec<Node> {
+        match node {
+            Node::Array(items) => items,
+            other => {
+                self.problem(at, format!("it is {}, but must be an array: […]", other.kind()));
+                Vec::new()
+            }
+        }
+    }
+
+    /// The entries of an object; repeated keys are mistakes.
+    fn entries(&mut self, at: &str, node: Node) -> Vec<(String, Node)> {
+        let Node::Object(entries) = node else {
+            self.problem(at, format!("it is {}, but must be an object: {{…}}", node.kind()));
+            return Vec::new();
+        };
+        let mut known = HashSet::new();
+        let (unique, repeated): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| known.insert(key.clone()));
+        for (key, _) in repeated {
+            self.problem(at, format!("the key `{key}` stands there twice: delete one"));
+        }
+        unique
+    }
+
+    /// The values of the known keys of an object, `None` where it is no object; other keys are mistakes.
+    fn object<const N: usize>(&mut self, at: &str, node: Node, known: [&str; N]) -> Option<[Option<Node>; N]> {
+        let is_object = matches!(node, Node::Object(_));
+        let mut values = [const { None }; N];
+        for (key, value) in self.entries(at, node) {
+            match known.iter().position(|k| *k == key) {
+                Some(i) => values[i] = Some(value),
+                None => self.problem(at, format!("the key `{key}` is not known{}", suggestion(&key, &known))),
+            }
+        }
+        is_object.then_some(values)
+    }
+}
+
+/// How a sentence about an unknown name ends: with the one that was probably meant, or else with all.
+#[must_use]
+pub fn suggestion(name: &str, known: &[&str]) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("; did you mean `{near}`?"),
+        None => format!("; known are {}", known.join(", ")),
+    }
+}
+
+/// The known name that is most like one that is not, if any is like it.
+#[must_use]
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |known: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &known.to_lowercase());
+    let near = known.iter().min_by_key(|known| distance(known))?;
+    (distance(near) <= near.chars().count().div_ceil(3)).then_some(*near)
+}
+
+/// What is wrong with a pattern, in one line.
+fn reason(error: &regex::Error) -> String {
+    let regex::Error::Syntax(text) = error else {
+        return format!("is too large when compiled ({error}): repeat less, or use (?-u) and ASCII classes");
+    };
+    let last = text.lines().last().unwrap_or_default();
+    let why = last.strip_prefix("error: ").unwrap_or(last);
+    let hint = if why.contains("look-around") || why.contains("backreferences") {
+        " (JavaScript has it, this engine does not; to leave events out, use `unless`)"
+    } else {
+        ""
+    };
+    format!("is no valid regular expression: {why}{hint}")
+}
+
+/// JSON as the file has it, repeated keys included.
+enum Node {
+    Text(String),
+    Whole(u64),
+    Array(Vec<Node>),
+    Object(Vec<(String, Node)>),
+    Other(&'static str),
+}
+
+impl Node {
+    fn kind(&self) -> &'static str {
+        match self {
+            Node::Text(_) => "a string",
+            Node::Whole(_) => "a number",
+            Node::Array(_) => "an array",
+            Node::Object(_) => "an object",
+            Node::Other(kind) => kind,
+        }
+    }
+
+    /// A text in an object.
+    fn member(&self, name: &str) -> Option<String> {
+        let Node::Object(entries) = self else { return None };
+        match entries.iter().find(|(key, _)| key == name) {
+            Some((_, Node::Text(text))) => Some(text.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Node;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+                Ok(Node::Text(text.to_owned()))
+            }
+            fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+                Ok(Node::Whole(number))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
+                Ok(Node::Other("a negative number"))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
+                Ok(Node::Other("no whole number"))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
+                Ok(Node::Other("a boolean"))
+            }
+            fn visit_unit<E>(self) -> Result<Node, E> {
+                Ok(Node::Other("null"))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+                let mut array = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    array.push(item);
+                }
+                Ok(Node::Array(array))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+                let mut object = Vec::new();
+                while let Some(entry) = entries.next_entry()? {
+                    object.push(entry);
+                }
+                Ok(Node::Object(object))
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
+}
