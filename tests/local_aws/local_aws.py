@@ -27,6 +27,11 @@ REGION = "us-east-1"
 BUCKET = f"cloudtrail-logs-{ACCOUNT}"
 STACK = "cloudtrail-alerter"
 
+# Nothing of the caller's own AWS set-up may get here, nor a proxy.
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    del os.environ[name]
+os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "NO_PROXY": "127.0.0.1"}
+
 
 def wait_until(condition, what, seconds=30):
     """The first truthy value of `condition()`."""
@@ -70,8 +75,6 @@ class LocalAws:
     """
 
     def __init__(self, auth=False):
-        # Nothing of the caller's own AWS set-up may get here.
-        self.environment = {name: os.environ[name] for name in ("HOME", "LANG", "PATH") if name in os.environ}
         self.auth = auth
         self.session = None
 
@@ -94,7 +97,9 @@ class LocalAws:
         # An address and not a name: the SDK then leaves the bucket out of the host's name.
         self.endpoint = f"{'https' if self.auth else 'http'}://127.0.0.1:{port}"
         self.certificate = Path(self.folder.name, "ministack-tls", "server.crt")
-        self.environment |= {
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": self.folder.name,
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
             "TMPDIR": self.folder.name,

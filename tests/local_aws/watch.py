@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 from demo import show
 from local_aws import ROOT, LocalAws, fixture_events
@@ -27,7 +28,8 @@ def main():
             while watch.poll() is None:
                 for alert in aws.receive(queue):
                     show(alert)
-                    sys.stdout.flush()
+                sys.stdout.flush()
+                time.sleep(0.2)
         except KeyboardInterrupt:
             print("\nStopping")
         finally:
