@@ -530,3 +530,77 @@ impl<'de> Deserialize<'de> for Node {
         deserializer.deserialize_any(Any)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(config: &str) -> Vec<String> {
+        let filter = parse(config.as_bytes(), None).unwrap();
+        filter.rules.into_iter().map(|rule| format!("{} {}", rule.name, rule.severity)).collect()
+    }
+
+    #[test]
+    fn paths_are_split_at_dots_that_no_backslash_precedes() {
+        for (path, keys) in [
+            ("a", Some(&["a"] as &[_])),
+            ("a.b.c", Some(&["a", "b", "c"])),
+            (r"a\.b.c", Some(&["a.b", "c"])),
+            (r"a\b", Some(&[r"a\b"])),
+            ("", None),
+            (".a", None),
+            ("a..b", None),
+            ("a.", None),
+        ] {
+            assert_eq!(parse_path(path), keys.map(|keys| keys.iter().map(ToString::to_string).collect()), "{path}");
+        }
+    }
+
+    #[test]
+    fn default_comes_first_then_packs_then_rules() {
+        let names = rules(
+            r#"{"rules": [{"name": "own", "regexp": "x"}], "packs": ["threats", "cis"], "regexp": "y", "source": "z"}"#,
+        );
+        let first = |prefix: &str| names.iter().position(|name| name.starts_with(prefix)).unwrap();
+        assert_eq!((first("default"), first("threat"), names.len() - first("own")), (0, 1, 1));
+        assert!(first("threat") < first("cis"));
+    }
+
+    #[test]
+    fn packs_are_valid_and_free_of_warnings() {
+        let all = format!(r#"{{"packs": {:?}}}"#, packs::NAMES);
+        let filter = parse(all.as_bytes(), None).unwrap();
+        assert_eq!(crate::advice::warnings(&filter), [""; 0]);
+        for name in packs::NAMES {
+            let alone = parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
+            assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_topic_of_the_environment_is_for_configurations_that_name_none() {
+        let topic = |config: &str, default: Option<&str>| {
+            parse(config.as_bytes(), default).map(|filter| filter.topics[0].arn.as_ref().map(ToString::to_string))
+        };
+        let (own, other) = ("arn:aws:sns:eu-west-1:123456789012:own", "arn:aws:sns:eu-west-1:123456789012:other");
+        let named = format!(r#"{{"source": "a", "regexp": "b", "sns": {{"topicARN": "{own}"}}}}"#);
+        let unnamed = r#"{"source": "a", "regexp": "b"}"#;
+        assert_eq!(topic(&named, Some(other)), Ok(Some(own.to_owned())));
+        assert_eq!(topic(unnamed, Some(other)), Ok(Some(other.to_owned())));
+        assert_eq!(topic(unnamed, None), Ok(None));
+        assert!(topic(unnamed, Some("x")).unwrap_err()[0].starts_with("TOPIC_ARN in the environment: `x`"));
+    }
+
+    #[test]
+    fn the_nearest_name_is_one_that_is_near() {
+        let known = ["severity", "source", "regexp", "topicARN"];
+        for (name, near) in [
+            ("serverity", Some("severity")),
+            ("regex", Some("regexp")),
+            ("topicArn", Some("topicARN")),
+            ("colour", None),
+        ] {
+            assert_eq!(nearest(name, &known), near, "{name}");
+        }
+    }
+}

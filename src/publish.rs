@@ -298,23 +298,25 @@ fn request_entry(id: usize, alert: &Alert) -> Result<PublishBatchRequestEntry, B
     }
     if alert.topic.as_ref().is_some_and(TopicArn::is_fifo) {
         let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
-        entry = entry.message_group_id(group).message_deduplication_id(deduplication_id(alert));
+        entry = entry.message_group_id(group).message_deduplication_id(deduplication_id(alert.id.as_deref()));
     }
     entry.build()
 }
 
-/// By which a FIFO topic knows repeats: the eventID. Other things become a hash, the same in every environment.
-fn deduplication_id(alert: &Alert) -> String {
-    match &alert.id {
-        Some(id) if is_fifo_id(id) => id.clone(),
-        id => {
+/// By which a FIFO topic knows repeats: the eventID. Other ids become a hash, the same in every environment; what has
+/// none is no repeat of anything.
+fn deduplication_id(id: Option<&str>) -> String {
+    match id {
+        Some(id) if is_fifo_id(id) => id.to_owned(),
+        Some(id) => {
             let hash = |half: u8| {
                 let mut hasher = DefaultHasher::new();
-                (half, id.as_ref().unwrap_or(&alert.body)).hash(&mut hasher);
+                (half, id).hash(&mut hasher);
                 hasher.finish()
             };
             format!("{:016x}{:016x}", hash(0), hash(1))
         }
+        None => format!("{:032x}", fastrand::u128(..)),
     }
 }
 
@@ -366,4 +368,35 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
 fn is_throttling(code: &str) -> bool {
     matches!(code, "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException" | "RequestThrottled")
         || matches!(code, "KMSThrottling" | "KMSThrottlingException" | "TooManyRequestsException")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_published_is_remembered_for_a_while_and_within_bounds() {
+        let mut memory = Memory::default();
+        let start = SystemTime::UNIX_EPOCH;
+        memory.insert(0, start);
+        assert!(memory.contains(0, start + MEMORY_TIME));
+        assert!(!memory.contains(0, start + MEMORY_TIME + Duration::from_secs(1)));
+        for key in 0..=MEMORY_LIMIT as u64 {
+            memory.insert(key, start);
+        }
+        assert!(!memory.contains(0, start) && memory.contains(1, start));
+        assert_eq!((memory.known.len(), memory.order.len()), (MEMORY_LIMIT, MEMORY_LIMIT));
+    }
+
+    #[test]
+    fn fifo_topics_know_repeats_by_a_valid_id() {
+        let long = "x".repeat(200);
+        assert_eq!(deduplication_id(Some("5a1e05f5")), "5a1e05f5");
+        for id in [long.as_str(), "summary of a in b", "ü"] {
+            assert!(is_fifo_id(&deduplication_id(Some(id))));
+            assert_eq!(deduplication_id(Some(id)), deduplication_id(Some(id)));
+        }
+        assert_ne!(deduplication_id(Some(&long)), deduplication_id(Some("ü")));
+        assert_ne!(deduplication_id(None), deduplication_id(None));
+    }
 }
