@@ -183,7 +183,7 @@ fn path(test: &Test) -> Option<String> {
     let (first, second) = (keys.next()?, keys.next());
     let unknown = |key: &str, known: &[&str], of: &str| {
         let meant = nearest(key, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-        Some(format!("`{}`: {of} of CloudTrail has no key `{key}`{meant}", test.path.join(".")))
+        Some(format!("`{}`: {of} of CloudTrail has no key `{key}`{meant}", test.path_text()))
     };
     match second {
         _ if !RECORD_KEYS.contains(&first) => unknown(first, &RECORD_KEYS, "a record"),

@@ -22,8 +22,12 @@ const PARAMS_LIMIT: usize = 4_000;
 /// The most bytes of an attribute's value; longer ones are no use to a filter policy, and would eat up the message.
 const ATTRIBUTE_LIMIT: usize = 256;
 
-/// The most characters of a line in a chat, where a message may have some thousand.
+/// The most characters of a chat message's description, and of a line of it: chats cut what is longer.
+const CHAT_LIMIT: usize = 7_900;
 const CHAT_LINE_LIMIT: usize = 1_000;
+
+/// The most bytes of the attribute that holds the rules' names: more than a thousand usual ones.
+const RULES_LIMIT: usize = 100_000;
 
 /// How many callers a summary names.
 const TOP_CALLERS: usize = 5;
@@ -157,7 +161,8 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
         subject: shortened(&ascii(&subject), SUBJECT_LIMIT),
         attributes: attributes(&strings, &[rule]),
         lines,
-        id: Some(format!("summary of {} in {}", rule.name, context.log)),
+        // With the number: after a log that broke off, a retry may find more of them.
+        id: Some(format!("summary of {} {} in {}", flood.more, rule.name, context.log)),
         account: flood.account.clone(),
     };
     let principals = callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
@@ -253,7 +258,8 @@ impl Message<'_> {
         };
         let lines: Vec<String> = descriptions.chain(self.lines.iter().filter_map(shown)).collect();
         let title = chat_text(&self.subject);
-        let content = Content { text_type: "client-markdown", title: &title, description: lines.join("\n") };
+        let description = limited(&lines.join("\n"), CHAT_LIMIT);
+        let content = Content { text_type: "client-markdown", title: &title, description };
         let notification = Notification { version: "1.0", source: "custom", content };
         serde_json::to_string(&notification).unwrap_or_default()
     }
@@ -288,7 +294,12 @@ fn attributes(strings: &[(&'static str, Option<&str>)], rules: &[&Rule]) -> Vec<
         value.truncate(value.floor_char_boundary(ATTRIBUTE_LIMIT));
         Some(Attribute { name, data_type: "String", value })
     };
-    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let mut room = RULES_LIMIT;
+    let fits = |name: &&str| {
+        room = room.saturating_sub(name.len() + 3);
+        room > 0
+    };
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).take_while(fits).collect();
     let value = serde_json::to_string(&names).unwrap_or_default();
     let rule = Attribute { name: "rule", data_type: "String.Array", value };
     strings.iter().filter_map(string).chain([rule]).collect()

@@ -192,6 +192,7 @@ impl Reader {
     }
 
     fn rule(&mut self, i: usize, rule: Node, drafts: &mut Drafts) {
+        let before = self.problems.len();
         let Some((name, draft)) = self.draft(i, rule) else { return };
         if let Some((_, known)) = drafts.drafts.iter_mut().find(|(known, _)| *known == name) {
             match drafts.from_packs.iter().position(|pack_rule| *pack_rule == name) {
@@ -203,7 +204,7 @@ impl Reader {
             }
             return;
         }
-        if draft.says_nothing() {
+        if draft.says_nothing() && self.problems.len() == before {
             self.problem(&format!("rule {name}"), SAYS_NOTHING);
         }
         drafts.drafts.push((name, draft));
@@ -212,7 +213,7 @@ impl Reader {
     /// A rule as written, with its name.
     fn draft(&mut self, i: usize, rule: Node) -> Option<(String, Draft)> {
         let named = rule.member("name");
-        let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {name}"));
+        let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {}", name.escape_debug()));
         let [name, description, severity, source, regexp, wheres, unless, topic, format] =
             self.object(&at, rule, RULE_KEYS)?;
         let key = |key: &str| format!("{at}, {key}");

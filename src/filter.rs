@@ -73,6 +73,13 @@ pub struct Test {
 }
 
 impl Test {
+    /// The path as the configuration writes it.
+    #[must_use]
+    pub fn path_text(&self) -> String {
+        let keys: Vec<_> = self.path.iter().map(|key| key.replace('.', "\\.")).collect();
+        keys.join(".")
+    }
+
     /// Whether any of the record's texts at the path matches. Notes in `seen` that there is a text at all.
     fn matches(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
         let texts = record.texts(&self.path);

@@ -1,6 +1,7 @@
 //! Starts the Lambda function where Lambda started the program, else the command line.
 
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use cloudtrail_alerter::handler::Handler;
@@ -13,6 +14,9 @@ use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// [Lambda's limit](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html).
+const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
 fn main() -> ExitCode {
     if std::env::var_os(settings::AWS_LAMBDA_RUNTIME_API).is_none() {
@@ -36,8 +40,12 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
     let handler = &handler;
-    let handle =
-        |event: LambdaEvent<Value>| async move { handler.handle(&event.payload, event.context.deadline()).await };
+    let handle = |event: LambdaEvent<Value>| async move {
+        let (now, deadline) = (SystemTime::now(), event.context.deadline());
+        // `cargo lambda watch` tells a moment of 1970.
+        let deadline = if deadline > now { deadline } else { now + LONGEST_INVOCATION };
+        handler.handle(&event.payload, deadline).await
+    };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
@@ -53,7 +61,8 @@ fn init_logging(settings: &Settings) {
     let lines = tracing_subscriber::fmt::layer().with_target(false).without_time();
     let registry = tracing_subscriber::registry().with(targets);
     if settings.log_json {
-        registry.with(lines.json()).init();
+        // The current span holds the request's id; the list would hold it once more.
+        registry.with(lines.json().with_span_list(false)).init();
     } else {
         registry.with(lines.with_ansi(false)).init();
     }

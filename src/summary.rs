@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use crate::alert::NOTHING;
-use crate::filter::Filter;
+use crate::filter::{Filter, Test};
 use crate::triage::Match;
 
 /// How many callers and events of a rule are named.
@@ -137,7 +137,7 @@ impl<'f> Summary<'f> {
         }
         for rule in never {
             let unseen = rule.condition.wheres.iter().filter(|test| !self.seen.get(test.id).is_some_and(|seen| *seen));
-            let unseen: Vec<_> = unseen.map(|test| test.path.join(".")).collect();
+            let unseen: Vec<_> = unseen.map(Test::path_text).collect();
             let note = if unseen.is_empty() {
                 String::new()
             } else {
