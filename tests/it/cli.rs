@@ -13,10 +13,10 @@ use crate::{PROGRAM, SUBJECTS, file, first_body, gzip, log, path, record};
 
 /// What a run left behind.
 #[derive(Debug)]
-struct Run {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Run {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Run {
@@ -31,7 +31,7 @@ impl Run {
     }
 }
 
-fn run_in(folder: &Path, arguments: &[&str], stdin: Vec<u8>) -> Run {
+pub fn run_in(folder: &Path, arguments: &[&str], stdin: Vec<u8>) -> Run {
     let mut command = Command::new(PROGRAM);
     let output = command
         .env_clear()
@@ -45,12 +45,12 @@ fn run_in(folder: &Path, arguments: &[&str], stdin: Vec<u8>) -> Run {
 }
 
 /// Runs at the top of this repository, where `filter_config.json` is.
-fn run(arguments: &[&str]) -> Run {
+pub fn run(arguments: &[&str]) -> Run {
     run_in(&path(""), arguments, Vec::new())
 }
 
 /// A folder with the configuration of this repository and these files.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
+pub fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = TempDir::new().unwrap();
     for (name, bytes) in [("filter_config.json", &file("filter_config.json")[..])].iter().chain(files) {
         let path = folder.path().join(name);

@@ -1,0 +1,345 @@
+//! The configuration's rules, as a person writes, checks and tries them.
+
+use serde_json::{Value, json};
+
+use crate::cli::{Run, folder, run, run_in};
+use crate::{log, record};
+
+const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
+
+fn check_text(configuration: &[u8]) -> Run {
+    run_in(folder(&[("c.json", configuration)]).path(), &["check", "c.json"], Vec::new())
+}
+
+fn check(configuration: &Value) -> Run {
+    check_text(configuration.to_string().as_bytes())
+}
+
+/// Runs `scan` over a log of these records with more arguments.
+fn scan(configuration: &Value, arguments: &[&str], records: &[Value]) -> Run {
+    let folder = folder(&[("c.json", configuration.to_string().as_bytes())]);
+    let arguments = [&["scan", "--config", "c.json", "-"], arguments].concat();
+    run_in(folder.path(), &arguments, log(records))
+}
+
+/// The alerts of these records as JSON.
+fn alerts(configuration: &Value, records: &[Value]) -> Vec<Value> {
+    let scanned = scan(configuration, &["--format", "json"], records);
+    assert_eq!(scanned.code, 0, "{scanned:?}");
+    scanned.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn call(number: usize, source: &str, event: &str) -> Value {
+    let mut record = record(number);
+    record["eventSource"] = json!(source);
+    record["eventName"] = json!(event);
+    record
+}
+
+/// Wants one message of that kind for each of `expected`, which holds all of its parts.
+fn assert_says(kind: &str, run: &Run, expected: &[&[&str]], case: &str) {
+    let said: Vec<&str> = run.stderr.lines().collect();
+    assert_eq!(said.len(), expected.len(), "{case}: {}", run.stderr);
+    for parts in expected {
+        let found = said.iter().any(|line| line.starts_with(kind) && parts.iter().all(|part| line.contains(part)));
+        assert!(found, "{case}: no {parts:?} in\n{}", run.stderr);
+    }
+}
+
+fn assert_refused(configuration: &str, expected: &[&[&str]]) {
+    let checked = check_text(configuration.as_bytes());
+    assert_eq!((checked.code, checked.stdout.as_str()), (2, ""), "{configuration}: {checked:?}");
+    assert_says("error: c.json: ", &checked, expected, configuration);
+}
+
+#[test]
+fn six_mistakes_get_six_messages_in_one_run() {
+    let rule = "{\"name\": \"users\", \"regexp\": \"(?!List)User\", \"where\": {\"userIdentity.type\": \"(Root\"}}";
+    let configuration = format!(
+        "{{\"sns\": {{\"region\": \"us-west-2\", \"topicARN\": \"{TOPIC}\"}}, \"ruels\": [], \"rules\": [{rule},
+            {{\"name\": \"keys\", \"regexp\": \"AccessKey\", \"severity\": \"hihg\"}}, {{\"name\": \"idle\"}}]}}"
+    );
+    let expected: [&[&str]; 6] = [
+        &["sns.region", "us-west-2", "us-east-1"],
+        &["`ruels`", "did you mean `rules`"],
+        &["rule users", "regexp", "(?!List)User", "look-around", "`unless`"],
+        &["rule users", "where userIdentity.type", "(Root", "unclosed group"],
+        &["rule keys", "severity", "`hihg`", "did you mean `high`"],
+        &["rule idle", "says nothing"],
+    ];
+    assert_refused(&configuration, &expected);
+}
+
+#[test]
+fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
+    let with = |json: &str| format!(r#"{{"source": "iam", "regexp": "User", {json}}}"#);
+    let rule = |json: &str| format!(r#"{{"rules": [{{"name": "r", {json}}}]}}"#);
+    let topics = r#""regexp": "x", "topicARN": "arn:aws:sns:us-east-1:123456789012:t""#;
+    let cases: &[(String, &[&str])] = &[
+        ("[]".into(), &["an array", "object"]),
+        (r#"{"rules": []}"#.into(), &["no rule", "`rules`", "`packs`"]),
+        (r#"{"rules": {}}"#.into(), &["rules", "an object", "array"]),
+        (r#"{"rules": [5]}"#.into(), &["rules[0]", "a number", "object"]),
+        (r#"{"rules": [{"regexp": "x"}]}"#.into(), &["rules[0]", "`name` is missing"]),
+        (r#"{"rules": [{"name": "", "regexp": "x"}]}"#.into(), &["name", "1 to 100"]),
+        (r#"{"rules": [{"name": "a\nb", "regexp": "x"}]}"#.into(), &["name", "control"]),
+        (rule(r#""severity": "high""#), &["rule r", "says nothing", "where"]),
+        (rule(r#""where": {}, "unless": {}"#), &["rule r", "says nothing"]),
+        (with(r#""ignore": [{}]"#), &["ignore[0]", "says nothing"]),
+        (with(r#""ignore": [{"where": {"eventType": "["}}]"#), &["ignore[0]", "where eventType", "`[`"]),
+        (with(r#""ignore": [{"name": "x", "regexp": "x"}]"#), &["ignore[0]", "`name`"]),
+        (with(r#""rules": [{"name": "r", "regexp": "x"}, {"name": "r", "regexp": "y"}]"#), &["two rules", "`r`"]),
+        (with(r#""rules": [{"name": "default", "regexp": "x"}]"#), &["two rules", "`default`"]),
+        (r#"{"source": "iam"}"#.into(), &["`regexp` is missing"]),
+        (rule(r#""regexp": "x", "severity": "urgent""#), &["rule r", "severity", "`urgent`", "info, low, medium"]),
+        (rule(r#""regexp": "x", "severity": 3"#), &["rule r", "severity", "a number", "string"]),
+        (rule(r#""regexp": "x", "topicARN": "alerts""#), &["rule r", "topicARN", "`alerts`", "arn:aws:sns:"]),
+        (with(&format!(r#""sns": {{"topicARN": "{TOPIC}:5a1e05f5"}}"#)), &["sns.topicARN", "5a1e05f5", "subscription"]),
+        (rule(r#""regexp": "(User)\\1""#), &["rule r", "regexp", r"`(User)\1`", "`unless`"]),
+        (rule(r#""where": {"errorCode": "^(?<!Un)Auth"}"#), &["rule r", "where errorCode", "(?<!Un)Auth", "`unless`"]),
+        (rule(r#""unless": {"a": "*"}"#), &["rule r", "unless a", "`*`"]),
+        (rule(r#""regexp": "(\\w{900}){900}""#), &["rule r", "regexp", r"(\w{900}){900}", "too large"]),
+        (rule(r#""where": {"readOnly": false}"#), &["rule r", "where readOnly", "a boolean", "string"]),
+        (rule(r#""where": {"userIdentity..type": "x"}"#), &["rule r", "where", "`userIdentity..type`", "dot"]),
+        (rule(r#""regex": "x", "source": "iam""#), &["rule r", "`regex`", "did you mean `regexp`"]),
+        (rule(r#""regexp": "x", "topicArn": "x""#), &["rule r", "`topicArn`", "did you mean `topicARN`"]),
+        (with(r#""colour": "red""#), &["`colour`", "known are", "source, regexp, sns"]),
+        (with(r#""sns": {"topic": "x"}"#), &["sns", "`topic`"]),
+        (with(r#""source": "sts""#), &["`source`", "twice"]),
+        (rule(r#""where": {"eventType": "x", "eventType": "y"}"#), &["rule r", "where", "`eventType`", "twice"]),
+        (with(r#""accounts": {"123456789012": "a", "123456789012": "b"}"#), &["accounts", "123456789012", "twice"]),
+        (with(r#""accounts": {"12345": "a"}"#), &["accounts", "`12345`", "12 digits"]),
+        (with(r#""accounts": {"123456789012": 5}"#), &["accounts", "123456789012", "string"]),
+        (with(r#""format": "html""#), &["format", "`html`", "text, json, chatbot"]),
+        (rule(r#""regexp": "x", "format": "json""#), &["rule r", "format", "topicARN"]),
+        (
+            format!(
+                r#"{{"rules": [{{"name": "a", {topics}, "format": "json"}}, {{"name": "b", {topics}, "format": "text"}}]}}"#
+            ),
+            &["rule a", "`json`", "rule b", "`text`"],
+        ),
+        (
+            format!(
+                r#"{{"format": "chatbot", "sns": {{"topicARN": "{TOPIC}"}}, "rules": [
+                {{"name": "a", "regexp": "x", "topicARN": "{TOPIC}", "format": "json"}}]}}"#
+            )
+            .replace('\n', ""),
+            &["rule a", "`json`", "top level", "`chatbot`"],
+        ),
+        (r#"{"packs": ["cia"]}"#.into(), &["packs", "`cia`", "did you mean `cis`"]),
+        (r#"{"packs": ["everything"]}"#.into(), &["packs", "`everything`", "known are cis, threats"]),
+        (r#"{"packs": ["cis", "cis"]}"#.into(), &["packs", "`cis`", "twice"]),
+        (r#"{"packs": "cis"}"#.into(), &["packs", "a string", "array"]),
+        (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "whole number from 1"]),
+        (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
+        (with(r#""maxAlertsPerLog": "10""#), &["maxAlertsPerLog", "a string"]),
+    ];
+    for (configuration, parts) in cases {
+        assert_refused(configuration, &[parts]);
+    }
+}
+
+#[test]
+fn a_configuration_may_have_one_mebibyte() {
+    let mut configuration = br#"{"source": "iam", "regexp": "User"}"#.to_vec();
+    configuration.resize(1 << 20, b' ');
+    assert_eq!(check_text(&configuration).code, 0);
+    configuration.push(b' ');
+    assert_refused(std::str::from_utf8(&configuration).unwrap(), &[&["1048576 bytes"]]);
+}
+
+/// What `check` says of a valid configuration with a topic.
+fn advice(mut configuration: Value) -> Run {
+    configuration["sns"] = json!({ "topicARN": TOPIC });
+    let checked = check(&configuration);
+    assert_eq!(checked.code, 0, "{configuration}: {checked:?}");
+    checked
+}
+
+#[test]
+fn check_warns_of_rules_that_hardly_mean_what_they_say() {
+    // Each with what the warning says, and a near one that means it.
+    for (suspicious, parts, sound) in [
+        (json!({ "source": "^iam$" }), &["source", "`iam`", "`iam.amazonaws.com`"][..], json!({ "source": "^iam" })),
+        (json!({ "source": "^(iam|sts)$" }), &["`iam`"], json!({ "source": r"^(iam|sts)\.amazonaws\.com$" })),
+        (
+            json!({ "regexp": "^CreateFunction$" }),
+            &["regexp", "`CreateFunction`", "`CreateFunction20150331`"],
+            json!({ "regexp": "^CreateFunction" }),
+        ),
+        (
+            json!({ "source": "^lambda", "regexp": "^(UpdateFunctionCode|AddPermission)$" }),
+            &["`UpdateFunctionCode`", "UpdateFunctionCode20150331"],
+            json!({ "source": "^sns", "regexp": "^AddPermission$" }),
+        ),
+        (
+            json!({ "where": { "requestParamters.userName": "." } }),
+            &["`requestParamters.userName`", "no key `requestParamters`", "did you mean `requestParameters`"],
+            json!({ "where": { "requestParameters.usrName": "." } }),
+        ),
+        (
+            json!({ "regexp": "User", "unless": { "userIdentity.username": "." } }),
+            &["`userIdentity.username`", "no key `username`", "did you mean `userName`"],
+            json!({ "regexp": "User", "unless": { "userIdentity.userName": "." } }),
+        ),
+        (
+            json!({ "where": { "userIdentity.sesionContext.attributes.mfaAuthenticated": "true" } }),
+            &["`sesionContext`", "did you mean `sessionContext`"],
+            json!({ "where": { "userIdentity.sessionContext.attributes.mfaAuthenticated": "true" } }),
+        ),
+        (json!({ "where": { "colour": "red" } }), &["no key `colour`"], json!({ "where": { "errorCode": "red" } })),
+        (
+            json!({ "source": "iam", "regexp": ".*" }),
+            &["`regexp` matches everything"],
+            json!({ "source": "iam", "regexp": ".*User" }),
+        ),
+        (
+            json!({ "source": "", "where": { "errorCode": "." } }),
+            &["`source` matches everything"],
+            json!({ "source": "iam", "where": { "errorCode": "." } }),
+        ),
+        (
+            json!({ "source": "sns" }),
+            &["Publish", "sns.amazonaws.com", "`ignore`", "userIdentity.arn"],
+            json!({ "source": "sns", "regexp": "Topic" }),
+        ),
+        (
+            json!({ "source": "^s3", "regexp": "Object" }),
+            &["GetObject", "s3.amazonaws.com", "`ignore`"],
+            json!({ "source": "^s3", "regexp": "PutObject" }),
+        ),
+    ] {
+        let configuration = |rule: &Value| {
+            let mut rule = rule.clone();
+            rule["name"] = json!("r");
+            json!({ "rules": [rule] })
+        };
+        let parts = [&["rule r"], parts].concat();
+        assert_says("warning: c.json: ", &advice(configuration(&suspicious)), &[&parts], &suspicious.to_string());
+        assert_eq!(advice(configuration(&sound)).stderr, "", "{sound}");
+    }
+    let ignore = json!({ "regexp": "User", "source": "iam", "ignore": [{ "where": { "useridentity.arn": "x" } }] });
+    assert_says("warning: c.json: ", &advice(ignore), &[&["ignore[0]", "did you mean `userIdentity`"]], "ignore");
+}
+
+#[test]
+fn the_ignore_entry_that_a_warning_proposes_silences_it() {
+    let mut configuration = json!({ "source": "sns", "regexp": "Publish" });
+    let warning = advice(configuration.clone()).stderr;
+    let entry = &warning[warning.find('{').unwrap()..=warning.rfind('}').unwrap()];
+    configuration["ignore"] = json!([serde_json::from_str::<Value>(entry).unwrap()]);
+    assert_eq!(advice(configuration).stderr, "");
+}
+
+#[test]
+fn check_lists_the_topics_that_the_rules_use() {
+    let other = "arn:aws-us-gov:sns:us-gov-west-1:123456789012:others.fifo";
+    let checked = check(&json!({ "sns": { "topicARN": TOPIC }, "rules": [
+        { "name": "a", "regexp": "x" },
+        { "name": "b", "regexp": "y", "topicARN": other, "format": "json" },
+        { "name": "c", "regexp": "z", "topicARN": other },
+    ] }));
+    assert_eq!((checked.code, checked.stderr.as_str()), (0, ""), "{checked:?}");
+    let lines: Vec<&str> = checked.stdout.lines().collect();
+    assert_eq!(
+        lines,
+        ["c.json is valid: 3 rules", &format!("  {TOPIC}: 1 rule as text"), &format!("  {other}: 2 rules as json")]
+    );
+}
+
+#[test]
+fn packs_are_listed_and_printed_ready_to_use() {
+    let list = run(&["packs"]);
+    let names: Vec<_> = list.stdout.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!((list.code, &names[..]), (0, &["cis", "threats"][..]), "{list:?}");
+    for name in names {
+        let printed = run(&["packs", name]);
+        let pack: Value = serde_json::from_str(&printed.stdout).unwrap();
+        let rules = pack["rules"].as_array().unwrap();
+        assert!(rules.iter().all(|rule| rule["description"].is_string() && rule["severity"].is_string()), "{name}");
+        for configuration in [pack.clone(), json!({ "packs": [name] })] {
+            let checked = advice(configuration);
+            assert_eq!(checked.stderr, "", "{name}");
+            assert!(checked.stdout.contains(&format!(" {} rules", rules.len())), "{name}: {}", checked.stdout);
+        }
+    }
+    let unknown = run(&["packs", "treats"]);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""));
+    assert!(unknown.stderr.contains("did you mean `threats`"), "{unknown:?}");
+}
+
+#[test]
+fn a_rule_named_after_a_packs_rule_overrides_the_keys_that_it_gives_and_only_those() {
+    let calls = [
+        call(0, "cloudtrail.amazonaws.com", "StopLogging"),
+        call(1, "cloudtrail.amazonaws.com", "DeleteTrail"),
+        call(2, "example.amazonaws.com", "DeleteTrail"),
+    ];
+    let found = |configuration: Value| -> Vec<(Value, Value, Value)> {
+        let alerts = alerts(&configuration, &calls).into_iter();
+        alerts
+            .map(|alert| (alert["event"]["eventID"].clone(), alert["rules"].clone(), alert["severity"].clone()))
+            .collect()
+    };
+    let plain = found(json!({ "packs": ["cis"] }));
+    assert_eq!(plain.len(), 2, "{plain:?}");
+    let (name, severity) = (&plain[0].1[0], &plain[0].2);
+    let other = if severity == "info" { "low" } else { "info" };
+    let louder = found(json!({ "packs": ["cis"], "rules": [{ "name": name, "severity": other }] }));
+    let expected: Vec<_> = plain.iter().map(|(id, rules, _)| (id.clone(), rules.clone(), json!(other))).collect();
+    assert_eq!(louder, expected);
+    let narrower = found(json!({ "packs": ["cis"], "rules": [{ "name": name, "regexp": "^DeleteTrail$" }] }));
+    assert_eq!(narrower, plain[1..], "its source is still the pack's");
+    // The pack's rules come first, in their order, wherever they are overridden.
+    let more = json!({ "packs": ["cis"], "source": "cloudtrail", "regexp": "StopLogging", "rules": [
+        { "name": "more", "regexp": "StopLogging" }, { "name": name, "severity": other } ] });
+    assert_eq!(found(more)[0].1, json!(["default", name, "more"]));
+}
+
+#[test]
+fn scan_shows_one_rules_alerts() {
+    let configuration = json!({ "rules": [
+        { "name": "users", "regexp": "User", "severity": "low" },
+        { "name": "creations", "regexp": "^Create", "severity": "high" },
+    ] });
+    let calls = [call(0, "iam", "CreateUser"), call(1, "iam", "DeleteUser"), call(2, "iam", "CreateRole")];
+    let scanned = scan(&configuration, &["--rule", "users"], &calls);
+    let subjects: Vec<_> = scanned.stdout.lines().filter(|line| line.starts_with("Subject: ")).collect();
+    let subject = |event| format!("Subject: [low] {event} in 123456789012 us-east-1");
+    assert_eq!(subjects, [subject("CreateUser"), subject("DeleteUser")]);
+    assert!(!scanned.stdout.contains("creations") && !scanned.stderr.contains("creations"), "{scanned:?}");
+    let unknown = scan(&configuration, &["--rule", "user"], &calls);
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""), "{unknown:?}");
+    assert!(unknown.stderr.contains("did you mean `users`"), "{unknown:?}");
+}
+
+#[test]
+fn scan_ends_with_what_each_rule_would_have_sent() {
+    let configuration = json!({ "maxAlertsPerLog": 4, "rules": [
+        { "name": "users", "regexp": "User" },
+        { "name": "creations", "regexp": "^Create", "severity": "critical" },
+        { "name": "roots", "where": { "userIdentity.type": "^Root$" } },
+        { "name": "lost", "where": { "userIdentity.type": ".", "responseElements.user\\.name": "x", "errorCode": "." } },
+    ], "ignore": [{ "where": { "eventTime": "T23:" } }] });
+    let mut calls: Vec<_> = (0..13).map(|n| call(n, "iam", if n < 2 { "CreateUser" } else { "DeleteUser" })).collect();
+    for (number, call) in calls.iter_mut().enumerate() {
+        let name = if number % 3 == 0 { "alice" } else { "bob" };
+        call["userIdentity"] = json!({ "type": "IAMUser", "userName": name });
+        call["eventTime"] = json!(format!("2026-11-20T{:02}:00:00Z", number));
+    }
+    calls[11]["eventTime"] = json!("2026-11-22T00:00:00Z");
+    calls[12]["eventTime"] = json!("2026-11-20T23:00:00Z");
+    let scanned = scan(&configuration, &[], &calls);
+    assert_eq!(scanned.code, 0, "{scanned:?}");
+    let table: Vec<Vec<&str>> = scanned.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
+    let table: Vec<String> = table.into_iter().map(|words| words.join(" ")).collect();
+    let rows = |first: &str| table.iter().filter(|row| row.starts_with(first)).cloned().collect::<Vec<_>>();
+    assert_eq!(rows("1 log"), ["1 log, 13 records, 12 matches, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]);
+    // Four messages and a summary in two days.
+    assert_eq!(rows("12 "), ["12 2.5 users bob (8), alice (4); DeleteUser (10), CreateUser (2)"]);
+    assert_eq!(rows("2 "), ["2 1.0 creations alice (1), bob (1); CreateUser (2)"]);
+    assert_eq!(rows("0 roots"), ["0 roots"], "there is a value, which never matched: {table:?}");
+    let [lost] = &rows("0 lost")[..] else { panic!("{table:?}") };
+    assert!(lost.contains("responseElements") && lost.contains("errorCode"), "{lost}");
+    assert!(!lost.contains("userIdentity.type"), "{lost}");
+}
