@@ -307,7 +307,7 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Option<Answer> {
             break;
         }
     }
-    state.violations.extend(violations(&seen.what, &seen.ids, &entries));
+    state.violations.extend(violations(seen, &entries));
 
     let fault = state.sns_fault.as_mut().filter(|f| f.1 > 0).map(|f| {
         f.1 = f.1.saturating_sub(1);
@@ -345,7 +345,7 @@ fn decoded(text: &str) -> String {
 }
 
 /// The rules of SNS for a publish request.
-fn violations(action: &str, ids: &[String], entries: &[Message]) -> Vec<String> {
+fn violations(Seen { what: action, ids, region, .. }: &Seen, entries: &[Message]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rule = |holds: bool, rule: &str| {
         if !holds {
@@ -362,7 +362,8 @@ fn violations(action: &str, ids: &[String], entries: &[Message]) -> Vec<String> 
     let size: usize = entries.iter().map(|m| m.body.len() + attributes(m)).sum();
     rule(size <= 262_144, "a request has at most 262,144 bytes");
     for Message { topic, subject, body, group_id, deduplication_id, attributes } in entries {
-        rule(topic.starts_with("arn:aws:sns:"), "the topic is an ARN");
+        let in_region = topic.splitn(4, ':').last().is_some_and(|rest| rest.starts_with(&format!("{region}:")));
+        rule(topic.starts_with("arn:aws") && in_region, "the topic is an ARN, of the region that is asked");
         let fifo = topic.rsplit('.').next() == Some("fifo");
         let id = |id: &String| (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_graphic());
         for (name, value) in [("group", group_id), ("deduplication", deduplication_id)] {

@@ -9,26 +9,26 @@ use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::runtime_api::{Failure, Lambda};
 use crate::{SUBJECTS, event, file, first_body, gzip, log, record};
 
-const BUCKET: &str = "cloudtrail-logs-123456789012";
-const CONFIG: &str = "filter_config.json";
-const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
-const KEY: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/log.json.gz";
+pub const BUCKET: &str = "cloudtrail-logs-123456789012";
+pub const CONFIG: &str = "filter_config.json";
+pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
+pub const KEY: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/log.json.gz";
 
 /// The function's, where it does not matter.
-const TIMEOUT: Duration = Duration::from_mins(5);
+pub const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What one function lives in, with the configuration of this repository and a topic from the environment.
-struct World {
-    aws: FakeAws,
+pub struct World {
+    pub aws: FakeAws,
     lambda: Lambda,
     invocations: usize,
 }
 
-async fn world() -> World {
+pub async fn world() -> World {
     world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await
 }
 
-async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
+pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
     let aws = FakeAws::start().await;
     aws.put(BUCKET, CONFIG, file(CONFIG));
     let lambda = Lambda::start(aws.address, environment, timeout).await;
@@ -42,14 +42,14 @@ impl World {
     }
 
     /// Invokes, wants no error and counts that add up, and gives the counts.
-    async fn counts(&mut self, payload: &Value) -> Value {
+    pub async fn counts(&mut self, payload: &Value) -> Value {
         let counts = self.invoke(payload).await.unwrap();
         add_up(&counts);
         counts
     }
 
     /// Invokes, wants this error and a message that holds all of `parts`, and gives the counts from the log line.
-    async fn fails(&mut self, payload: &Value, kind: &str, parts: &[&str]) -> Value {
+    pub async fn fails(&mut self, payload: &Value, kind: &str, parts: &[&str]) -> Value {
         let failure = self.invoke(payload).await.expect_err(kind);
         assert_eq!(failure.kind, kind, "{failure:?}");
         for part in parts {
@@ -76,7 +76,7 @@ fn add_up(counts: &Value) {
 }
 
 /// Compares the named counts; the others must be there and 0, but for those that no test can know.
-fn assert_counts(counts: &Value, expected: &Value) {
+pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
         "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
         "duplicates": 0, "summarised": 0, "failed": 0,
@@ -92,14 +92,14 @@ fn assert_counts(counts: &Value, expected: &Value) {
     assert_eq!(*counts, all);
 }
 
-fn put_keys(keys: &[&str]) -> Value {
+pub fn put_keys(keys: &[&str]) -> Value {
     let records = keys.iter().map(|key| {
         json!({ "eventName": "ObjectCreated:Put", "s3": { "bucket": { "name": BUCKET }, "object": { "key": key } } })
     });
     json!({ "Records": records.collect::<Vec<_>>() })
 }
 
-fn records(count: usize) -> Vec<Value> {
+pub fn records(count: usize) -> Vec<Value> {
     (0..count).map(record).collect()
 }
 

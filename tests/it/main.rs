@@ -1,11 +1,12 @@
 //! The built program from outside: as Lambda starts it, against a Lambda, an S3 and an SNS on the loopback device
-//! (`lambda`), and as a person does (`cli`, `rules`).
+//! (`lambda`, `messages`), and as a person does (`cli`, `rules`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
 mod fake_aws;
 mod lambda;
+mod messages;
 mod rules;
 mod runtime_api;
 

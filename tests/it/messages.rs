@@ -1,0 +1,527 @@
+//! What messages say and where they go, as Lambda sends them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use crate::fake_aws::{Message, S3Fault};
+use crate::lambda::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, put_keys, records, world, world_with};
+use crate::{gzip, log, record};
+
+const JSON_TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:json";
+const CHAT_TOPIC: &str = "arn:aws:sns:ap-southeast-2:123456789012:chat";
+
+/// A world with this configuration and a log of these records.
+async fn world_of(configuration: &Value, records: &[Value]) -> World {
+    let world = world().await;
+    world.aws.put(BUCKET, CONFIG, configuration.to_string());
+    world.aws.put(BUCKET, KEY, gzip(&log(records)));
+    world
+}
+
+/// The messages that one invocation sends.
+async fn messages_of(configuration: &Value, records: &[Value]) -> Vec<Message> {
+    let mut world = world_of(configuration, records).await;
+    world.counts(&put_keys(&[KEY])).await;
+    world.aws.messages()
+}
+
+/// A configuration that sends each match to three topics: as text, as JSON and to a chat. `extra` goes into each rule.
+fn three_formats(extra: &Value) -> Value {
+    let rule = |name: &str, topic: &str, format: &str| {
+        let mut rule = json!({ "name": name, "source": "iam", "topicARN": topic, "format": format });
+        rule.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        rule
+    };
+    json!({ "rules": [rule("t", TOPIC, "text"), rule("j", JSON_TOPIC, "json"), rule("c", CHAT_TOPIC, "chatbot")] })
+}
+
+fn json_of(message: &Message) -> Value {
+    assert_eq!(message.body.lines().count(), 1, "{}", message.body);
+    serde_json::from_str(&message.body).unwrap_or_else(|e| panic!("{e}: {}", message.body))
+}
+
+/// The title and the lines of a chat message, which has the form that Amazon Q Developer wants.
+fn chat_of(message: &Message) -> (String, Vec<String>) {
+    let body = json_of(message);
+    let content = &body["content"];
+    let (title, description) = (content["title"].as_str().unwrap(), content["description"].as_str().unwrap());
+    let content = json!({ "textType": "client-markdown", "title": title, "description": description });
+    assert_eq!(body, json!({ "version": "1.0", "source": "custom", "content": content }));
+    (title.to_owned(), description.lines().map(str::to_owned).collect())
+}
+
+fn line<'a>(message: &'a Message, label: &str) -> &'a str {
+    let found = message.body.lines().find_map(|line| line.strip_prefix(&format!("{label:8}: ")));
+    found.unwrap_or_else(|| panic!("no {label} in {}", message.body))
+}
+
+/// The subjects of each topic's messages, sorted.
+fn by_topic(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
+    let mut topics: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for message in messages {
+        topics.entry(&message.topic).or_default().push(&message.subject);
+    }
+    for subjects in topics.values_mut() {
+        subjects.sort_unstable();
+    }
+    topics
+}
+
+/// The messages whose attribute names the rule.
+fn of_rule<'a>(messages: &'a [Message], rule: &str) -> Vec<&'a Message> {
+    let names = |m: &Message| -> Vec<String> { serde_json::from_str(m.attribute("rule").unwrap()).unwrap() };
+    messages.iter().filter(|m| names(m).iter().any(|name| name == rule)).collect()
+}
+
+/// A call by a role's session, with secrets in its answer.
+fn telling_record() -> Value {
+    let mut record = record(7);
+    let session = "arn:aws:sts::123456789012:assumed-role/deployer/release-42";
+    let more = json!({
+        "userIdentity": { "type": "AssumedRole", "arn": session, "accountId": "123456789012" },
+        "eventTime": "2026-11-20T21:08:30Z",
+        "sourceIPAddress": "203.0.113.9",
+        "userAgent": "aws-cli/2.15",
+        "errorCode": "AccessDenied",
+        "errorMessage": "not you",
+        "requestParameters": { "userName": "bob", "oldPassword": "SECRET", "password": "SECRET" },
+        "responseElements": { "credentials": { "sessionToken": "SECRET", "secretAccessKey": "SECRET" } },
+    });
+    record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    record
+}
+
+#[tokio::test]
+async fn several_rules_make_one_message_that_names_all_and_the_account() {
+    let configuration = json!({
+        "accounts": { "123456789012": "production" },
+        "rules": [
+            { "name": "quiet", "regexp": "User", "severity": "low" },
+            { "name": "loud", "regexp": "^Create", "severity": "critical" },
+            { "name": "other", "regexp": "Role" },
+        ],
+    });
+    let messages = messages_of(&configuration, &[telling_record()]).await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(message.subject, "[critical] CreateUser by deployer/release-42 in production us-east-1");
+    let id = "00000000-0000-4000-8000-000000000007";
+    assert_eq!(
+        message.body,
+        format!(
+            "Event  : CreateUser
+Source : iam.amazonaws.com
+Params : {{\"oldPassword\":\"****\",\"password\":\"****\",\"userName\":\"bob\"}}
+Region : us-east-1
+
+Rule    : quiet, loud (critical)
+Result  : AccessDenied: not you
+Who     : arn:aws:sts::123456789012:assumed-role/deployer/release-42
+From    : 203.0.113.9, aws-cli/2.15
+Account : 123456789012 (production)
+Time    : 2026-11-20T21:08:30Z
+Event ID: {id}
+Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/{id}
+Log     : s3://{BUCKET}/{KEY}
+"
+        )
+    );
+    let attribute = |name| message.attributes.iter().find(|a| a.0 == name).map(|a| (a.1.as_str(), a.2.as_str()));
+    assert_eq!(attribute("rule"), Some(("String.Array", r#"["quiet","loud"]"#)));
+    assert_eq!(attribute("severity"), Some(("String", "critical")));
+    assert_eq!(attribute("result"), Some(("String", "Failure")));
+    assert_eq!(attribute("accountId"), Some(("String", "123456789012")), "its number, whatever its name");
+}
+
+#[tokio::test]
+async fn json_is_the_whole_record_without_its_secrets() {
+    let messages = messages_of(&three_formats(&json!({})), &[telling_record()]).await;
+    let message = messages.iter().find(|m| m.topic == JSON_TOPIC).unwrap();
+    let mut event = telling_record();
+    event["requestParameters"] = json!({ "userName": "bob", "oldPassword": "****", "password": "****" });
+    event["responseElements"] = json!({ "credentials": { "sessionToken": "****", "secretAccessKey": "****" } });
+    let log = format!("s3://{BUCKET}/{KEY}");
+    let whole = json!({ "rules": ["j"], "severity": "medium", "topic": JSON_TOPIC, "log": log, "event": event });
+    assert_eq!(json_of(message), whole);
+    let start = format!(r#"{{"rules":["j"],"severity":"medium","topic":"{JSON_TOPIC}","log":"{log}","event":{{"#);
+    assert!(message.body.starts_with(&start), "{}", message.body);
+}
+
+#[tokio::test]
+async fn a_chat_message_tells_what_the_text_tells() {
+    let rule = json!({ "severity": "high", "description": "Somebody makes users." });
+    let messages = messages_of(&three_formats(&rule), &[telling_record()]).await;
+    let [chat, text] = [CHAT_TOPIC, TOPIC].map(|topic| messages.iter().find(|m| m.topic == topic).unwrap());
+    assert_eq!(chat.subject, text.subject);
+    let (title, lines) = chat_of(chat);
+    assert_eq!(title, "[high] CreateUser by deployer/release-42 in 123456789012 us-east-1");
+    assert_eq!(lines[0], "Somebody makes users.");
+    for told in
+        text.body.lines().filter_map(|line| line.split_once(": ")).map(|(_, told)| told.replace("t (high)", "c (high)"))
+    {
+        assert!(lines.iter().any(|line| line.contains(&told)), "no {told} in {lines:#?}");
+    }
+    let link = lines.iter().find(|line| line.contains("https://")).unwrap();
+    assert!(link.ends_with("-000000000007") && !link.contains('`'), "it can be followed: {link}");
+}
+
+#[tokio::test]
+async fn no_format_shows_a_secret() {
+    for message in messages_of(&three_formats(&json!({})), &[telling_record()]).await {
+        assert!(message.body.contains("****") && !message.body.contains("SECRET"), "{}", message.body);
+    }
+}
+
+#[tokio::test]
+async fn callers_can_neither_mention_nor_link_nor_forge_in_a_chat() {
+    let evil =
+        "x](https://evil.example) <!channel> <https://evil.example|log in> `@here`\n*Rule:* none &lt; ``` \u{202e}";
+    let mut record = record(1);
+    record["userIdentity"] = json!({ "type": "IAMUser", "userName": evil });
+    for key in ["eventName", "userAgent", "errorMessage", "eventTime", "awsRegion", "eventID", "recipientAccountId"] {
+        record[key] = json!(evil);
+    }
+    record["requestParameters"] = json!({ evil: evil });
+    let messages = messages_of(&three_formats(&json!({ "description": "Users." })), &[record]).await;
+    let chat = messages.iter().find(|m| m.topic == CHAT_TOPIC).unwrap();
+    let (title, lines) = chat_of(chat);
+    assert!(!title.contains(['<', '>', '`', '\n']) && !title.contains("]("), "{title}");
+    assert_eq!(lines[0], "Users.");
+    let mut labels = BTreeSet::new();
+    for line in &lines[1..] {
+        let (label, value) = line.split_once(":* ").unwrap();
+        assert!(labels.insert(label), "{label} is there twice: {lines:#?}");
+        let Some(inside) = value.strip_prefix('`').and_then(|value| value.strip_suffix('`')) else {
+            assert!(label == "*Console" && !value.contains([' ', '<', '(', ']', '@', '`']), "{line}");
+            continue;
+        };
+        assert!(!inside.contains(['<', '>', '`', '\u{202e}']), "{line}");
+    }
+    assert!(labels.contains("*Rule") && labels.contains("*Who"), "{labels:?}");
+}
+
+#[tokio::test]
+async fn a_chat_message_keeps_its_link_however_long_the_rest_is() {
+    let mut record = telling_record();
+    for key in ["userAgent", "errorMessage"] {
+        record[key] = json!("&".repeat(3_000));
+    }
+    record["requestParameters"] = json!({ "document": "&".repeat(3_000) });
+    let messages = messages_of(&three_formats(&json!({})), &[record]).await;
+    let (_, lines) = chat_of(messages.iter().find(|m| m.topic == CHAT_TOPIC).unwrap());
+    assert!(lines.iter().map(|line| line.chars().count() + 1).sum::<usize>() <= 8_000);
+    for label in ["*Rule:*", "*Who:*", "*Console:* https://", "*Log:*"] {
+        assert!(lines.iter().any(|line| line.starts_with(label)), "no {label}");
+    }
+    assert!(lines.iter().all(|line| line.matches('`').count() % 2 == 0), "what is code ends");
+}
+
+#[tokio::test]
+async fn the_console_is_that_of_the_records_partition() {
+    let regions = ["ap-southeast-2", "us-gov-west-1", "cn-north-1"];
+    let mut calls = records(3);
+    calls.iter_mut().zip(regions).for_each(|(call, region)| call["awsRegion"] = json!(region));
+    let messages = messages_of(&json!({ "source": "iam", "regexp": "User" }), &calls).await;
+    let hosts = ["console.aws.amazon.com", "console.amazonaws-us-gov.com", "console.amazonaws.cn"];
+    for (n, message) in messages.iter().enumerate() {
+        let (region, host) = (regions[n], hosts[n]);
+        let home = format!("https://{region}.{host}/cloudtrailv2/home?region={region}");
+        assert_eq!(line(message, "Console"), format!("{home}#/events/00000000-0000-4000-8000-00000000000{n}"));
+    }
+    assert_eq!(messages.len(), 3);
+}
+
+#[tokio::test]
+async fn who_is_the_most_telling_name_of_the_caller() {
+    let arn = "arn:aws:iam::123456789012:user/team/alice";
+    let session = "arn:aws:sts::123456789012:assumed-role/autoscaling/i-0abc";
+    let cases = [
+        (json!({ "type": "IAMUser", "arn": arn, "userName": "al", "principalId": "AIDA" }), arn, " by alice "),
+        (
+            json!({ "type": "AssumedRole", "arn": session, "invokedBy": "autoscaling.amazonaws.com" }),
+            &format!("{session}, through autoscaling.amazonaws.com"),
+            " by autoscaling/i-0abc ",
+        ),
+        (json!({ "type": "SAMLUser", "userName": "zoe", "principalId": "x:zoe" }), "zoe", " by zoe "),
+        (
+            json!({ "type": "AWSService", "invokedBy": "cloudformation.amazonaws.com" }),
+            "cloudformation.amazonaws.com (AWS service)",
+            " by cloudformation.amazonaws.com ",
+        ),
+        (
+            json!({ "type": "AWSAccount", "principalId": "AROAEXAMPLE:audit-session", "accountId": "111122223333" }),
+            "AROAEXAMPLE:audit-session",
+            " by AROAEXAMPLE:audit-session ",
+        ),
+        (
+            json!({ "type": "Root", "arn": "arn:aws:iam::123456789012:root" }),
+            "arn:aws:iam::123456789012:root",
+            " by root ",
+        ),
+        (json!({}), "-", "CreateUser in "),
+    ];
+    let call = |(n, (identity, _, _)): (usize, &(Value, &str, &str))| {
+        let mut call = record(n);
+        call["userIdentity"] = identity.clone();
+        call
+    };
+    let calls: Vec<_> = cases.iter().enumerate().map(call).collect();
+    let messages = messages_of(&json!({ "source": "iam", "regexp": "User" }), &calls).await;
+    assert_eq!(messages.len(), cases.len());
+    for (message, (identity, who, by)) in messages.iter().zip(&cases) {
+        assert_eq!(line(message, "Who"), *who, "{identity}");
+        assert!(message.subject.contains(by), "{identity}: {}", message.subject);
+    }
+}
+
+/// The fake SNS refuses what the real one would.
+#[tokio::test]
+async fn every_format_stays_within_the_limits_of_sns() {
+    let odd = "ü\u{2028}\u{1}🦊<&`\"\\\n";
+    let kilobytes = |n: usize| odd.repeat(n * 1024 / odd.len());
+    let mut calls = records(8);
+    calls[0]["userAgent"] = json!(kilobytes(256));
+    calls[1]["requestParameters"]["policy"] = json!(kilobytes(256));
+    calls[2]["errorMessage"] = json!(kilobytes(256));
+    calls[3]["eventName"] = json!(kilobytes(100));
+    calls[4]["eventID"] = json!(kilobytes(100));
+    calls[5]["userIdentity"] = json!({ "arn": kilobytes(200), "accountId": kilobytes(50) });
+    calls[6]["awsRegion"] = json!(kilobytes(100));
+    calls[7]["responseElements"] = (0..2_000).map(|n| json!({ format!("{n}"): odd.repeat(6) })).collect();
+    let messages = messages_of(&three_formats(&json!({ "description": odd.repeat(500) })), &calls).await;
+    assert_eq!(messages.len(), 24);
+    for message in &messages {
+        match message.topic.as_str() {
+            JSON_TOPIC => assert!(json_of(message)["event"].is_object()),
+            CHAT_TOPIC => assert!(!chat_of(message).1.is_empty()),
+            _ => assert!(message.body.starts_with("Event  : "), "{}", message.body),
+        }
+    }
+    // Hundreds of rules on one record.
+    let of = |format: &str, topic: &str| -> Vec<Value> {
+        let description = odd.repeat(30);
+        let rule = |n| {
+            let name = format!("{format:.1}{n:02}{}", "ü".repeat(97));
+            json!({ "name": name, "source": "iam", "topicARN": topic, "format": format, "description": description })
+        };
+        (0..100).map(rule).collect()
+    };
+    let rules = [of("text", TOPIC), of("json", JSON_TOPIC), of("chatbot", CHAT_TOPIC)].concat();
+    let messages = messages_of(&json!({ "rules": rules }), &calls[1..2]).await;
+    assert_eq!(messages.len(), 3);
+    for message in &messages {
+        let rules: Vec<String> = serde_json::from_str(message.attribute("rule").unwrap()).unwrap();
+        assert_eq!(rules.len(), 100);
+    }
+}
+
+#[tokio::test]
+async fn each_match_goes_once_to_each_topic_that_its_rules_name() {
+    let other = "arn:aws:sns:eu-west-1:123456789012:security";
+    let configuration = json!({
+        "sns": { "topicARN": TOPIC }, "source": "iam", "regexp": "User",
+        "rules": [
+            { "name": "creations", "regexp": "^Create", "severity": "high" },
+            { "name": "keys", "regexp": "AccessKey", "severity": "info", "topicARN": other, "format": "json" },
+            { "name": "deletions", "regexp": "^Delete", "severity": "critical", "topicARN": other },
+            { "name": "roles", "regexp": "Role", "severity": "low", "topicARN": TOPIC },
+        ],
+    });
+    let events = ["CreateUser", "CreateAccessKey", "DeleteAccessKey", "DeleteUser", "DeleteRole", "ListGroups"];
+    let call = |(n, event): (usize, &&str)| {
+        let mut call = record(n);
+        call["eventName"] = json!(event);
+        call
+    };
+    let calls: Vec<_> = events.iter().enumerate().map(call).collect();
+    let mut world = world_of(&configuration, &calls).await;
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    let expected = json!({
+        "objects": 1, "logs": 1, "records": 6, "matched": 5, "unmatched": 1, "alerts": 8, "published": 8,
+    });
+    assert_counts(&counts, &expected);
+    let messages = world.aws.messages();
+    let place = "in 123456789012 us-east-1";
+    let subjects = |list: &[&str]| list.iter().map(|what| format!("[{what} {place}")).collect::<Vec<_>>();
+    let here = subjects(&["high] CreateAccessKey", "high] CreateUser", "low] DeleteRole", "medium] DeleteUser"]);
+    let there = subjects(&[
+        "critical] DeleteAccessKey",
+        "critical] DeleteRole",
+        "critical] DeleteUser",
+        "info] CreateAccessKey",
+    ]);
+    assert_eq!(
+        by_topic(&messages),
+        BTreeMap::from([
+            (TOPIC, here.iter().map(String::as_str).collect()),
+            (other, there.iter().map(String::as_str).collect()),
+        ])
+    );
+    for message in messages.iter().filter(|m| m.topic == other) {
+        let body = json_of(message);
+        assert_eq!(message.attribute("rule").unwrap(), body["rules"].to_string());
+        assert_eq!(message.attribute("severity"), body["severity"].as_str());
+    }
+    let both = of_rule(&messages, "keys").into_iter().find(|m| m.subject.contains("DeleteAccessKey")).unwrap();
+    assert_eq!(json_of(both)["rules"], json!(["keys", "deletions"]));
+    let users = of_rule(&messages, "default");
+    assert_eq!(
+        users.iter().map(|m| m.attribute("rule").unwrap()).collect::<Vec<_>>(),
+        [r#"["default","creations"]"#, r#"["default"]"#]
+    );
+}
+
+/// Twelve calls by alice, bob and a role, an hour apart, newest first.
+fn flood() -> Vec<Value> {
+    let mut calls = records(12);
+    for (n, call) in calls.iter_mut().enumerate() {
+        let who = ["alice", "bob", "alice"][n % 3];
+        call["userIdentity"] = json!({ "type": "IAMUser", "arn": format!("arn:aws:iam::123456789012:user/{who}") });
+        call["eventTime"] = json!(format!("2026-11-20T{:02}:00:00Z", 20 - n));
+        call["eventName"] = json!(if n == 11 { "DeleteUser" } else { "CreateUser" });
+    }
+    calls
+}
+
+#[tokio::test]
+async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
+    let configuration = json!({
+        "maxAlertsPerLog": 3, "accounts": { "123456789012": "production" },
+        "rules": [
+            { "name": "users", "regexp": "User", "severity": "low" },
+            { "name": "last", "regexp": "^Delete", "severity": "critical" },
+            { "name": "copy", "regexp": "^Create", "topicARN": JSON_TOPIC, "format": "json" },
+        ],
+    });
+    let mut world = world_of(&configuration, &flood()).await;
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    // Of users 3 and, because it is critical too, the last one; of the copy 3; and two summaries.
+    let expected = json!({
+        "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 25, "published": 9, "summarised": 16,
+    });
+    assert_counts(&counts, &expected);
+    let messages = world.aws.messages();
+    let (summaries, single): (Vec<_>, Vec<_>) =
+        messages.iter().cloned().partition(|m| m.attribute("eventID").is_none());
+    assert_eq!(
+        (of_rule(&single, "users").len(), of_rule(&single, "last").len(), of_rule(&single, "copy").len()),
+        (4, 1, 3)
+    );
+
+    let [users] = of_rule(&summaries, "users")[..] else { panic!("{summaries:?}") };
+    assert_eq!(users.topic, TOPIC);
+    assert_eq!(users.subject, "[low] 8 more alerts of users in production us-east-1");
+    assert_eq!(line(users, "Rule"), "users (low)");
+    assert!(line(users, "More").starts_with("8 "), "{}", users.body);
+    assert_eq!((line(users, "First"), line(users, "Last")), ("2026-11-20T10:00:00Z", "2026-11-20T17:00:00Z"));
+    assert_eq!(line(users, "Who"), "arn:aws:iam::123456789012:user/alice (5), arn:aws:iam::123456789012:user/bob (3)");
+    assert_eq!(line(users, "Log"), format!("s3://{BUCKET}/{KEY}"));
+    let names: Vec<_> = users.attributes.iter().map(|a| (a.0.as_str(), a.2.as_str())).collect();
+    let expected =
+        [("accountId", "123456789012"), ("awsRegion", "us-east-1"), ("rule", r#"["users"]"#), ("severity", "low")];
+    assert_eq!(names, expected);
+
+    let [copy] = of_rule(&summaries, "copy")[..] else { panic!("{summaries:?}") };
+    let principal =
+        |who: &str, count: u64| json!({ "who": format!("arn:aws:iam::123456789012:user/{who}"), "count": count });
+    let summary = json!({
+        "more": 8, "first": "2026-11-20T10:00:00Z", "last": "2026-11-20T17:00:00Z",
+        "principals": [principal("alice", 5), principal("bob", 3)],
+    });
+    let log = format!("s3://{BUCKET}/{KEY}");
+    let body = json!({ "rules": ["copy"], "severity": "medium", "topic": JSON_TOPIC, "log": log, "summary": summary });
+    assert_eq!(json_of(copy), body);
+
+    // Lambda's retry in the same environment tells nothing twice.
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((&counts["published"], &counts["summarised"]), (&json!(0), &json!(16)));
+    assert_eq!(world.aws.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn a_retry_tells_of_the_part_of_a_flood_that_was_not_read_before() {
+    let configuration = json!({ "maxAlertsPerLog": 1, "source": "iam", "regexp": "User" });
+    let mut world = world_of(&configuration, &records(400)).await;
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::CutAfter(gzip(&log(&records(400))).len() / 2), usize::MAX);
+    world.fails(&put_keys(&[KEY]), "LogUnavailable", &[]).await;
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::CutAfter(0), 0);
+    world.aws.messages();
+    world.counts(&put_keys(&[KEY])).await;
+    let messages = world.aws.messages();
+    let [summary] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(summary.subject, "[medium] 399 more alerts of default in 123456789012 us-east-1");
+}
+
+#[tokio::test]
+async fn an_event_is_told_once_however_often_it_is_logged() {
+    let rule = |name: &str, topic: &str| json!({ "name": name, "source": "iam", "topicARN": topic });
+    let configuration = json!({ "rules": [rule("a", TOPIC), rule("b", JSON_TOPIC)] });
+    let mut world = world_of(&configuration, &[record(1), record(2), record(1)]).await;
+    world.aws.put(BUCKET, "second", log(&[record(2), record(3)]));
+    let counts = world.counts(&put_keys(&[KEY, "second"])).await;
+    let expected = json!({
+        "objects": 2, "logs": 2, "records": 5, "matched": 5, "alerts": 10, "published": 6, "duplicates": 4,
+    });
+    assert_counts(&counts, &expected);
+    let messages = world.aws.messages();
+    for topic in [TOPIC, JSON_TOPIC] {
+        let ids: Vec<_> = messages.iter().filter(|m| m.topic == topic).filter_map(|m| m.attribute("eventID")).collect();
+        assert_eq!(ids, ["1", "2", "3"].map(|n| format!("00000000-0000-4000-8000-00000000000{n}")), "{topic}");
+    }
+    // The same events in a third log, some minutes later.
+    world.aws.put(BUCKET, "third", log(&[record(3), record(4)]));
+    let counts = world.counts(&put_keys(&["third"])).await;
+    assert_eq!((&counts["published"], &counts["duplicates"]), (&json!(2), &json!(2)));
+}
+
+#[tokio::test]
+async fn what_is_ignored_is_counted_and_not_told() {
+    let configuration = json!({
+        "source": "iam", "regexp": "User",
+        "ignore": [
+            { "where": { "requestParameters.userName": "-[13]$" }, "unless": { "awsRegion": "west" } },
+            { "source": "nothing" },
+        ],
+    });
+    let mut calls = records(5);
+    calls[3]["awsRegion"] = json!("us-west-2");
+    calls[4]["eventName"] = json!("ListRoles");
+    calls[4]["requestParameters"]["userName"] = json!("user-1");
+    let mut world = world_of(&configuration, &calls).await;
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    let expected = json!({
+        "objects": 1, "logs": 1, "records": 5, "matched": 3, "ignored": 1, "unmatched": 1, "alerts": 3, "published": 3,
+    });
+    assert_counts(&counts, &expected);
+    let numbers: Vec<_> =
+        world.aws.messages().iter().map(|m| m.attribute("eventID").unwrap()[35..].to_owned()).collect();
+    assert_eq!(numbers, ["0", "2", "3"]);
+}
+
+#[tokio::test]
+async fn a_fifo_topic_groups_by_account_and_knows_events_and_summaries_again() {
+    let topic = format!("{TOPIC}.fifo");
+    let configuration =
+        json!({ "maxAlertsPerLog": 1, "source": "iam", "regexp": "User", "sns": { "topicARN": topic } });
+    let mut calls = records(4);
+    calls[3]["recipientAccountId"] = json!("111122223333");
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        // Another environment remembers nothing, and must give the same IDs.
+        let mut world = world_with(&[], TIMEOUT).await;
+        world.aws.put(BUCKET, CONFIG, configuration.to_string());
+        world.aws.put(BUCKET, KEY, log(&calls));
+        world.aws.put(BUCKET, "other", log(&[calls[3].clone(), record(4), record(5), record(6)]));
+        assert_eq!(world.counts(&put_keys(&[KEY, "other"])).await["published"], 4);
+        let ids = |m: Message| (m.subject, m.group_id.unwrap(), m.deduplication_id.unwrap());
+        runs.push(world.aws.messages().into_iter().map(ids).collect::<Vec<_>>());
+    }
+    assert_eq!(runs[0], runs[1]);
+    let groups: Vec<_> = runs[0].iter().map(|run| run.1.as_str()).collect();
+    let ids: BTreeSet<_> = runs[0].iter().map(|run| run.2.as_str()).collect();
+    assert_eq!(ids.len(), 4, "both logs have a summary of three: {runs:?}");
+    assert_eq!(groups.iter().filter(|group| **group == "111122223333").count(), 1, "{runs:?}");
+    for n in [0, 3] {
+        assert!(ids.contains(&*format!("00000000-0000-4000-8000-00000000000{n}")), "{ids:?}");
+    }
+}
