@@ -22,9 +22,8 @@ const PARAMS_LIMIT: usize = 4_000;
 /// The most bytes of an attribute's value; longer ones are no use to a filter policy, and would eat up the message.
 const ATTRIBUTE_LIMIT: usize = 256;
 
-/// The most characters of a chat message's description, and of a line of it: chats cut what is longer.
-const CHAT_LIMIT: usize = 7_900;
-const CHAT_LINE_LIMIT: usize = 1_000;
+/// The most bytes of a value in a chat: a message has 14, and a chat cuts one of over 8,000 characters.
+const CHAT_LINE_LIMIT: usize = 500;
 
 /// The most bytes of the attribute that holds the rules' names: more than a thousand usual ones.
 const RULES_LIMIT: usize = 100_000;
@@ -44,6 +43,8 @@ pub struct Alert {
     pub rules: Vec<String>,
     /// What repeats are known by: the record's `eventID`, or of a summary its log and rule.
     pub id: Option<String>,
+    /// The record's `eventTime`; `None` for a summary.
+    pub time: Option<String>,
     /// The account, if any: messages of one account stay in order in a FIFO topic.
     pub account: Option<String>,
     /// At most 99 printable ASCII characters.
@@ -118,6 +119,7 @@ pub fn about(record: &Record<'_>, rules: &[&Rule], context: &Context<'_>) -> Ale
         lines: facts.lines(),
         id: facts.event_id.clone(),
         account: facts.account.clone(),
+        time: text(record, &["eventTime"]),
     };
     message.into_alert(context, |room| ("event", fitting_json(record, room)))
 }
@@ -164,6 +166,7 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
         // With the number: after a log that broke off, a retry may find more of them.
         id: Some(format!("summary of {} {} in {}", flood.more, rule.name, context.log)),
         account: flood.account.clone(),
+        time: None,
     };
     let principals = callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
     let summary = Summary { more: flood.more, first: flood.first.as_deref(), last: flood.last.as_deref(), principals };
@@ -181,6 +184,7 @@ struct Message<'a> {
     lines: Vec<Line>,
     id: Option<String>,
     account: Option<String>,
+    time: Option<String>,
 }
 
 impl Message<'_> {
@@ -200,6 +204,7 @@ impl Message<'_> {
             rules: self.rules.iter().map(|rule| rule.name.clone()).collect(),
             id: self.id,
             account: self.account,
+            time: self.time,
             subject: self.subject,
             body,
             attributes: self.attributes,
@@ -248,7 +253,6 @@ impl Message<'_> {
             source: &'a str,
             content: Content<'a>,
         }
-        let descriptions = self.rules.iter().filter_map(|rule| rule.description.as_deref()).map(chat_text);
         let shown = |(label, value): &Line| {
             let value = value.as_deref()?;
             let label = label.trim_end();
@@ -256,10 +260,12 @@ impl Message<'_> {
             let value = if label == CONSOLE { value.to_owned() } else { format!("`{}`", chat_text(value)) };
             Some(format!("*{label}:* {value}"))
         };
-        let lines: Vec<String> = descriptions.chain(self.lines.iter().filter_map(shown)).collect();
-        let title = chat_text(&self.subject);
-        let description = limited(&lines.join("\n"), CHAT_LIMIT);
-        let content = Content { text_type: "client-markdown", title: &title, description };
+        let descriptions: Vec<_> = self.rules.iter().filter_map(|rule| rule.description.as_deref()).collect();
+        let description = (!descriptions.is_empty()).then(|| chat_text(&descriptions.join(" ")));
+        let lines: Vec<String> = description.into_iter().chain(self.lines.iter().filter_map(shown)).collect();
+        // Nor must a caller's name make a link of the title.
+        let title = chat_text(&self.subject).replace("](", "] (");
+        let content = Content { text_type: "client-markdown", title: &title, description: lines.join("\n") };
         let notification = Notification { version: "1.0", source: "custom", content };
         serde_json::to_string(&notification).unwrap_or_default()
     }
@@ -279,8 +285,21 @@ fn text_body(lines: &[Line], room: usize) -> String {
 
 /// A caller's text as a chat shows it: it can't end the code that it stands in, mention people, or be a link.
 fn chat_text(text: &str) -> String {
-    let text = limited(&escaped(text), CHAT_LINE_LIMIT);
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('`', "'")
+    let mut shown = String::new();
+    for c in escaped(text).chars() {
+        if shown.len() >= CHAT_LINE_LIMIT {
+            shown.push_str("...");
+            break;
+        }
+        match c {
+            '&' => shown.push_str("&amp;"),
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '`' => shown.push('\''),
+            _ => shown.push(c),
+        }
+    }
+    shown
 }
 
 fn severity(rules: &[&Rule]) -> Severity {
@@ -397,7 +416,8 @@ impl<'a> Facts<'a> {
             r if r.starts_with("us-gov-") => "console.amazonaws-us-gov.com",
             _ => "console.aws.amazon.com",
         };
-        Some(format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}"))
+        let link = format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}");
+        (link.len() <= CHAT_LINE_LIMIT).then_some(link)
     }
 }
 
@@ -705,7 +725,7 @@ Log     : s3://logs/key
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         let said = body["content"]["description"].as_str().unwrap();
                         prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 13);
-                        prop_assert!(said.lines().all(|line| line.starts_with('*')));
+                        prop_assert!(said.lines().all(|line| line.starts_with('*')) && said.len() < 8_000);
                     }
                 }
             }

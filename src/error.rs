@@ -74,6 +74,23 @@ impl Error {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
 
+    /// The log that it is about, as `s3://bucket/key`, if it is about one.
+    #[must_use]
+    pub fn log(&self) -> Option<&str> {
+        match self {
+            Error::LogUnavailable { object: log, .. }
+            | Error::LogMalformed { object: log, .. }
+            | Error::PublishFailed { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+
+    /// Whether no message can do better before somebody has mended the configuration.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
+    }
+
     /// The variant's name, stable: alarms and retry rules may test it.
     #[must_use]
     pub fn kind(&self) -> &'static str {

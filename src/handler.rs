@@ -1,28 +1,30 @@
 //! One invocation, from payload to answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use aws_sdk_s3::primitives::ByteStream;
+use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use crate::alert::Alert;
 use crate::configuration;
 use crate::error::Error;
-use crate::event::{self, S3Object};
+use crate::event::{self, Message, Payload, S3Object};
 use crate::filter::{Filter, Matcher};
 use crate::log_file::{LogFile, Malformed};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
 use crate::settings::Settings;
-use crate::storage::{self, Fetched, Storage};
+use crate::storage::{Fetched, LogBytes, Storage};
 use crate::triage::Triage;
 
-/// The most bytes of a log that are looked at before its alerts are passed on. Gzip makes at most a thousand times as
-/// much of them.
-const PIECE: usize = 16 << 10;
+/// How long before its deadline an invocation stops reading, so that what was found can still be published.
+const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
+
+const TOO_LATE: &str =
+    "the invocation's time was up before it was read to its end: raise the function's timeout, or its memory";
 
 const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
      environment";
@@ -54,33 +56,47 @@ impl Handler {
     /// others.
     ///
     /// # Errors
-    /// All that failed, after everything else was done.
-    pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Report, Error> {
+    /// All that failed, after everything else was done; from SQS only what is no matter of single messages.
+    pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Answer, Error> {
         let start = Instant::now();
+        let payload = event::parse(payload);
         let mut invocation = Invocation {
             handler: self,
+            deadline: deadline.checked_sub(TIME_TO_PUBLISH).unwrap_or(deadline),
             configurations: HashMap::new(),
             outbox: Outbox::new(&self.publisher, deadline),
             report: Report::default(),
+            failures: Vec::new(),
         };
-        let mut failures = match event::announcement(payload) {
-            Ok(announced) => {
-                invocation.report.skipped.test_event = announced.test_events;
-                let mut failures: Vec<_> = announced.invalid.into_iter().map(Error::InvalidPayload).collect();
-                for object in announced.objects {
-                    invocation.object(&object, &mut failures).await;
-                }
-                failures
-            }
-            Err(expected) => vec![Error::InvalidPayload(expected)],
-        };
-        let Invocation { outbox, mut report, .. } = invocation;
+        for object in objects(&payload) {
+            invocation.object(object).await;
+        }
+        let Invocation { outbox, mut report, mut failures, .. } = invocation;
         failures.extend(outbox.finish(&mut report).await);
-        report.close(start);
+        let failed: Vec<&Message> = payload
+            .messages
+            .iter()
+            .filter(|message| !message.invalid.is_empty() || failures.iter().any(|failure| is_about(failure, message)))
+            .collect();
+        for message in &payload.messages {
+            report.skipped.test_event += message.test_events;
+            failures.extend(message.invalid.iter().cloned().map(Error::InvalidPayload));
+        }
         for failure in &failures {
             tracing::error!(kind = failure.kind(), "{failure}");
+            report.fail(failure.kind());
         }
-        Error::of_all(failures).map_or(Ok(report), Err)
+        // Without a configuration no message can do better, and Lambda's own count of errors must show it.
+        let by_message = payload.from_sqs && !failures.iter().any(Error::is_configuration);
+        let ids: Option<Vec<String>> = failed.iter().map(|message| message.id.clone()).collect();
+        let handed_back = ids.filter(|_| by_message);
+        report.handed_back = handed_back.as_ref().map_or(0, |ids| ids.len() as u64);
+        report.close(start, &self.settings.function);
+        match (handed_back, Error::of_all(failures)) {
+            (Some(ids), _) => Ok(Answer::of_batch(ids)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(Answer::Report(report)),
+        }
     }
 
     /// The configuration for a log as it is in S3 now. Where that can't be had: the last good one, with the error
@@ -132,18 +148,62 @@ impl Handler {
     }
 }
 
+/// The announced objects, each once.
+fn objects(payload: &Payload) -> impl Iterator<Item = &S3Object> {
+    let mut known = HashSet::new();
+    payload.messages.iter().flat_map(|message| &message.objects).filter(move |object| known.insert(*object))
+}
+
+/// Whether a failure concerns an object that the message names.
+fn is_about(failure: &Error, message: &Message) -> bool {
+    failure.log().is_some_and(|log| message.objects.iter().any(|object| object.to_string() == log))
+}
+
+/// What an invocation that did not fail answers.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// What happened.
+    Report(Report),
+    /// For SQS, the messages that it is to deliver again, as
+    /// [Lambda reads it](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
+    #[serde(rename_all = "camelCase")]
+    Batch {
+        /// One for each message of which something failed.
+        batch_item_failures: Vec<ItemFailure>,
+    },
+}
+
+/// A message that is to be delivered again.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemFailure {
+    /// The message's id.
+    pub item_identifier: String,
+}
+
+impl Answer {
+    fn of_batch(ids: Vec<String>) -> Self {
+        let batch_item_failures = ids.into_iter().map(|item_identifier| ItemFailure { item_identifier }).collect();
+        Answer::Batch { batch_item_failures }
+    }
+}
+
 /// One invocation under way.
 struct Invocation<'a> {
     handler: &'a Handler,
+    /// When reading must stop.
+    deadline: SystemTime,
     /// Those that this invocation has asked for: once each.
     configurations: HashMap<S3Object, Configuration>,
     outbox: Outbox<'a>,
     report: Report,
+    failures: Vec<Error>,
 }
 
 impl Invocation<'_> {
     /// Processes one announced object.
-    async fn object(&mut self, object: &S3Object, failures: &mut Vec<Error>) {
+    async fn object(&mut self, object: &S3Object) {
         self.report.objects += 1;
         if let Some(reason) = event::no_log(&object.key) {
             self.report.skipped.add(reason);
@@ -158,60 +218,80 @@ impl Invocation<'_> {
             self.report.skipped.configuration += 1;
             return;
         }
-        let (in_force, body) = if let Some(in_force) = self.configurations.get(&configuration) {
-            (Ok((in_force.clone(), None)), storage.open(object).await)
-        } else {
-            tokio::join!(self.handler.configuration(&configuration, object), storage.open(object))
+        let known = self.configurations.get(&configuration).cloned();
+        let in_force = async {
+            match known {
+                Some(known) => Ok((known, None)),
+                None => self.handler.configuration(&configuration, object).await,
+            }
+        };
+        let in_time = Box::pin(self.in_time(async { tokio::join!(in_force, storage.open(object)) }));
+        let unavailable = |cause| Error::LogUnavailable { object: object.to_string(), cause };
+        let (in_force, bytes) = match in_time.await {
+            Ok(both) => both,
+            Err(too_late) => {
+                self.failures.push(unavailable(too_late));
+                return;
+            }
         };
         let in_force = match in_force {
             Ok((in_force, error)) => {
-                failures.extend(error);
+                self.failures.extend(error);
                 self.configurations.insert(configuration, in_force.clone());
                 in_force
             }
             Err(error) => {
-                failures.push(error);
+                self.failures.push(error);
                 return;
             }
         };
-        let read = match body {
-            Ok(body) => self.log(object, body, &in_force).await,
-            Err(cause) => Err(Error::LogUnavailable { object: object.to_string(), cause }),
+        let read = match bytes {
+            Ok(bytes) => self.log(object, bytes, &in_force).await,
+            Err(cause) => Err(unavailable(cause)),
         };
         match read {
             Ok(()) => self.report.logs += 1,
-            Err(error) => failures.push(error),
+            Err(error) => self.failures.push(error),
         }
     }
 
+    /// Waits until the invocation's time is up, and no longer.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
+        let time_left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        tokio::time::timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
+    }
+
     /// Reads a log to its end, and hands over its alerts while it is being read.
-    async fn log(&mut self, object: &S3Object, mut body: ByteStream, in_force: &Configuration) -> Result<(), Error> {
+    async fn log(&mut self, object: &S3Object, mut bytes: LogBytes, in_force: &Configuration) -> Result<(), Error> {
         let name = object.to_string();
-        let malformed = |e: Malformed| Error::LogMalformed { object: object.to_string(), cause: e.to_string() };
         let mut log = LogFile::new();
         let mut matcher = Matcher::new(&in_force.filter);
         let mut triage = Triage::new(&mut matcher, &name, None);
-        let mut read = Ok(());
-        'reading: loop {
-            let bytes = match storage::next(&mut body).await {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => break,
-                Err(cause) => {
-                    read = Err(Error::LogUnavailable { object: object.to_string(), cause });
-                    break;
-                }
+        let unavailable = |cause| Error::LogUnavailable { object: name.clone(), cause };
+        let malformed = |e: Malformed| Error::LogMalformed { object: name.clone(), cause: e.to_string() };
+        let read = 'reading: loop {
+            let piece = match self.in_time(bytes.next()).await.flatten() {
+                Ok(Some(piece)) => piece,
+                Ok(None) => break Ok(()),
+                Err(cause) => break Err(unavailable(cause)),
             };
-            self.report.bytes += bytes.as_ref().len() as u64;
-            for piece in bytes.as_ref().chunks(PIECE) {
+            self.report.bytes += piece.as_ref().len() as u64;
+            let mut rest = piece.as_ref();
+            loop {
                 let mut alerts = Vec::new();
-                let pushed = log.push(piece, &mut |raw| alerts.extend(self.report.count(triage.record(raw))));
+                let more = log.step(&mut rest, &mut |raw| alerts.extend(self.report.count(triage.record(raw))));
                 self.send(alerts, &name).await;
-                if let Err(e) = pushed {
-                    read = Err(malformed(e));
-                    break 'reading;
+                match more {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(e) => break 'reading Err(malformed(e)),
+                }
+                // Few bytes of gzip can keep this loop busy for long.
+                if SystemTime::now() > self.deadline {
+                    break 'reading Err(unavailable(TOO_LATE.to_owned()));
                 }
             }
-        }
+        };
         // Where reading broke off, whole records may still wait in the window.
         let mut alerts = Vec::new();
         let finished = log.finish(&mut |raw| alerts.extend(self.report.count(triage.record(raw))));

@@ -14,6 +14,9 @@ use crate::record::{self, Record};
 /// [an event](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html) is 256 KB.
 pub const RECORD_LIMIT: usize = 16 << 20;
 
+/// The most JSON in a log, in bytes: far more than CloudTrail's 50 MB of gzip hold, and less than a gzip bomb.
+pub const INFLATED_LIMIT: u64 = 8 << 30;
+
 /// How much inflated JSON is looked at in one go; it grows only for a record that is longer.
 const WINDOW: usize = 128 << 10;
 
@@ -42,10 +45,12 @@ impl std::error::Error for Malformed {}
 
 /// Reads one log file, gzipped (of any number of members) or plain, told by its first byte.
 ///
-/// Call [`push`](Self::push) with its bytes, in pieces of any size, then [`finish`](Self::finish).
+/// Call [`step`](Self::step) with its bytes, in pieces of any size, then [`finish`](Self::finish).
 pub struct LogFile {
     encoding: Encoding,
     scanner: Scanner,
+    /// How many bytes of JSON there were.
+    inflated: u64,
 }
 
 enum Encoding {
@@ -62,7 +67,7 @@ impl LogFile {
     /// A log of which nothing has been read.
     #[must_use]
     pub fn new() -> Self {
-        LogFile { encoding: Encoding::Unknown, scanner: Scanner::new() }
+        LogFile { encoding: Encoding::Unknown, scanner: Scanner::new(), inflated: 0 }
     }
 
     /// How many records were handed to the closure so far.
@@ -71,33 +76,32 @@ impl LogFile {
         self.scanner.records
     }
 
-    /// Takes the next bytes of the file, and calls `on_record` for each record that they complete.
+    /// Takes from the next bytes of the file as much as fits into the window, and calls `on_record` for each record that
+    /// is complete. Gives whether it is to be called again with the rest of the bytes, which may be none by then: a few
+    /// bytes of gzip can hold very many records, and this way what they lead to can be dealt with in between.
     ///
     /// # Errors
     /// What is wrong with the file. Every record before that place has been handed over.
-    pub fn push(&mut self, bytes: &[u8], on_record: &mut dyn FnMut(&RawRecord<'_>)) -> Result<(), Malformed> {
-        let mut rest = bytes;
-        loop {
-            let (consumed, produced, problem) = self.inflate(rest);
-            rest = &rest[consumed..];
-            self.scanner.end += produced;
-            if problem.is_some() {
-                self.scanner.try_at = 0;
-            }
-            // The records before a corrupt byte come first, then the error.
-            self.scanner.scan(false, on_record)?;
-            if let Some(problem) = problem {
-                return Err(self.scanner.malformed(&problem));
-            }
-            if produced == 0 {
-                if rest.is_empty() {
-                    return Ok(());
-                }
-                if consumed == 0 {
-                    return Err(self.scanner.malformed("the gzip data is corrupt (it leads nowhere)"));
-                }
-            }
+    pub fn step(&mut self, bytes: &mut &[u8], on_record: &mut dyn FnMut(&RawRecord<'_>)) -> Result<bool, Malformed> {
+        let (consumed, produced, problem) = self.inflate(bytes);
+        *bytes = &bytes[consumed..];
+        self.scanner.end += produced;
+        self.inflated += produced as u64;
+        if problem.is_some() {
+            self.scanner.try_at = 0;
         }
+        // The records before a corrupt byte come first, then the error.
+        self.scanner.scan(false, on_record)?;
+        if let Some(problem) = problem {
+            return Err(self.scanner.malformed(&problem));
+        }
+        if self.inflated > INFLATED_LIMIT {
+            return Err(self.scanner.malformed(&format!("it inflates to over {INFLATED_LIMIT} bytes")));
+        }
+        if consumed == 0 && produced == 0 && !bytes.is_empty() {
+            return Err(self.scanner.malformed("the gzip data is corrupt (it leads nowhere)"));
+        }
+        Ok(produced > 0 || !bytes.is_empty())
     }
 
     /// Says that the file ends here.
@@ -436,8 +440,13 @@ mod tests {
         let mut log = LogFile::new();
         let mut at = 0;
         for end in ends {
-            if let Err(e) = log.push(&file[at..end], &mut on_record) {
-                return (seen, Err(e));
+            let mut piece = &file[at..end];
+            loop {
+                match log.step(&mut piece, &mut on_record) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(e) => return (seen, Err(e)),
+                }
             }
             at = end;
         }

@@ -127,6 +127,8 @@ pub struct Outbox<'a> {
     alerts: u64,
     published: u64,
     duplicates: u64,
+    /// The longest from an event to its publishing.
+    delay: Option<Duration>,
     /// By log, topic and cause.
     failed: BTreeMap<(String, TopicArn, String), u64>,
 }
@@ -158,6 +160,7 @@ impl<'a> Outbox<'a> {
             alerts: 0,
             published: 0,
             duplicates: 0,
+            delay: None,
             failed: BTreeMap::new(),
         }
     }
@@ -198,6 +201,7 @@ impl<'a> Outbox<'a> {
         report.alerts += self.alerts;
         report.published += self.published;
         report.duplicates += self.duplicates;
+        report.delay = self.delay.map(|delay| delay.as_secs());
         report.failed += self.failed.values().sum::<u64>();
         let error = |((log, topic, cause), alerts): ((String, TopicArn, String), u64)| Error::PublishFailed {
             log,
@@ -230,6 +234,9 @@ impl<'a> Outbox<'a> {
             match outcome {
                 Outcome::Published => {
                     self.published += 1;
+                    let time = entry.alert.time.and_then(|time| humantime::parse_rfc3339(&time).ok());
+                    let delay = time.and_then(|time| now.duration_since(time).ok());
+                    self.delay = self.delay.max(delay);
                     if let Some(key) = entry.key {
                         lock(&self.publisher.published).insert(key, now);
                     }

@@ -1,12 +1,18 @@
 //! What happened in one invocation: counts that add up, as its answer and as its log line.
 
-use std::time::Instant;
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::alert::Alert;
 use crate::event::NoLog;
 use crate::triage::{Match, Outcome};
+
+/// The namespace of the metrics.
+const NAMESPACE: &str = "CloudTrailAlerter";
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
@@ -42,6 +48,15 @@ pub struct Report {
     pub bytes: u64,
     /// How long the invocation took.
     pub milliseconds: u64,
+    /// Messages that SQS is to deliver again.
+    #[serde(skip)]
+    pub handed_back: u64,
+    /// Failures, by [`Error::kind`](crate::error::Error::kind).
+    #[serde(skip)]
+    pub failures: BTreeMap<&'static str, u64>,
+    /// The longest time from an event to the publishing of its alert, in seconds.
+    #[serde(skip)]
+    pub delay: Option<u64>,
 }
 
 /// What was not read, by reason.
@@ -89,8 +104,13 @@ impl Report {
         Vec::new()
     }
 
-    /// Ends the count: takes the time since `start`, and writes the invocation's log line.
-    pub fn close(&mut self, start: Instant) {
+    /// Counts a failure.
+    pub fn fail(&mut self, kind: &'static str) {
+        *self.failures.entry(kind).or_default() += 1;
+    }
+
+    /// Ends the count: takes the time since `start`, and writes the invocation's log line and its metrics.
+    pub fn close(&mut self, start: Instant, function: &str) {
         self.milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             objects = self.objects,
@@ -109,9 +129,60 @@ impl Report {
             skipped.otherService = self.skipped.other_service,
             skipped.configuration = self.skipped.configuration,
             skipped.testEvent = self.skipped.test_event,
+            failures = self.failures.values().sum::<u64>(),
+            handedBack = self.handed_back,
             bytes = self.bytes,
             milliseconds = self.milliseconds,
             "invocation done"
         );
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        // Not by way of the log, whose level may be set to leave it out.
+        let _ = writeln!(io::stdout(), "{}", self.metrics(function, u64::try_from(now).unwrap_or_default()));
+    }
+
+    /// The counts as CloudWatch metrics, which CloudWatch takes from the log, without a request, in
+    /// [this format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
+    ///
+    /// Every metric costs something in each hour in which it has a value: what is usually zero is left out while it is.
+    fn metrics(&self, function: &str, timestamp: u64) -> Value {
+        const COUNT: &str = "Count";
+        let always = [
+            ("Logs", self.logs, COUNT),
+            ("Records", self.records, COUNT),
+            ("Matched", self.matched, COUNT),
+            ("Published", self.published, COUNT),
+            ("Bytes", self.bytes, "Bytes"),
+        ];
+        let rarely = [
+            ("Ignored", self.ignored, COUNT),
+            ("Duplicates", self.duplicates, COUNT),
+            ("Summarised", self.summarised, COUNT),
+            ("Failed", self.failed, COUNT),
+            ("SkippedDigest", self.skipped.digest, COUNT),
+            ("SkippedInsight", self.skipped.insight, COUNT),
+            ("SkippedOtherService", self.skipped.other_service, COUNT),
+            ("SkippedConfiguration", self.skipped.configuration, COUNT),
+            ("SkippedTestEvent", self.skipped.test_event, COUNT),
+            ("HandedBack", self.handed_back, COUNT),
+        ];
+        let rarely = rarely.into_iter().filter(|(_, value, _)| *value > 0);
+        let failures = self.failures.iter().map(|(kind, n)| (*kind, *n, COUNT));
+        let delay = self.delay.map(|seconds| ("Delay", seconds, "Seconds"));
+        let metrics: Vec<_> = always.into_iter().chain(rarely).chain(failures).chain(delay).collect();
+        let mut line = json!({
+            "_aws": {
+                "Timestamp": timestamp,
+                "CloudWatchMetrics": [{
+                    "Namespace": NAMESPACE,
+                    "Dimensions": [["FunctionName"]],
+                    "Metrics": metrics.iter().map(|(name, _, unit)| json!({"Name": name, "Unit": unit})).collect::<Vec<_>>(),
+                }],
+            },
+            "FunctionName": function,
+        });
+        for (name, value, _) in metrics {
+            line[name] = value.into();
+        }
+        line
     }
 }

@@ -172,25 +172,34 @@ fn read_log<'f>(
     let mut triage = Triage::new(matcher, &name, Some(format));
     let mut buffer = vec![0; PIECE];
     let result = loop {
-        let read = input.read(&mut buffer);
-        let mut found = Vec::new();
-        let mut on_record = |raw: &RawRecord<'_>| {
-            end.span.extend(raw.bytes);
-            if let Outcome::Matched(matched) = triage.record(raw) {
-                found.push(Found::of(matched, format));
+        let read = match input.read(&mut buffer) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            read => read,
+        };
+        let mut rest = &buffer[..*read.as_ref().unwrap_or(&0)];
+        let at_end = rest.is_empty();
+        let scanned = loop {
+            let mut found = Vec::new();
+            let mut on_record = |raw: &RawRecord<'_>| {
+                end.span.extend(raw.bytes);
+                if let Outcome::Matched(matched) = triage.record(raw) {
+                    found.push(Found::of(matched, format));
+                }
+            };
+            // Where reading broke off, whole records may still wait.
+            let more =
+                if at_end { log.finish(&mut on_record).map(|()| false) } else { log.step(&mut rest, &mut on_record) };
+            if !found.is_empty() && channel.send(Piece::Found(found)).is_err() {
+                return Ok(()); // nobody reads any more
+            }
+            if !matches!(more, Ok(true)) {
+                break more;
             }
         };
-        let scanned = match read {
-            Ok(length) if length > 0 => log.push(&buffer[..length], &mut on_record),
-            // Where reading broke off, whole records may still wait.
-            _ => log.finish(&mut on_record),
-        };
-        let goes_on = found.is_empty() || channel.send(Piece::Found(found)).is_ok();
         match (read, scanned) {
             (Err(e), _) => break Err(e.into()),
             (_, Err(e)) => break Err(e.into()),
-            (Ok(0), _) => break Ok(()),
-            _ if !goes_on => break Ok(()),
+            _ if at_end => break Ok(()),
             _ => {}
         }
     };

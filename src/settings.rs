@@ -22,6 +22,8 @@ pub struct Settings {
     pub config_key: String,
     /// The topic of configurations that name none.
     pub topic_arn: Option<String>,
+    /// The function's name, for metrics.
+    pub function: String,
     /// The least severe level that is logged.
     pub log_level: tracing::Level,
     /// Whether log lines are JSON objects.
@@ -40,6 +42,7 @@ impl Settings {
             config_bucket: get(FILTER_CONFIG_BUCKET),
             config_key: get(FILTER_CONFIG_FILE).unwrap_or_else(|| DEFAULT_CONFIG_FILE.to_owned()),
             topic_arn: get(TOPIC_ARN),
+            function: get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             log_level: match level.to_ascii_uppercase().as_str() {
                 "TRACE" => tracing::Level::TRACE,
                 "DEBUG" => tracing::Level::DEBUG,

@@ -53,9 +53,10 @@ impl Storage {
         let GetObjectOutput { mut body, e_tag: etag, .. } = output;
         let mut file = Vec::new();
         while file.len() <= SIZE_LIMIT {
-            match next(&mut body).await? {
-                Some(bytes) => file.extend_from_slice(bytes.as_ref()),
-                None => break,
+            match body.try_next().await {
+                Ok(Some(bytes)) => file.extend_from_slice(&bytes),
+                Ok(None) => break,
+                Err(e) => return Err(format!("S3 broke off in the middle of it ({})", DisplayErrorContext(e))),
             }
         }
         Ok(Fetched::New { etag, file })
@@ -65,18 +66,62 @@ impl Storage {
     ///
     /// # Errors
     /// Why S3 did not give it, and what to do.
-    pub async fn open(&self, object: &S3Object) -> Result<ByteStream, String> {
+    pub async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
         let request = self.0.get_object().bucket(&object.bucket).key(&object.key);
-        request.send().await.map(|output| output.body).map_err(|e| cause(&e))
+        let GetObjectOutput { body, e_tag: etag, .. } = request.send().await.map_err(|e| cause(&e))?;
+        Ok(LogBytes { client: self.0.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
     }
 }
 
-/// The next bytes of an object, `None` at its end.
-///
-/// # Errors
-/// The connection broke, or S3 sent fewer bytes than it had said.
-pub async fn next(body: &mut ByteStream) -> Result<Option<impl AsRef<[u8]> + use<>>, String> {
-    body.try_next().await.map_err(|e| format!("S3 broke off in the middle of it ({})", DisplayErrorContext(e)))
+/// A log's bytes, as they arrive.
+pub struct LogBytes {
+    client: Client,
+    object: S3Object,
+    body: ByteStream,
+    etag: Option<String>,
+    /// How many bytes have arrived.
+    position: u64,
+    resumptions: u32,
+}
+
+impl LogBytes {
+    /// The next bytes, `None` at the end. Where the connection breaks, or S3 sends less than it had said, it is asked
+    /// for the rest, a few times.
+    ///
+    /// # Errors
+    /// S3 does not give the rest.
+    pub async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, String> {
+        loop {
+            match self.body.try_next().await {
+                Ok(Some(bytes)) => {
+                    self.position += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Ok(None) => return Ok(None),
+                Err(e) => {
+                    let broke_off = format!("S3 broke off after {} bytes ({})", self.position, DisplayErrorContext(e));
+                    self.resume().await.map_err(|why| format!("{broke_off}, and {why}"))?;
+                }
+            }
+        }
+    }
+
+    /// Asks for the rest of the same version of the object.
+    async fn resume(&mut self) -> Result<(), String> {
+        let etag = self.etag.clone().ok_or("it can't be asked for the rest, since it named no version")?;
+        if self.resumptions == ATTEMPTS {
+            return Err(format!("that was the {ATTEMPTS}th time it was asked for the rest"));
+        }
+        self.resumptions += 1;
+        let request = self.client.get_object().bucket(&self.object.bucket).key(&self.object.key);
+        let request = request.if_match(etag).range(format!("bytes={}-", self.position));
+        let output = request.send().await.map_err(|e| format!("then {}", cause(&e)))?;
+        if !output.content_range().is_some_and(|range| range.starts_with(&format!("bytes {}-", self.position))) {
+            return Err("it did not give the rest but something else".to_owned());
+        }
+        self.body = output.body;
+        Ok(())
+    }
 }
 
 fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
@@ -104,6 +149,7 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
                 says the same of an object that does not exist, unless the role has s3:ListBucket"
                 .to_owned()
         }
+        412 => "; it was replaced while it was being read".to_owned(),
         404 => "; it does not exist: has it been deleted, or is the name wrong?".to_owned(),
         _ => String::new(),
     };
