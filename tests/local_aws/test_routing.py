@@ -1,0 +1,59 @@
+"""The README's filter policies, on a local AWS: each subscriber gets its messages and no others."""
+
+import json
+import re
+
+import pytest
+from local_aws import ROOT, LocalAws, log_key
+
+BY_SEVERITY, BY_ACCOUNT, BY_RULE_AND_RESULT = "severity", "accountId", "rule"
+# Which calls each subscriber is to hear of, by their eventID.
+EXPECTED = {
+    BY_SEVERITY: {"root", "trail", "refused-root"},
+    BY_ACCOUNT: {"root", "refused"},
+    BY_RULE_AND_RESULT: {"refused", "refused-root", "login"},
+    None: {"root", "trail", "refused", "refused-root", "login", "secret"},
+}
+
+
+def call(event_id, service, name, account="444455556666", identity="IAMUser", **more):
+    return {
+        "eventSource": f"{service}.amazonaws.com", "eventName": name, "awsRegion": "us-east-1", "eventID": event_id,
+        "recipientAccountId": account, "userIdentity": {"type": identity}, "sourceIPAddress": "203.0.113.9", **more,
+    }
+
+
+CALLS = [
+    call("root", "s3", "ListBuckets", "123456789012", "Root"),
+    call("trail", "cloudtrail", "DeleteTrail"),
+    call("refused", "cloudtrail", "DeleteTrail", "111122223333", errorCode="AccessDenied"),
+    # Two rules, of which the quieter one is the one that a policy names.
+    call("refused-root", "iam", "CreateUser", identity="Root", errorCode="AccessDenied"),
+    call("login", "signin", "ConsoleLogin", errorMessage="Failed authentication",
+         responseElements={"ConsoleLogin": "Failure"}),
+    # A rule that a policy names, and not the result.
+    call("secret", "secretsmanager", "GetSecretValue"),
+]
+CONFIGURATION = {"packs": ["cis"], "rules": [{"name": "cis-4.1-own", "severity": "low", "regexp": "^GetSecretValue$"}]}
+
+
+@pytest.fixture(scope="module")
+def policies():
+    lines = re.findall(r"^\{ \"\w+\": \[.*\] \}$", (ROOT / "README.md").read_text(), re.M)
+    return {next(iter(json.loads(line))): line for line in lines}
+
+
+def test_each_subscriber_gets_the_messages_that_its_policy_lets_through(policies):
+    assert set(policies) == set(EXPECTED) - {None}
+    with LocalAws() as aws:
+        topic = aws.deploy()["TopicArn"]
+        aws.configure(CONFIGURATION)
+        queues = {name: aws.subscribe(topic, name, FilterPolicy=policy) for name, policy in policies.items()}
+        # The last to be served, so that the others have what they get when it has all.
+        queues[None] = aws.subscribe(topic, "everything")
+        aws.put_log(log_key("calls"), {"Records": CALLS})
+        got = {}
+        for name in [None, *policies]:
+            messages = aws.receive(queues[name], len(EXPECTED[name]))
+            got[name] = sorted(message["MessageAttributes"]["eventID"]["Value"] for message in messages)
+    assert got == {name: sorted(ids) for name, ids in EXPECTED.items()}
