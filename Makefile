@@ -14,7 +14,7 @@ VENV := .venv/bin
 SAM := .venv/sam/bin/sam
 CARGO_LAMBDA := $(VENV)/cargo-lambda lambda
 RUST_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,$(ARCH))-unknown-linux-gnu
-PURE := event log_file record filter configuration packs triage alert advice
+PURE := event log_file object record filter configuration packs triage alert advice
 
 # SAM and cargo-lambda find cargo-lambda and zig here. Neither may call home.
 export PATH := $(CURDIR)/$(VENV):$(PATH)

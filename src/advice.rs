@@ -1,10 +1,10 @@
 //! What is valid and yet hardly meant: rules that can never fire, fire at everything, or feed themselves. Pure.
 
 use regex::Regex;
-use regex_syntax::hir::literal::Extractor;
 
-use crate::configuration::nearest;
-use crate::filter::{Filter, Rule, Test};
+use crate::configuration::{self, nearest};
+use crate::filter::{Filter, Rule, Test, literals};
+use crate::packs;
 
 /// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
 const RECORD_KEYS: [&str; 31] = [
@@ -112,8 +112,13 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 /// Warnings about a valid configuration, each naming its rule and what to do.
 #[must_use]
 pub fn warnings(filter: &Filter) -> Vec<String> {
+    let names = |pack: &&'static str| packs::file(pack).map(|file| (*pack, configuration::rule_names(file)));
+    let packs: Vec<_> = packs::NAMES.iter().filter_map(names).collect();
     let of_rules = filter.rules.iter().flat_map(|rule| {
-        let warnings = [source(rule), event(rule), everything(rule), own_calls(rule, filter)].into_iter().flatten();
+        let warnings =
+            [name(rule, filter, &packs), source(rule), event(rule), everything(rule), own_calls(rule, filter)]
+                .into_iter()
+                .flatten();
         let paths = rule.condition.wheres.iter().chain(&rule.condition.unless).filter_map(path);
         warnings.chain(paths).map(|warning| format!("rule {}: {warning}", rule.name)).collect::<Vec<_>>()
     });
@@ -124,15 +129,18 @@ pub fn warnings(filter: &Filter) -> Vec<String> {
     of_rules.chain(of_ignore).collect()
 }
 
-/// The texts that a pattern stands for, if these are few and all that it can match.
-fn literals(pattern: &Regex) -> Vec<String> {
-    let Ok(parsed) = regex_syntax::parse(pattern.as_str()) else { return Vec::new() };
-    let found = Extractor::new().extract(&parsed);
-    if !found.is_exact() {
-        return Vec::new();
-    }
-    let literals = found.literals().unwrap_or_default().iter();
-    literals.filter_map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect()
+/// A rule is meant to override a pack's rule, and misses it.
+fn name(rule: &Rule, filter: &Filter, packs: &[(&str, Vec<String>)]) -> Option<String> {
+    packs.iter().find_map(|(pack, names)| {
+        let in_use = names.iter().all(|name| filter.rules.iter().any(|rule| rule.name == *name));
+        if names.contains(&rule.name) {
+            let why = format!("`packs` does not name `{pack}`, which has a rule of that name: this one stands alone");
+            return (!in_use).then_some(why);
+        }
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let near = nearest(&rule.name, &names).filter(|near| strsim::damerau_levenshtein(near, &rule.name) <= 3)?;
+        Some(format!("no pack has a rule of that name to override; did you mean `{near}`?"))
+    })
 }
 
 fn source(rule: &Rule) -> Option<String> {
@@ -167,15 +175,15 @@ fn event(rule: &Rule) -> Option<String> {
 
 fn everything(rule: &Rule) -> Option<String> {
     let matches_all = |pattern: &Option<Regex>| {
-        pattern.as_ref().is_some_and(|pattern| ["", "x", "iam.amazonaws.com"].iter().all(|text| pattern.is_match(text)))
+        pattern.as_ref().is_some_and(|pattern| ["q", "0", "Z", "-"].iter().all(|text| pattern.is_match(text)))
     };
-    let key = match (matches_all(&rule.condition.source), matches_all(&rule.condition.event)) {
-        (true, true) => "source` and `regexp",
-        (true, false) => "source",
-        (false, true) => "regexp",
+    let what = match (matches_all(&rule.condition.source), matches_all(&rule.condition.event)) {
+        (true, true) => "`source` and `regexp` match",
+        (true, false) => "`source` matches",
+        (false, true) => "`regexp` matches",
         (false, false) => return None,
     };
-    Some(format!("`{key}` matches everything: say what is meant, or leave it out"))
+    Some(format!("{what} everything: say what is meant"))
 }
 
 fn path(test: &Test) -> Option<String> {

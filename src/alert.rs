@@ -141,7 +141,10 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
     }
     let callers = flood.top_callers(TOP_CALLERS);
     let limit = context.filter.max_alerts_per_log.unwrap_or_default();
-    let place = context.place(flood.account.as_deref(), flood.region.as_deref());
+    let common = flood.common.as_ref();
+    let account = common.and_then(|common| common.account.as_deref());
+    let region = common.and_then(|common| common.region.as_deref());
+    let place = context.place(account, region);
     let subject = format!("[{}] {} more alerts of {}{place}", rule.severity, flood.more, rule.name);
     let top = callers.iter().map(|(who, count)| format!("{who} ({count})")).collect::<Vec<_>>().join(", ");
     let lines = vec![
@@ -150,12 +153,15 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
         ("First   ", flood.first.clone()),
         ("Last    ", flood.last.clone()),
         ("Who     ", Some(top)),
-        ("Account ", flood.account.as_deref().map(|account| context.account_in_full(account))),
+        ("Account ", account.map(|account| context.account_in_full(account))),
         ("Log     ", Some(context.log.to_owned())),
     ];
     let strings = [
-        ("awsRegion", flood.region.as_deref()),
-        ("accountId", flood.account.as_deref()),
+        ("eventSource", common.and_then(|common| common.source.as_deref())),
+        ("eventName", common.and_then(|common| common.event.as_deref())),
+        ("awsRegion", region),
+        ("accountId", account),
+        ("result", common.and_then(|common| common.result.as_deref())),
         ("severity", Some(rule.severity.name())),
     ];
     let message = Message {
@@ -165,7 +171,7 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
         lines,
         // With the number: after a log that broke off, a retry may find more of them.
         id: Some(format!("summary of {} {} in {}", flood.more, rule.name, context.log)),
-        account: flood.account.clone(),
+        account: account.map(str::to_owned),
         time: None,
     };
     let principals = callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
@@ -379,7 +385,7 @@ impl<'a> Facts<'a> {
             ("accountId", self.account.as_deref()),
             ("eventID", self.event_id.as_deref()),
             ("severity", Some(severity(self.rules).name())),
-            ("result", Some(if self.failure.is_some() { "Failure" } else { "Success" })),
+            ("result", Some(result(self.record))),
         ];
         attributes(&strings, self.rules)
     }
@@ -457,6 +463,12 @@ fn failure(record: &Record<'_>) -> Option<String> {
         return Some(parts.join(": "));
     }
     text(record, &["responseElements", "ConsoleLogin"]).filter(|result| result != "Success")
+}
+
+/// Whether a call succeeded, as the attribute `result` says it.
+#[must_use]
+pub fn result(record: &Record<'_>) -> &'static str {
+    if failure(record).is_some() { "Failure" } else { "Success" }
 }
 
 /// Whose account a call happened in.
@@ -565,7 +577,7 @@ mod tests {
         let context = Context { filter: &filter, log: "s3://logs/key", format: None };
         let rules: Vec<_> = filter.rules.iter().collect();
         let text = record::readable(record.as_bytes());
-        about(&Record::parse(&text), &rules, &context)
+        about(&Record::parse(&text).unwrap(), &rules, &context)
     }
 
     fn create_user() -> Value {

@@ -140,8 +140,8 @@ pub fn load(file: &Path) -> Option<Filter> {
             Ok(filter) => {
                 if filter.topics.iter().any(|topic| topic.arn.is_none()) {
                     say_warning(&format!(
-                        "{name}: no topic is named; in Lambda that is an error: add \"sns\": {{\"topicARN\": …}}, or set \
-                         {TOPIC_ARN} in the function's environment"
+                        "{name}: no topic is named: the function needs {TOPIC_ARN} in its environment (template.yaml sets \
+                         it), or the file \"sns\": {{\"topicARN\": …}}"
                     ));
                 }
                 return Some(filter);

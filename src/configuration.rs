@@ -35,6 +35,14 @@ pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<Str
     }
 }
 
+/// The names of the rules of a file that is valid by itself.
+#[must_use]
+pub fn rule_names(file: &str) -> Vec<String> {
+    parse(file.as_bytes(), None)
+        .map(|filter| filter.rules.into_iter().map(|rule| rule.name).collect())
+        .unwrap_or_default()
+}
+
 /// A path as the configuration writes it: keys between dots, a dot within a key behind a backslash.
 fn parse_path(path: &str) -> Option<Vec<String>> {
     let keys = path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect::<Vec<_>>();
@@ -303,7 +311,7 @@ impl Reader {
     ) -> (Vec<Rule>, Vec<Topic>) {
         // By topic, the form that is asked for, and where.
         let mut forms: HashMap<Option<TopicArn>, (Format, String)> = HashMap::new();
-        forms.extend(default_format.map(|format| (default_topic.cloned(), (format, "the top level".to_owned()))));
+        forms.insert(default_topic.cloned(), (default_format.unwrap_or_default(), "the top level".to_owned()));
         for (name, draft) in &drafts.drafts {
             let Some(format) = draft.format else { continue };
             if draft.topic.is_none() {
@@ -346,7 +354,7 @@ impl Reader {
                 continue;
             };
             if let Some(pattern) = pattern {
-                read.push(Test { id: self.tests, path: keys, pattern });
+                read.push(Test::new(self.tests, keys, pattern));
                 self.tests += 1;
             }
         }
@@ -505,7 +513,7 @@ impl<'de> Deserialize<'de> for Node {
                 Ok(Node::Other("a negative number"))
             }
             fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-                Ok(Node::Other("no whole number"))
+                Ok(Node::Other("a fraction"))
             }
             fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
                 Ok(Node::Other("a boolean"))

@@ -41,7 +41,7 @@ pub enum Error {
     },
 
     /// An object was read and is no CloudTrail log, or a damaged one.
-    #[error("{object} is no sound CloudTrail log: {cause}; what matched before that was published")]
+    #[error("{object} is no sound CloudTrail log: {cause}")]
     LogMalformed {
         /// The object, as `s3://bucket/key`.
         object: String,

@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use memchr::memmem::Finder;
 use regex::Regex;
+use regex_syntax::hir::literal::Extractor;
 
+use crate::object;
 use crate::record::Record;
 
 /// A valid configuration, ready to match records.
@@ -70,14 +73,40 @@ pub struct Test {
     pub path: Vec<String>,
     /// Searched in the text, unanchored.
     pub pattern: Regex,
+    /// Texts that a record must hold to match, as far as they are written plainly: the last key, and any of the texts
+    /// that the pattern stands for.
+    key: Option<Finder<'static>>,
+    values: Vec<Finder<'static>>,
 }
 
 impl Test {
+    /// A test with this id.
+    #[must_use]
+    pub fn new(id: usize, path: Vec<String>, pattern: Regex) -> Self {
+        let is_plain = |text: &str| !text.is_empty() && text.bytes().all(object::is_plain);
+        let key = path.last().filter(|key| is_plain(key)).map(|key| Finder::new(&format!("\"{key}\"")).into_owned());
+        let literals = literals(&pattern);
+        let all_plain = literals.iter().all(|literal| is_plain(literal)) && literals.len() <= VALUES_LIMIT;
+        let values = literals.iter().filter(|_| all_plain).map(|literal| Finder::new(literal).into_owned()).collect();
+        Test { id, path, pattern, key, values }
+    }
+
     /// The path as the configuration writes it.
     #[must_use]
     pub fn path_text(&self) -> String {
         let keys: Vec<_> = self.path.iter().map(|key| key.replace('.', "\\.")).collect();
         keys.join(".")
+    }
+
+    /// Whether a record may have a text at the path, as far as can be told without parsing it.
+    fn may_be_in(&self, record: &[u8]) -> bool {
+        self.key.as_ref().is_none_or(|key| key.find(record).is_some())
+    }
+
+    /// Whether a record may match, as far as can be told without parsing it.
+    fn may_match(&self, record: &[u8]) -> bool {
+        self.may_be_in(record)
+            && (self.values.is_empty() || self.values.iter().any(|value| value.find(record).is_some()))
     }
 
     /// Whether any of the record's texts at the path matches. Notes in `seen` that there is a text at all.
@@ -88,6 +117,21 @@ impl Test {
         }
         texts.iter().any(|text| self.pattern.is_match(text))
     }
+}
+
+/// The most texts of a pattern that are searched before a record is parsed.
+const VALUES_LIMIT: usize = 8;
+
+/// The texts that a pattern stands for, if these are few and all that it can match.
+#[must_use]
+pub fn literals(pattern: &Regex) -> Vec<String> {
+    let Ok(parsed) = regex_syntax::parse(pattern.as_str()) else { return Vec::new() };
+    let found = Extractor::new().extract(&parsed);
+    if !found.is_exact() {
+        return Vec::new();
+    }
+    let literals = found.literals().unwrap_or_default().iter();
+    literals.filter_map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect()
 }
 
 impl Condition {
@@ -250,10 +294,12 @@ pub enum Verdict<'f> {
 /// Matches records, and remembers which rules may match which calls: logs hold few different ones, many times.
 pub struct Matcher<'f> {
     filter: &'f Filter,
+    /// The rules that look at every source and name.
+    unconditional: Vec<usize>,
     sources: HashMap<String, Source>,
     /// How many names all [`Source`]s hold.
     names: usize,
-    /// For each [`Test`], whether a record has had a text at its path.
+    /// For each [`Test`], whether a record has had a text at its path; empty if nobody wants to know.
     seen: Vec<bool>,
 }
 
@@ -270,10 +316,16 @@ const NAMES_LIMIT: usize = 10_000;
 const NAME_LENGTH_LIMIT: usize = 256;
 
 impl<'f> Matcher<'f> {
-    /// Matches with this filter.
+    /// Matches with this filter. `noting` has it look at more than it must, to know which paths have had a text.
     #[must_use]
-    pub fn new(filter: &'f Filter) -> Self {
-        Matcher { filter, sources: HashMap::new(), names: 0, seen: vec![false; filter.tests] }
+    pub fn new(filter: &'f Filter, noting: bool) -> Self {
+        let is_unconditional = |i: &usize| {
+            let Condition { source, event, .. } = &filter.rules[*i].condition;
+            source.is_none() && event.is_none()
+        };
+        let unconditional = (0..filter.rules.len()).filter(is_unconditional).collect();
+        let seen = vec![false; if noting { filter.tests } else { 0 }];
+        Matcher { filter, unconditional, sources: HashMap::new(), names: 0, seen }
     }
 
     /// The filter that it matches with.
@@ -282,18 +334,42 @@ impl<'f> Matcher<'f> {
         self.filter
     }
 
-    /// For each [`Test`], by its id, whether a record that it looked at had a text at its path.
+    /// For each [`Test`], by its id, whether a record that it looked at had a text at its path, if it is noting that.
     #[must_use]
     pub fn seen(&self) -> &[bool] {
         &self.seen
     }
 
-    /// The rules whose `source` and `regexp` match; `None` is a field that is missing or no string.
+    /// The rules that a record may match, in their order: their `source` and `regexp` match; `None` is a field that is
+    /// missing or no string. Of rules that have neither, the record holds the texts that they need; `plain` are its bytes,
+    /// unless it writes plain characters as escapes.
     ///
-    /// Only where there are any does the rest of a record matter.
-    pub fn candidates(&mut self, source: Option<&str>, event: Option<&str>) -> Vec<usize> {
-        let rules = &self.filter.rules;
-        let by_source = || (0..rules.len()).filter(|i| rules[*i].condition.source_matches(source)).collect::<Vec<_>>();
+    /// Only where there are any does a record have to be parsed.
+    pub fn candidates(&mut self, source: Option<&str>, event: Option<&str>, plain: Option<&[u8]>) -> Vec<usize> {
+        let mut found = self.conditional(source, event);
+        for i in &self.unconditional {
+            let wheres = &self.filter.rules[*i].condition.wheres;
+            let is_new = |test: &Test| self.seen.get(test.id) == Some(&false);
+            let is_candidate = |record: &[u8]| {
+                wheres.iter().all(|test| test.may_match(record))
+                    || wheres.iter().any(|test| is_new(test) && test.may_be_in(record))
+            };
+            if plain.is_none_or(is_candidate) {
+                found.push(*i);
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    /// The rules that have a `source` or a `regexp`, and whose match.
+    fn conditional(&mut self, source: Option<&str>, event: Option<&str>) -> Vec<usize> {
+        let (rules, unconditional) = (&self.filter.rules, &self.unconditional);
+        let by_source = || {
+            let is_conditional = |i: &usize| unconditional.binary_search(i).is_err();
+            let of_source = |i: &usize| rules[*i].condition.source_matches(source);
+            (0..rules.len()).filter(is_conditional).filter(of_source).collect::<Vec<_>>()
+        };
         let by_event =
             |of: &[usize]| of.iter().copied().filter(|i| rules[*i].condition.event_matches(event)).collect::<Vec<_>>();
         let (Some(source), Some(event)) = (source, event) else { return by_event(&by_source()) };

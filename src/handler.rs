@@ -13,7 +13,7 @@ use crate::configuration;
 use crate::error::Error;
 use crate::event::{self, Message, Payload, S3Object};
 use crate::filter::{Filter, Matcher};
-use crate::log_file::{LogFile, Malformed};
+use crate::log_file::{LogFile, Malformed, RawRecord};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
 use crate::settings::Settings;
@@ -101,16 +101,21 @@ impl Handler {
 
     /// The configuration for a log as it is in S3 now. Where that can't be had: the last good one, with the error
     /// beside it, or else the error alone.
-    async fn configuration(&self, object: &S3Object, log: &S3Object) -> Result<(Configuration, Option<Error>), Error> {
+    async fn configuration(
+        &self,
+        object: &S3Object,
+        log: &S3Object,
+        deadline: SystemTime,
+    ) -> Result<(Configuration, Option<Error>), Error> {
         let mut configurations = self.configurations.lock().await;
         let Some(known) = configurations.get(object) else {
             let consequence = format!("{log} was not read");
-            let first = self.fetch(object, None, consequence).await?;
+            let first = self.fetch(object, None, deadline, consequence).await?;
             configurations.insert(object.clone(), first.clone());
             return Ok((first, None));
         };
         let consequence = format!("{log} was read with the last good one");
-        match self.fetch(object, Some(known), consequence).await {
+        match self.fetch(object, Some(known), deadline, consequence).await {
             Ok(configuration) => {
                 configurations.insert(object.clone(), configuration.clone());
                 Ok((configuration, None))
@@ -124,11 +129,13 @@ impl Handler {
         &self,
         object: &S3Object,
         known: Option<&Configuration>,
+        deadline: SystemTime,
         consequence: String,
     ) -> Result<Configuration, Error> {
         let etag = known.and_then(|known| known.etag.as_deref());
         let object_name = object.to_string();
-        let (etag, file) = match (self.storage.configuration(object, etag).await, known) {
+        let fetched = in_time(deadline, self.storage.configuration(object, etag)).await.flatten();
+        let (etag, file) = match (fetched, known) {
             (Ok(Fetched::New { etag, file }), _) => (etag, file),
             (Ok(Fetched::Unchanged), Some(known)) => return Ok(known.clone()),
             (Ok(Fetched::Unchanged), None) => {
@@ -146,6 +153,12 @@ impl Handler {
         let invalid = |problems| Error::InvalidConfiguration { object: object_name, problems, consequence };
         parsed.map_err(invalid).inspect(|_| self.publisher.forget())
     }
+}
+
+/// Does what must be done before a deadline, or says that there was no time.
+async fn in_time<T>(deadline: SystemTime, work: impl Future<Output = T>) -> Result<T, String> {
+    let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    tokio::time::timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
 }
 
 /// The announced objects, each once.
@@ -222,18 +235,11 @@ impl Invocation<'_> {
         let in_force = async {
             match known {
                 Some(known) => Ok((known, None)),
-                None => self.handler.configuration(&configuration, object).await,
+                None => self.handler.configuration(&configuration, object, self.deadline).await,
             }
         };
-        let in_time = Box::pin(self.in_time(async { tokio::join!(in_force, storage.open(object)) }));
-        let unavailable = |cause| Error::LogUnavailable { object: object.to_string(), cause };
-        let (in_force, bytes) = match in_time.await {
-            Ok(both) => both,
-            Err(too_late) => {
-                self.failures.push(unavailable(too_late));
-                return;
-            }
-        };
+        let opening = in_time(self.deadline, storage.open(object));
+        let (in_force, bytes) = Box::pin(async { tokio::join!(in_force, opening) }).await;
         let in_force = match in_force {
             Ok((in_force, error)) => {
                 self.failures.extend(error);
@@ -245,9 +251,9 @@ impl Invocation<'_> {
                 return;
             }
         };
-        let read = match bytes {
+        let read = match bytes.flatten() {
             Ok(bytes) => self.log(object, bytes, &in_force).await,
-            Err(cause) => Err(unavailable(cause)),
+            Err(cause) => Err(Error::LogUnavailable { object: object.to_string(), cause }),
         };
         match read {
             Ok(()) => self.report.logs += 1,
@@ -255,22 +261,16 @@ impl Invocation<'_> {
         }
     }
 
-    /// Waits until the invocation's time is up, and no longer.
-    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, String> {
-        let time_left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        tokio::time::timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
-    }
-
     /// Reads a log to its end, and hands over its alerts while it is being read.
     async fn log(&mut self, object: &S3Object, mut bytes: LogBytes, in_force: &Configuration) -> Result<(), Error> {
         let name = object.to_string();
         let mut log = LogFile::new();
-        let mut matcher = Matcher::new(&in_force.filter);
+        let mut matcher = Matcher::new(&in_force.filter, false);
         let mut triage = Triage::new(&mut matcher, &name, None);
         let unavailable = |cause| Error::LogUnavailable { object: name.clone(), cause };
         let malformed = |e: Malformed| Error::LogMalformed { object: name.clone(), cause: e.to_string() };
         let read = 'reading: loop {
-            let piece = match self.in_time(bytes.next()).await.flatten() {
+            let piece = match in_time(self.deadline, bytes.next()).await.flatten() {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break Ok(()),
                 Err(cause) => break Err(unavailable(cause)),
@@ -279,7 +279,11 @@ impl Invocation<'_> {
             let mut rest = piece.as_ref();
             loop {
                 let mut alerts = Vec::new();
-                let more = log.step(&mut rest, &mut |raw| alerts.extend(self.report.count(triage.record(raw))));
+                let mut on_record = |raw: &RawRecord<'_>| {
+                    alerts.extend(self.report.count(triage.record(raw)?));
+                    Ok(())
+                };
+                let more = log.step(&mut rest, &mut on_record);
                 self.send(alerts, &name).await;
                 match more {
                     Ok(true) => {}
@@ -294,7 +298,10 @@ impl Invocation<'_> {
         };
         // Where reading broke off, whole records may still wait in the window.
         let mut alerts = Vec::new();
-        let finished = log.finish(&mut |raw| alerts.extend(self.report.count(triage.record(raw))));
+        let finished = log.finish(&mut |raw| {
+            alerts.extend(self.report.count(triage.record(raw)?));
+            Ok(())
+        });
         alerts.extend(triage.summaries());
         self.send(alerts, &name).await;
         read.and(finished.map_err(malformed))

@@ -28,6 +28,7 @@ pub mod event;
 pub mod filter;
 pub mod handler;
 pub mod log_file;
+pub mod object;
 pub mod packs;
 pub mod publish;
 pub mod record;

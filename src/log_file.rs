@@ -5,10 +5,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use flate2::{Decompress, FlushDecompress, Status};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::record::{self, Record};
+use crate::object::{Object, is_blank};
 
 /// The largest record, in bytes of JSON. CloudTrail's own limit for
 /// [an event](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html) is 256 KB.
@@ -29,7 +28,14 @@ pub struct RawRecord<'a> {
     pub name: Option<Cow<'a, str>>,
     /// The record, verbatim: one JSON value, possibly with invalid UTF-8 in its strings.
     pub bytes: &'a [u8],
+    /// Whether it writes [plain characters](crate::object::is_plain) as escapes.
+    pub disguised: bool,
 }
+
+/// What is done with each record. Its error, about JSON that is broken inside the record, ends the log.
+pub type OnRecord<'a> = dyn FnMut(&RawRecord<'_>) -> Result<(), String> + 'a;
+
+const CUT_OFF: &str = "the JSON is cut off";
 
 /// Why a log file can't be read further: what is wrong, and after how many records.
 #[derive(Debug)]
@@ -82,7 +88,7 @@ impl LogFile {
     ///
     /// # Errors
     /// What is wrong with the file. Every record before that place has been handed over.
-    pub fn step(&mut self, bytes: &mut &[u8], on_record: &mut dyn FnMut(&RawRecord<'_>)) -> Result<bool, Malformed> {
+    pub fn step(&mut self, bytes: &mut &[u8], on_record: &mut OnRecord<'_>) -> Result<bool, Malformed> {
         let (consumed, produced, problem) = self.inflate(bytes);
         *bytes = &bytes[consumed..];
         self.scanner.end += produced;
@@ -108,7 +114,7 @@ impl LogFile {
     ///
     /// # Errors
     /// What is missing.
-    pub fn finish(&mut self, on_record: &mut dyn FnMut(&RawRecord<'_>)) -> Result<(), Malformed> {
+    pub fn finish(&mut self, on_record: &mut OnRecord<'_>) -> Result<(), Malformed> {
         self.scanner.scan(true, on_record)?;
         match self.encoding {
             Encoding::Unknown => Err(Malformed("it is empty".to_owned())),
@@ -183,6 +189,8 @@ struct Scanner {
     expect: Expect,
     records: u64,
     found_records: bool,
+    /// The record at the front of the window.
+    object: Object,
     /// A value that was not complete is not tried again before this many bytes are there: twice what was there the
     /// last time, or else a huge one would be parsed anew at every piece.
     try_at: usize,
@@ -205,6 +213,7 @@ impl Scanner {
             expect: Expect::Document,
             records: 0,
             found_records: false,
+            object: Object::default(),
             try_at: 0,
         }
     }
@@ -225,14 +234,13 @@ impl Scanner {
     }
 
     /// Consumes all whole values in the window. `last` says that nothing follows.
-    fn scan(&mut self, last: bool, on_record: &mut dyn FnMut(&RawRecord<'_>)) -> Result<(), Malformed> {
+    fn scan(&mut self, last: bool, on_record: &mut OnRecord<'_>) -> Result<(), Malformed> {
         if !last && self.end - self.start < self.try_at {
             return Ok(());
         }
         self.try_at = 0;
         loop {
-            let is_blank = |b: &&u8| matches!(b, b' ' | b'\n' | b'\r' | b'\t');
-            self.start += self.buffer[self.start..self.end].iter().take_while(is_blank).count();
+            self.start += self.buffer[self.start..self.end].iter().take_while(|b| is_blank(**b)).count();
             let Some(&byte) = self.buffer[self.start..self.end].first() else { return Ok(()) };
             self.expect = match (self.expect, byte) {
                 (Expect::Document, b'{') => self.step(Expect::KeyOrEnd),
@@ -280,7 +288,7 @@ impl Scanner {
             Expect::Nothing if self.found_records => Ok(()),
             Expect::Nothing => Err(Malformed("it has no top-level Records".to_owned())),
             Expect::Document => Err(Malformed("it is empty".to_owned())),
-            _ => Err(self.malformed("the JSON is cut off")),
+            _ => Err(self.malformed(CUT_OFF)),
         }
     }
 
@@ -295,36 +303,35 @@ impl Scanner {
     }
 
     /// Looks at the record at the front of the window and hands it over if it is whole.
-    fn record(&mut self, last: bool, on_record: &mut dyn FnMut(&RawRecord<'_>)) -> Result<Front, Malformed> {
+    fn record(&mut self, last: bool, on_record: &mut OnRecord<'_>) -> Result<Front, Malformed> {
         let window = &self.buffer[self.start..self.end];
-        // The usual record: both fields are plain strings. serde would read an array as a struct, too.
-        if window.first() == Some(&b'{') {
-            let mut heads = serde_json::Deserializer::from_slice(window).into_iter::<Head<'_>>();
-            match heads.next() {
-                Some(Ok(head)) => {
-                    let length = heads.byte_offset();
-                    self.bounded(length)?;
-                    let bytes = &window[..length];
-                    on_record(&RawRecord { source: head.source.map(|s| s.0), name: head.name.map(|n| n.0), bytes });
-                    return Ok(Front::Whole(length));
-                }
-                Some(Err(e)) if e.is_eof() => return self.part(last),
-                _ => {}
+        if window.first() != Some(&b'{') {
+            let front = self.front(last)?;
+            if let Front::Whole(length) = front {
+                let bytes = &self.buffer[self.start..self.start + length];
+                on_record(&RawRecord { source: None, name: None, bytes, disguised: false })
+                    .map_err(|e| self.malformed(&e))?;
+            }
+            return Ok(front);
+        }
+        let found = if last { self.object.finish(window) } else { self.object.advance(window) };
+        match found {
+            Err(what) => Err(self.malformed(&format!("the JSON is broken ({what})"))),
+            Ok(None) => {
+                self.bounded(self.end - self.start)?;
+                if last { Err(self.malformed(CUT_OFF)) } else { Ok(Front::Part) }
+            }
+            Ok(Some(length)) => {
+                self.bounded(length)?;
+                let bytes = &self.buffer[self.start..self.start + length];
+                let handed_over = self.object.fields(bytes).and_then(|[source, name]| {
+                    on_record(&RawRecord { source, name, bytes, disguised: self.object.is_disguised() })
+                });
+                handed_over.map_err(|e| self.malformed(&e))?;
+                self.object.clear();
+                Ok(Front::Whole(length))
             }
         }
-        // An odd one, or broken JSON: the next line tells.
-        let front = self.front(last)?;
-        if let Front::Whole(length) = front {
-            let bytes = &self.buffer[self.start..self.start + length];
-            let text = record::readable(bytes);
-            let record = Record::parse(&text);
-            on_record(&RawRecord {
-                source: record.string(&["eventSource"]).map(Cow::Owned),
-                name: record.string(&["eventName"]).map(Cow::Owned),
-                bytes,
-            });
-        }
-        Ok(front)
     }
 
     /// Measures the value at the front of the window.
@@ -337,7 +344,7 @@ impl Scanner {
                 self.bounded(length)?;
                 // A number or a literal ends only where something else begins.
                 let open_ended = length == window.len() && !matches!(window[length - 1], b'"' | b'}' | b']');
-                if open_ended && !last { self.part(last) } else { Ok(Front::Whole(length)) }
+                if open_ended { self.part(last) } else { Ok(Front::Whole(length)) }
             }
             // A number that stops where a digit must follow is an error to serde_json, even if more may come.
             Some(Err(e))
@@ -362,7 +369,7 @@ impl Scanner {
         let length = self.end - self.start;
         self.bounded(length)?;
         if last {
-            return Err(self.malformed("the JSON is cut off"));
+            return Err(self.malformed(CUT_OFF));
         }
         self.try_at = (length * 2).min(RECORD_LIMIT + 1);
         Ok(Front::Part)
@@ -385,19 +392,6 @@ impl Expect {
     }
 }
 
-/// The two fields that every rule looks at. Borrowed where they hold no escape.
-#[derive(Deserialize)]
-struct Head<'a> {
-    #[serde(borrow, rename = "eventSource")]
-    source: Option<Text<'a>>,
-    #[serde(borrow, rename = "eventName")]
-    name: Option<Text<'a>>,
-}
-
-/// serde borrows for a `Cow` but not for one in an `Option`.
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -409,6 +403,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::record::{self, Record};
 
     /// A record as the scanner handed it over.
     #[derive(Debug, Clone, PartialEq)]
@@ -425,17 +420,20 @@ mod tests {
         records.map(|r| Seen { source: text(r, "eventSource"), name: text(r, "eventName"), json: r.clone() }).collect()
     }
 
-    /// Pushes a file in pieces that end at these places.
+    /// Pushes a file in pieces that end at these places, and looks into every record.
     fn read(file: &[u8], borders: &[Index]) -> (Vec<Seen>, Result<(), Malformed>) {
         let mut ends: Vec<usize> = borders.iter().map(|b| b.index(file.len() + 1)).chain([file.len()]).collect();
         ends.sort_unstable();
         let mut seen = Vec::new();
         let mut on_record = |raw: &RawRecord<'_>| {
+            let text = record::readable(raw.bytes);
+            Record::parse(&text)?;
             seen.push(Seen {
                 source: raw.source.as_deref().map(str::to_owned),
                 name: raw.name.as_deref().map(str::to_owned),
-                json: serde_json::from_str(&record::readable(raw.bytes)).unwrap_or_default(),
+                json: serde_json::from_str(&text).unwrap_or_default(),
             });
+            Ok(())
         };
         let mut log = LogFile::new();
         let mut at = 0;
@@ -601,6 +599,32 @@ mod tests {
             let (seen, result) = read(&file, &[]);
             // The header holds bytes that mean nothing here, such as a time.
             prop_assert!(result.is_err() || seen == expected(&document));
+        }
+    }
+
+    /// The design's limit: of a record that no rule looks at, strings, escapes and brackets are checked.
+    #[test]
+    fn a_record_that_nobody_looks_at_is_checked_for_strings_escapes_and_brackets() {
+        for (record, problem) in [
+            (r#"{"a":tru,,"b" 01}"#, None),
+            ("{\"a\":\"\u{1}\"}", Some("a string holds a control character")),
+            (r#"{"a":"\x"}"#, Some("a string holds an escape that JSON does not have")),
+            (r#"{"a":"\u00g0"}"#, Some("a string holds an escape that JSON does not have")),
+            (r#"{"a":[}]}"#, Some("the brackets do not match")),
+            (r#"{"a":\"x"}"#, Some("a backslash stands outside of a string")),
+            (r#"{"a":"x}"#, Some("the JSON is cut off")),
+        ] {
+            let log = format!(r#"{{"Records":[{record}]}}"#);
+            let mut file = LogFile::new();
+            let mut rest = log.as_bytes();
+            while file.step(&mut rest, &mut |_| Ok(())).unwrap() {}
+            let told = file.finish(&mut |_| Ok(())).err().map(|e| e.to_string());
+            let right = match (&told, problem) {
+                (None, None) => true,
+                (Some(told), Some(problem)) => told.contains(problem),
+                _ => false,
+            };
+            assert!(right, "{record}: {told:?}");
         }
     }
 

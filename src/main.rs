@@ -58,12 +58,13 @@ fn init_logging(settings: &Settings) {
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
         // The span that brings the request's id.
         .with_target("lambda_runtime::layers::trace", settings.log_level);
-    let lines = tracing_subscriber::fmt::layer().with_target(false).without_time();
+    let lines = tracing_subscriber::fmt::layer().with_target(false);
     let registry = tracing_subscriber::registry().with(targets);
     if settings.log_json {
         // The current span holds the request's id; the list would hold it once more.
         registry.with(lines.json().with_span_list(false)).init();
     } else {
-        registry.with(lines.with_ansi(false)).init();
+        // Lambda writes the time before a line of text.
+        registry.with(lines.without_time().with_ansi(false)).init();
     }
 }

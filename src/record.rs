@@ -16,10 +16,17 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Parses a record's JSON, as [`readable`] gives it. What is no object has no fields.
-    #[must_use]
-    pub fn parse(json: &'a str) -> Self {
-        Record { json, fields: Fields::of(json) }
+    /// Parses a record's JSON, as [`readable`] gives it. A value that is no object has no fields.
+    ///
+    /// # Errors
+    /// Why it is no JSON.
+    pub fn parse(json: &'a str) -> Result<Self, String> {
+        let fields = if json.starts_with('{') {
+            serde_json::from_str(json).map_err(|e| format!("the JSON is broken ({e} of the record)"))?
+        } else {
+            Fields::default()
+        };
+        Ok(Record { json, fields })
     }
 
     /// The whole record as compact JSON, keys in its order, secrets masked.
@@ -241,7 +248,8 @@ mod tests {
 
     #[test]
     fn a_field_of_another_type_is_absent_and_the_last_of_two_counts() {
-        let record = Record::parse(r#"{"s":"first","n":7,"z":null,"o":{"k":"a\u0041\"","l":["x"]},"s":"last"}"#);
+        let record =
+            Record::parse(r#"{"s":"first","n":7,"z":null,"o":{"k":"a\u0041\"","l":["x"]},"s":"last"}"#).unwrap();
         for (path, text) in [
             (&["s"] as &[_], Some("last")),
             (&["o", "k"], Some("aA\"")),
@@ -262,7 +270,7 @@ mod tests {
         let record = Record::parse(
             r#"{"n":1.688560107857E9,"b":false,"z":null,"e":"","a":[1,[null,"x"],{"k":"y"}],
                 "o":{ "k" : [1, 2.50], "s" : "\u003d\"" },"i":[{"k":[{"v":"1"},{"v":"2"}]},{"k":{"v":"3"}},7],"d.k":{"sessionToken":"t"}}"#,
-        );
+        ).unwrap();
         for (path, texts) in [
             (&["n"] as &[_], &["1.688560107857E9"] as &[_]),
             (&["b"], &["false"]),
@@ -281,7 +289,7 @@ mod tests {
             assert_eq!(record.texts(&path), texts, "{path:?}");
         }
         let deep = format!(r#"{{"a":{}"x"{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
-        assert!(Record::parse(&deep).texts(&["a".to_owned()]).is_empty());
+        assert!(Record::parse(&deep).unwrap().texts(&["a".to_owned()]).is_empty());
     }
 
     #[test]
@@ -307,7 +315,7 @@ mod tests {
             "secretAccessKey":"z", "password":["kept"], "passwordLastUsed":"2026", "secret\u0041ccessKey":"z",
             "masterUserPassword":null, "sessionToken":{"k":"v"} } "#;
         assert_eq!(
-            Record::parse(json).compact(),
+            Record::parse(json).unwrap().compact(),
             r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secretAccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
         );
     }
@@ -315,7 +323,7 @@ mod tests {
     #[test]
     fn depth_is_no_danger() {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500_000), "]".repeat(500_000));
-        let record = Record::parse(&deep);
+        let record = Record::parse(&deep).unwrap();
         assert_eq!(record.compact(), deep);
         assert_eq!(compact(record.json(&["a"]).unwrap()).len(), 1_000_001);
     }

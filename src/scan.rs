@@ -56,7 +56,7 @@ pub fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBu
         for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             let (waiting, filter) = (&waiting, &filter);
             scope.spawn(move || {
-                let mut matcher = Matcher::new(filter);
+                let mut matcher = Matcher::new(filter, true);
                 while let Some((log, channel)) = next_log(waiting) {
                     scan_log(log, &mut matcher, format, &channel);
                 }
@@ -182,9 +182,10 @@ fn read_log<'f>(
             let mut found = Vec::new();
             let mut on_record = |raw: &RawRecord<'_>| {
                 end.span.extend(raw.bytes);
-                if let Outcome::Matched(matched) = triage.record(raw) {
+                if let Outcome::Matched(matched) = triage.record(raw)? {
                     found.push(Found::of(matched, format));
                 }
+                Ok(())
             };
             // Where reading broke off, whole records may still wait.
             let more =

@@ -134,7 +134,7 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
         return format!("S3 could not be reached ({})", DisplayErrorContext(error));
     };
     let said = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("S3 said {status} {code}: {message}"),
+        (Some(code), Some(message)) => format!("S3 said {status} {code}: {}", message.trim_end_matches('.')),
         (Some(code), None) => format!("S3 said {status} {code}"),
         _ => format!("S3 said {status}"),
     };
@@ -150,7 +150,7 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
                 .to_owned()
         }
         412 => "; it was replaced while it was being read".to_owned(),
-        404 => "; it does not exist: has it been deleted, or is the name wrong?".to_owned(),
+        404 => "; has it been deleted, or is the name wrong?".to_owned(),
         _ => String::new(),
     };
     said + &advice

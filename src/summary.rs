@@ -122,7 +122,7 @@ impl<'f> Summary<'f> {
         counts.sort_by_key(|(name, counts)| (Reverse(counts.matches), **name));
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
         if !counts.is_empty() {
-            let _ = writeln!(text, "\nmatches  messages/day  {:width$}  most by; events", "rule");
+            let _ = writeln!(text, "\nmatches  messages/day  {:width$}  top callers; top events", "rule");
         }
         for (name, counts) in counts {
             #[allow(clippy::cast_precision_loss)] // of counts, shown with one decimal

@@ -66,18 +66,45 @@ pub struct Flood {
     pub last: Option<String>,
     /// How many by each caller; a flood of very many callers tells only the first of them apart.
     pub callers: BTreeMap<String, u64>,
-    /// The account of the first one.
+    /// What all of them have in common.
+    pub common: Option<Common>,
+}
+
+/// What floods of alerts have in common: `None` is what differs, or none has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Common {
+    /// The account.
     pub account: Option<String>,
-    /// The region of the first one.
+    /// The region.
     pub region: Option<String>,
+    /// `eventSource`.
+    pub source: Option<String>,
+    /// `eventName`.
+    pub event: Option<String>,
+    /// `Success` or `Failure`.
+    pub result: Option<String>,
 }
 
 impl Flood {
     fn add(&mut self, record: &Record<'_>) {
-        if self.more == 0 {
-            self.account = alert::account(record);
-            self.region = alert::text(record, &["awsRegion"]);
-        }
+        let one = Common {
+            account: alert::account(record),
+            region: alert::text(record, &["awsRegion"]),
+            source: alert::text(record, &["eventSource"]),
+            event: alert::text(record, &["eventName"]),
+            result: Some(alert::result(record).to_owned()),
+        };
+        let same = |mine: Option<String>, others: Option<String>| mine.filter(|mine| others.as_ref() == Some(mine));
+        self.common = Some(match self.common.take() {
+            None => one,
+            Some(all) => Common {
+                account: same(all.account, one.account),
+                region: same(all.region, one.region),
+                source: same(all.source, one.source),
+                event: same(all.event, one.event),
+                result: same(all.result, one.result),
+            },
+        });
         self.more += 1;
         if let Some(time) = alert::text(record, &["eventTime"]) {
             // Times of one form sort as text.
@@ -111,18 +138,22 @@ impl<'a, 'f> Triage<'a, 'f> {
     }
 
     /// Decides about the next record.
-    pub fn record(&mut self, raw: &RawRecord<'_>) -> Outcome<'f> {
-        let candidates = self.matcher.candidates(raw.source.as_deref(), raw.name.as_deref());
+    ///
+    /// # Errors
+    /// Why it is no JSON, which shows only if a rule has to look into it.
+    pub fn record(&mut self, raw: &RawRecord<'_>) -> Result<Outcome<'f>, String> {
+        let candidates =
+            self.matcher.candidates(raw.source.as_deref(), raw.name.as_deref(), (!raw.disguised).then_some(raw.bytes));
         if candidates.is_empty() {
-            return Outcome::Unmatched;
+            return Ok(Outcome::Unmatched);
         }
         let text = record::readable(raw.bytes);
-        let record = Record::parse(&text);
-        match self.matcher.verdict(&candidates, &record) {
+        let record = Record::parse(&text)?;
+        Ok(match self.matcher.verdict(&candidates, &record) {
             Verdict::Unmatched => Outcome::Unmatched,
             Verdict::Ignored => Outcome::Ignored,
             Verdict::Matched(rules) => Outcome::Matched(self.matched(&record, rules)),
-        }
+        })
     }
 
     fn matched(&mut self, record: &Record<'_>, rules: Vec<&'f Rule>) -> Match<'f> {

@@ -417,8 +417,15 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     assert_eq!(line(users, "Who"), "arn:aws:iam::123456789012:user/alice (5), arn:aws:iam::123456789012:user/bob (3)");
     assert_eq!(line(users, "Log"), format!("s3://{BUCKET}/{KEY}"));
     let names: Vec<_> = users.attributes.iter().map(|a| (a.0.as_str(), a.2.as_str())).collect();
-    let expected =
-        [("accountId", "123456789012"), ("awsRegion", "us-east-1"), ("rule", r#"["users"]"#), ("severity", "low")];
+    let expected = [
+        ("accountId", "123456789012"),
+        ("awsRegion", "us-east-1"),
+        ("eventName", "CreateUser"),
+        ("eventSource", "iam.amazonaws.com"),
+        ("result", "Success"),
+        ("rule", r#"["users"]"#),
+        ("severity", "low"),
+    ];
     assert_eq!(names, expected);
 
     let [copy] = of_rule(&summaries, "copy")[..] else { panic!("{summaries:?}") };
