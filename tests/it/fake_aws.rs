@@ -1,6 +1,6 @@
 //! S3 and SNS on one loopback port: as strict as the real ones, and as faulty as a test wants.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_NONE_MATCH};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, IF_NONE_MATCH, RANGE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -26,8 +26,19 @@ pub enum S3Fault {
     OtherRegion(&'static str),
     /// After so many bytes of the body, and when something has been published, the body goes on.
     PauseAfter(usize),
-    /// After so many bytes of the body, and when something has been published, the connection breaks.
+    /// After so many bytes of the object the connection breaks.
     CutAfter(usize),
+    /// The same, and by then there is another version of the object.
+    ReplacedAfter(usize),
+    /// After so many bytes of the object nothing more comes.
+    StallAfter(usize),
+    /// The body comes in so many pieces, with this pause before each.
+    Trickle(usize, Duration),
+    /// It says that the body has so many bytes more than it has.
+    LengthOff(isize),
+    /// It sends the whole object when it is asked for a part.
+    IgnoresRange,
+    Dropped,
 }
 
 /// What may go wrong with a publish request.
@@ -37,6 +48,8 @@ pub enum SnsFault {
     /// These entries of the batch fail; whether by the sender's fault.
     Entries(&'static [usize], bool),
     Dropped,
+    /// No answer ever comes.
+    Silent,
 }
 
 /// A request as it came.
@@ -46,6 +59,8 @@ pub struct Seen {
     pub what: String,
     pub region: String,
     pub if_none_match: Option<String>,
+    pub if_match: Option<String>,
+    pub range: Option<String>,
     pub status: u16,
     pub ids: Vec<String>,
 }
@@ -71,7 +86,7 @@ impl Message {
 #[derive(Default)]
 struct State {
     objects: HashMap<String, Vec<u8>>,
-    s3_faults: HashMap<String, (S3Fault, usize)>,
+    s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
     sns_fault: Option<(SnsFault, usize)>,
     hold_s3: usize,
     hold_sns: usize,
@@ -83,6 +98,7 @@ struct State {
 
 pub struct FakeAws {
     pub address: SocketAddr,
+    closing: watch::Sender<()>,
     state: Arc<Mutex<State>>,
 }
 
@@ -94,8 +110,10 @@ impl FakeAws {
         // (S3 requests, publish requests) that have arrived: what holds and pauses wait for.
         let arrived = watch::Sender::new((0usize, 0usize));
         let for_server = state.clone();
-        let address = serve(move |request| answer(request, for_server.clone(), arrived.clone())).await;
-        Self { address, state }
+        let closing = watch::Sender::new(());
+        let handler = move |request| answer(request, for_server.clone(), arrived.clone());
+        let address = serve_until(handler, closing.subscribe()).await;
+        Self { address, closing, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -108,7 +126,23 @@ impl FakeAws {
 
     /// The next `times` requests for the object fail; after that, and with 0, none.
     pub fn s3_fault(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
-        self.state().s3_faults.insert(format!("{bucket}/{key}"), (fault, times));
+        self.state().s3_faults.insert(format!("{bucket}/{key}"), [(fault, times)].into());
+    }
+
+    /// After the faults that are set for the object, its next `times` requests fail in this way.
+    pub fn s3_fault_then(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
+        self.state().s3_faults.entry(format!("{bucket}/{key}")).or_default().push_back((fault, times));
+    }
+
+    /// Nothing fails any more.
+    pub fn mend(&self) {
+        self.state().s3_faults.clear();
+        self.state().sns_fault = None;
+    }
+
+    /// Closes all connections, as servers do with those that are not used for a while.
+    pub fn close_connections(&self) {
+        self.closing.send_replace(());
     }
 
     /// The next `times` publish requests fail.
@@ -157,17 +191,31 @@ where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Option<Answer>> + Send,
 {
+    serve_until(handler, watch::channel(()).1).await
+}
+
+/// The same; `closing` closes all connections that are open.
+async fn serve_until<H, F>(handler: H, closing: watch::Receiver<()>) -> SocketAddr
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Option<Answer>> + Send,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let handler = handler.clone();
+            let (handler, mut closing) = (handler.clone(), closing.clone());
+            closing.mark_unchanged();
             tokio::spawn(async move {
                 let service = service_fn(|request| {
                     let answer = handler(request);
                     async { answer.await.ok_or_else(|| io::Error::other("dropped on purpose")) }
                 });
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await.ok();
+                let server = hyper::server::conn::http1::Builder::new();
+                tokio::select! {
+                    _ = server.serve_connection(TokioIo::new(stream), service) => {}
+                    Ok(()) = closing.changed() => {}
+                }
             });
         }
     });
@@ -202,17 +250,17 @@ async fn answer(
     let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     // Credential=AKID/date/region/service/aws4_request
     let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
-    let if_none_match = header(IF_NONE_MATCH);
+    let (if_none_match, if_match, range) = (header(IF_NONE_MATCH), header(IF_MATCH), header(RANGE));
     let path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
-    let mut seen = Seen { what: path, region, if_none_match, status: 0, ids: Vec::new() };
+    let mut seen = Seen { what: path, region, if_none_match, if_match, range, status: 0, ids: Vec::new() };
     let mut waiter = arrived.subscribe();
     if request.method() == Method::GET {
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
         let answer = get_object(&mut seen, &state, waiter);
-        state.lock().unwrap().seen.push(Seen { status: answer.status().as_u16(), ..seen });
-        Some(answer)
+        state.lock().unwrap().seen.push(Seen { status: answer.as_ref().map_or(0, |a| a.status().as_u16()), ..seen });
+        answer
     } else {
         let form = request.into_body().collect().await.ok()?.to_bytes();
         arrived.send_modify(|n| n.1 += 1);
@@ -221,7 +269,10 @@ async fn answer(
         let answer = publish(&form, &mut seen, &mut state.lock().unwrap());
         seen.status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         state.lock().unwrap().seen.push(seen);
-        answer
+        match answer {
+            Err(SnsFault::Silent) => std::future::pending().await,
+            answer => answer.ok(),
+        }
     }
 }
 
@@ -232,53 +283,90 @@ async fn patience<T>(state: &Mutex<State>, what: &str, wait: impl Future<Output 
     }
 }
 
-fn get_object(seen: &mut Seen, state: &Arc<Mutex<State>>, mut arrived: watch::Receiver<(usize, usize)>) -> Answer {
+fn get_object(
+    seen: &mut Seen,
+    state: &Arc<Mutex<State>>,
+    mut arrived: watch::Receiver<(usize, usize)>,
+) -> Option<Answer> {
     let mut now = state.lock().unwrap();
     let object = now.objects.get(&seen.what).cloned();
-    let fault = now.s3_faults.get_mut(&seen.what).filter(|f| f.1 > 0).map(|f| {
-        f.1 = f.1.saturating_sub(1);
-        f.0
+    let faults = now.s3_faults.entry(seen.what.clone()).or_default();
+    faults.retain(|fault| fault.1 > 0);
+    let fault = faults.front_mut().map(|fault| {
+        fault.1 -= 1;
+        fault.0
     });
-    let error =
-        |status, code: &str| whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>"));
-    let (first, cut) = match (fault, &object) {
-        (Some(S3Fault::Status(status, code)), _) => return error(status, code),
-        (Some(S3Fault::OtherRegion(region)), _) => {
-            let mut answer = error(301, "PermanentRedirect");
-            answer.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
-            return answer;
-        }
-        (_, None) => return error(404, "NoSuchKey"),
-        (Some(S3Fault::CutAfter(bytes)), _) => (bytes, true),
-        (Some(S3Fault::PauseAfter(bytes)), _) => (bytes, false),
-        (None, Some(object)) => (object.len(), false),
+    let error = |status, code: &str| {
+        Some(whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>")))
     };
-    let object = object.unwrap();
+    match fault {
+        Some(S3Fault::Status(status, code)) => return error(status, code),
+        Some(S3Fault::OtherRegion(region)) => {
+            let mut answer = error(301, "PermanentRedirect")?;
+            answer.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
+            return Some(answer);
+        }
+        Some(S3Fault::Dropped) => return None,
+        _ => {}
+    }
+    let Some(object) = object else { return error(404, "NoSuchKey") };
     let etag = format!("\"{:x}\"", object.iter().fold(object.len() as u64, |h, b| h.wrapping_mul(31) + u64::from(*b)));
     if seen.if_none_match.as_deref() == Some(&etag) {
-        return whole(304, "");
+        return Some(whole(304, ""));
+    }
+    if seen.if_match.as_ref().is_some_and(|wanted| *wanted != etag) {
+        return error(412, "PreconditionFailed");
     }
     let length = object.len();
+    let mut answer = Response::builder().header(ETAG, etag);
+    let range = seen.range.as_deref().filter(|_| !matches!(fault, Some(S3Fault::IgnoresRange)));
+    let from =
+        range.map_or(0, |range| range.strip_prefix("bytes=").unwrap().strip_suffix('-').unwrap().parse().unwrap());
+    if range.is_some() {
+        if from >= length {
+            return error(416, "InvalidRange");
+        }
+        answer = answer.status(206).header(CONTENT_RANGE, format!("bytes {from}-{}/{length}", length - 1));
+    }
+    let (stop, pieces, pause, longer) = match fault {
+        Some(S3Fault::PauseAfter(at) | S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => (at, 0, Duration::ZERO, 0),
+        Some(S3Fault::ReplacedAfter(at)) => {
+            // A gzip member without anything in it: another version of the same.
+            now.objects.get_mut(&seen.what).unwrap().extend(crate::gzip(b""));
+            (at, 0, Duration::ZERO, 0)
+        }
+        Some(S3Fault::Trickle(pieces, pause)) => (length, pieces, pause, 0),
+        Some(S3Fault::LengthOff(by)) => (length, 0, Duration::ZERO, by),
+        _ => (length, 0, Duration::ZERO, 0),
+    };
     let (sender, receiver) = mpsc::channel(8);
     let state = state.clone();
     tokio::spawn(async move {
-        let (head, tail) = object.split_at(first);
-        for piece in head.chunks(16 * 1024) {
+        let (head, tail) = object[from..].split_at(stop.saturating_sub(from));
+        let piece = length.checked_div(pieces).unwrap_or(16 * 1024) + 1;
+        for piece in head.chunks(piece) {
+            tokio::time::sleep(pause).await;
             sender.send(Ok(Bytes::copy_from_slice(piece))).await.ok();
         }
-        if !tail.is_empty() {
-            patience(&state, "a publish request while the log is read", arrived.wait_for(|n| n.1 > 0)).await;
-            sender
-                .send(if cut { Err(io::Error::other("cut on purpose")) } else { Ok(Bytes::copy_from_slice(tail)) })
-                .await
-                .ok();
+        match fault {
+            Some(S3Fault::StallAfter(_)) => sender.closed().await,
+            Some(S3Fault::PauseAfter(_)) => {
+                patience(&state, "a publish request while the log is read", arrived.wait_for(|n| n.1 > 0)).await;
+                sender.send(Ok(Bytes::copy_from_slice(tail))).await.ok();
+            }
+            // What was sent before is to arrive.
+            Some(_) => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                sender.send(Err(io::Error::other("cut on purpose"))).await.ok();
+            }
+            None => {}
         }
     });
-    let answer = Response::builder().header(ETAG, etag).header(CONTENT_LENGTH, length);
-    answer.body(Streamed(receiver)).unwrap()
+    let length = (length - from).checked_add_signed(longer).unwrap();
+    Some(answer.header(CONTENT_LENGTH, length).body(Streamed(receiver)).unwrap())
 }
 
-fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Option<Answer> {
+fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, SnsFault> {
     let form: HashMap<String, String> = std::str::from_utf8(form)
         .unwrap()
         .split('&')
@@ -314,11 +402,11 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Option<Answer> {
         f.0
     });
     let (failing, sender) = match fault {
-        Some(SnsFault::Dropped) => return None,
+        Some(fault @ (SnsFault::Dropped | SnsFault::Silent)) => return Err(fault),
         Some(SnsFault::Status(status, code)) => {
             let who = if status < 500 { "Sender" } else { "Receiver" };
             let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
-            return Some(whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>")));
+            return Ok(whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>")));
         }
         Some(SnsFault::Entries(failing, sender)) => (failing, sender),
         None => (&[][..], false),
@@ -337,7 +425,7 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Option<Answer> {
     let (failed, successful) = (failed.concat(), successful.concat());
     let result = format!("<Failed>{failed}</Failed><Successful>{successful}</Successful><MessageId>m</MessageId>");
     let action = &seen.what;
-    Some(whole(200, format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>")))
+    Ok(whole(200, format!("<{action}Response><{action}Result>{result}</{action}Result></{action}Response>")))
 }
 
 fn decoded(text: &str) -> String {

@@ -20,7 +20,7 @@ pub const TIMEOUT: Duration = Duration::from_mins(5);
 /// What one function lives in, with the configuration of this repository and a topic from the environment.
 pub struct World {
     pub aws: FakeAws,
-    lambda: Lambda,
+    pub lambda: Lambda,
     invocations: usize,
 }
 
@@ -36,7 +36,7 @@ pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> Worl
 }
 
 impl World {
-    async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
+    pub async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
         self.invocations += 1;
         self.lambda.invoke(payload).await
     }
@@ -59,16 +59,21 @@ impl World {
     }
 
     /// The counts in the log line of the last invocation.
-    async fn logged(&mut self) -> Value {
+    pub async fn logged(&mut self) -> Value {
         let line = self.lambda.logged(self.invocations).await;
         assert_eq!(line["level"], "INFO", "{line}");
         let counts = if line["fields"].is_object() { line["fields"].clone() } else { line };
         add_up(&counts);
         counts
     }
+
+    /// What the last invocation logged, its metrics last.
+    pub async fn lines(&mut self) -> Vec<Value> {
+        self.lambda.lines(self.invocations).await
+    }
 }
 
-fn add_up(counts: &Value) {
+pub fn add_up(counts: &Value) {
     let count = |name: &&str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
     let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
     assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");

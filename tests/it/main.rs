@@ -1,10 +1,12 @@
 //! The built program from outside: as Lambda starts it, against a Lambda, an S3 and an SNS on the loopback device
-//! (`lambda`, `messages`), and as a person does (`cli`, `rules`).
+//! (`lambda`, `envelopes`, `messages`, `faults`), and as a person does (`cli`, `rules`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod cli;
+mod envelopes;
 mod fake_aws;
+mod faults;
 mod lambda;
 mod messages;
 mod rules;

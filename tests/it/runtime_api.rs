@@ -90,6 +90,40 @@ impl Lambda {
         }
     }
 
+    /// What the `number`th invocation logged in JSON, its metrics last, which no log level leaves out.
+    pub async fn lines(&mut self, number: usize) -> Vec<Value> {
+        let of_invocations = |text: &str| -> Vec<Vec<Value>> {
+            let whole = &text[..=text.rfind('\n').unwrap_or(0)];
+            let lines: Vec<_> = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
+            lines.split_inclusive(|line| line.get("_aws").is_some()).map(<[Value]>::to_vec).collect()
+        };
+        let done = |lines: &Vec<Value>| lines.last().is_some_and(|line| line.get("_aws").is_some());
+        let wait = self.output.wait_for(|text| of_invocations(text).get(number - 1).is_some_and(done));
+        match tokio::time::timeout(PATIENCE, wait).await {
+            Ok(Ok(text)) => of_invocations(&text).remove(number - 1),
+            _ => panic!("no metrics"),
+        }
+    }
+
+    /// All that the program has printed.
+    pub fn output(&self) -> String {
+        self.output.borrow().clone()
+    }
+
+    /// The most memory that the program has had, in MiB.
+    pub fn memory_peak(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+        peak.trim().parse::<u64>().unwrap() / 1024
+    }
+
+    /// Stops the program where it is, as Lambda does between invocations, or lets it go on.
+    pub async fn freeze(&self, frozen: bool) {
+        let signal = if frozen { "-STOP" } else { "-CONT" };
+        let id = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().await.unwrap().success());
+    }
+
     /// The counts in the log line of the last of `invocations` invocations.
     pub async fn logged(&mut self, invocations: usize) -> Value {
         let done = |text: &str| -> Vec<Value> {
