@@ -1,0 +1,28 @@
+//! Any payload is told apart, as it is and in the envelopes that hold it as text.
+
+#![no_main]
+
+use cloudtrail_alerter::event;
+use libfuzzer_sys::fuzz_target;
+use serde_json::{Value, json};
+
+fuzz_target!(|input: &[u8]| {
+    let text = String::from_utf8_lossy(input);
+    let in_sns = json!({"Type": "Notification", "Message": text}).to_string();
+    let in_sqs = |body: &str| json!({"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": body}]});
+    let mut payloads = vec![in_sqs(&text), in_sqs(&in_sns), json!({"Records": [{"Sns": {"Message": text}}]})];
+    payloads.extend(serde_json::from_slice::<Value>(input).ok());
+    for payload in payloads {
+        let parsed = event::parse(&payload);
+        let records = payload.get("Records").and_then(Value::as_array);
+        assert_eq!(parsed.messages.len(), if parsed.from_sqs { records.unwrap().len() } else { 1 });
+        for message in &parsed.messages {
+            let nothing = message.objects.is_empty() && message.test_events == 0 && message.invalid.is_empty();
+            // Only an empty list announces nothing.
+            assert!(!nothing || text.contains('['), "{payload} is lost");
+            for object in &message.objects {
+                let _ = event::no_log(&object.key);
+            }
+        }
+    }
+});
