@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use foldhash::fast::RandomState;
 use memchr::memmem::Finder;
 use regex::Regex;
 use regex_syntax::hir::literal::Extractor;
@@ -296,7 +297,7 @@ pub struct Matcher<'f> {
     filter: &'f Filter,
     /// The rules that look at every source and name.
     unconditional: Vec<usize>,
-    sources: HashMap<String, Source>,
+    sources: HashMap<String, Source, RandomState>,
     /// How many names all [`Source`]s hold.
     names: usize,
     /// For each [`Test`], whether a record has had a text at its path; empty if nobody wants to know.
@@ -308,7 +309,7 @@ struct Source {
     /// The rules whose `source` matches it.
     rules: Vec<usize>,
     /// By `eventName`, those of them whose `regexp` matches it.
-    events: HashMap<String, Vec<usize>>,
+    events: HashMap<String, Vec<usize>, RandomState>,
 }
 
 /// The most names remembered, and the longest: AWS has about 20,000 calls, an account uses some hundreds.
@@ -325,7 +326,7 @@ impl<'f> Matcher<'f> {
         };
         let unconditional = (0..filter.rules.len()).filter(is_unconditional).collect();
         let seen = vec![false; if noting { filter.tests } else { 0 }];
-        Matcher { filter, unconditional, sources: HashMap::new(), names: 0, seen }
+        Matcher { filter, unconditional, sources: HashMap::default(), names: 0, seen }
     }
 
     /// The filter that it matches with.
@@ -387,7 +388,7 @@ impl<'f> Matcher<'f> {
         let known = self
             .sources
             .entry(source.to_owned())
-            .or_insert_with(|| Source { rules: by_source(), events: HashMap::new() });
+            .or_insert_with(|| Source { rules: by_source(), events: HashMap::default() });
         let found = by_event(&known.rules);
         known.events.insert(event.to_owned(), found.clone());
         found

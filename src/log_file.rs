@@ -38,7 +38,7 @@ pub type OnRecord<'a> = dyn FnMut(&RawRecord<'_>) -> Result<(), String> + 'a;
 const CUT_OFF: &str = "the JSON is cut off";
 
 /// Why a log file can't be read further: what is wrong, and after how many records.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Malformed(String);
 
 impl fmt::Display for Malformed {
@@ -194,6 +194,8 @@ struct Scanner {
     /// A value that was not complete is not tried again before this many bytes are there: twice what was there the
     /// last time, or else a huge one would be parsed anew at every piece.
     try_at: usize,
+    /// The error that ended the scan.
+    broken: Option<Malformed>,
 }
 
 /// What stands at the front of the window.
@@ -215,6 +217,7 @@ impl Scanner {
             found_records: false,
             object: Object::default(),
             try_at: 0,
+            broken: None,
         }
     }
 
@@ -233,8 +236,16 @@ impl Scanner {
         Malformed(format!("{what}, after {} whole records", self.records))
     }
 
-    /// Consumes all whole values in the window. `last` says that nothing follows.
+    /// Consumes all whole values in the window. `last` says that nothing follows. After an error nothing is looked at any
+    /// more: what follows broken JSON may be anything that a caller wrote.
     fn scan(&mut self, last: bool, on_record: &mut OnRecord<'_>) -> Result<(), Malformed> {
+        if let Some(broken) = &self.broken {
+            return Err(broken.clone());
+        }
+        self.scan_values(last, on_record).inspect_err(|e| self.broken = Some(e.clone()))
+    }
+
+    fn scan_values(&mut self, last: bool, on_record: &mut OnRecord<'_>) -> Result<(), Malformed> {
         if !last && self.end - self.start < self.try_at {
             return Ok(());
         }
@@ -636,6 +647,21 @@ mod tests {
 
     fn problem(file: &[u8]) -> String {
         read(file, &[]).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_is_found_behind_broken_json() {
+        let behind = r#"{"eventName":"A"}"#.repeat(20);
+        let log = format!(r#"{{"Records":[{{"a":[}}]}},{{"b":"{}"}},{behind}]}}"#, "x".repeat(100));
+        let mut file = LogFile::new();
+        let mut found = 0;
+        let mut on_record = |_: &RawRecord<'_>| {
+            found += 1;
+            Ok(())
+        };
+        let told = file.step(&mut log.as_bytes(), &mut on_record).unwrap_err().to_string();
+        assert_eq!(file.finish(&mut on_record).unwrap_err().to_string(), told);
+        assert_eq!(found, 0);
     }
 
     #[test]

@@ -1,0 +1,139 @@
+//! Scanning in one process, beside what can't be avoided: inflating the same file.
+//!
+//! `cargo bench --bench scan [-- LOG.json.gz]` prints medians; without a file it makes up a log.
+
+#![allow(clippy::expect_used, clippy::cast_precision_loss, clippy::cast_possible_truncation)] // of a benchmark
+
+use std::hint::black_box;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use cloudtrail_alerter::configuration;
+use cloudtrail_alerter::filter::Matcher;
+use cloudtrail_alerter::log_file::{LogFile, RawRecord};
+use cloudtrail_alerter::triage::Triage;
+use flate2::write::GzEncoder;
+use flate2::{Compression, Decompress, FlushDecompress};
+use serde_json::json;
+
+const RUNS: usize = 15;
+/// As much as S3 gives at once.
+const PIECE: usize = 16 << 10;
+
+fn main() {
+    let given = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
+    let file = given.map_or_else(made_up, |path| std::fs::read(path).expect("a readable log"));
+    let (bytes, records) = scan(&file, r#"{"source": "^nothing$", "regexp": "^nothing$"}"#);
+    println!("{:.1} MB of JSON, {records} records; medians of {RUNS} runs", bytes as f64 / 1e6);
+    let inflating = median(|| {
+        black_box(inflate(&file));
+    });
+    report("inflating alone", inflating, inflating, bytes);
+    for (what, config) in [
+        ("scanning, 1 rule", r#"{"source": "^nothing$", "regexp": "^nothing$"}"#.to_owned()),
+        ("scanning, 30 rules", rules(30)),
+        ("scanning, 300 rules", rules(300)),
+        ("scanning, both packs", r#"{"packs": ["cis", "threats"]}"#.to_owned()),
+        ("all match", r#"{"source": "", "regexp": ""}"#.to_owned()),
+    ] {
+        report(
+            what,
+            median(|| {
+                black_box(scan(&file, &config));
+            }),
+            inflating,
+            bytes,
+        );
+    }
+}
+
+fn report(what: &str, time: Duration, floor: Duration, bytes: u64) {
+    let speed = bytes as f64 / 1e6 / time.as_secs_f64();
+    let ratio = time.as_secs_f64() / floor.as_secs_f64();
+    println!("{what:22} {:>7.1} ms {speed:>6.0} MB/s {ratio:>5.2} of inflating", time.as_secs_f64() * 1e3);
+}
+
+fn median(mut run: impl FnMut()) -> Duration {
+    run();
+    let mut times: Vec<_> = (0..RUNS)
+        .map(|_| {
+            let start = Instant::now();
+            run();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    times[RUNS / 2]
+}
+
+fn inflate(file: &[u8]) -> u64 {
+    let mut member = Decompress::new_gzip(15);
+    let mut window = vec![0; 128 << 10];
+    while (member.total_in() as usize) < file.len() {
+        let rest = &file[member.total_in() as usize..];
+        member.decompress(rest, &mut window, FlushDecompress::None).expect("a gzipped log of one member");
+    }
+    member.total_out()
+}
+
+/// The bytes and the number of the records.
+fn scan(file: &[u8], config: &str) -> (u64, u64) {
+    let filter = configuration::parse(config.as_bytes(), None).expect("a valid configuration");
+    let mut matcher = Matcher::new(&filter, false);
+    let mut triage = Triage::new(&mut matcher, "log", None);
+    let (mut bytes, mut log) = (0, LogFile::new());
+    let mut on_record = |raw: &RawRecord<'_>| {
+        bytes += raw.bytes.len() as u64;
+        triage.record(raw).map(|outcome| drop(black_box(outcome)))
+    };
+    for mut piece in file.chunks(PIECE) {
+        while log.step(&mut piece, &mut on_record).expect("a sound log") {}
+    }
+    log.finish(&mut on_record).expect("a whole log");
+    (bytes, log.records())
+}
+
+/// So many rules about different calls of 20 services; none matches.
+fn rules(n: usize) -> String {
+    let rule = |i: usize| {
+        json!({"name": format!("rule-{i}"), "source": format!("^service{}\\.amazonaws\\.com$", i % 20),
+               "regexp": format!("^(Create|Delete|Put)Thing{i}$")})
+    };
+    json!({"rules": (0..n).map(rule).collect::<Vec<_>>()}).to_string()
+}
+
+/// 50 MB of records that differ as those of one account do.
+fn made_up() -> Vec<u8> {
+    let mut file = GzEncoder::new(Vec::new(), Compression::default());
+    let mut random = fastrand::Rng::with_seed(7);
+    write!(file, "{{\"Records\":[").expect("memory");
+    for i in 0..40_000 {
+        let (service, call) = (random.u32(..20), random.u32(..40));
+        let record = json!({
+            "eventVersion": "1.11",
+            "userIdentity": {"type": "AssumedRole", "principalId": format!("AROAEXAMPLE{:08X}:session-{}", random.u32(..), random.u8(..)),
+                "arn": format!("arn:aws:sts::123456789012:assumed-role/role-{}/session-{}", random.u8(..30), random.u8(..)),
+                "accountId": "123456789012", "accessKeyId": format!("ASIA{:016X}", random.u64(..)),
+                "sessionContext": {"attributes": {"creationDate": "2026-11-20T21:00:00Z", "mfaAuthenticated": "false"}}},
+            "eventTime": format!("2026-11-20T21:{:02}:{:02}Z", random.u8(..60), random.u8(..60)),
+            "eventSource": format!("service{service}.amazonaws.com"),
+            "eventName": format!("DescribeThing{call}"),
+            "awsRegion": "us-east-1",
+            "sourceIPAddress": format!("203.0.113.{}", random.u8(..)),
+            "userAgent": "aws-cli/2.15.30 Python/3.11.8 Linux/6.1.0 exe/x86_64.amzn.2023",
+            "requestParameters": {"filterSet": {"items": [{"name": "tag:team", "valueSet": {"items": [{"value": format!("team-{}", random.u8(..))}]}}]},
+                "policy": format!("{{\"Version\":\"2012-10-17\",\"Statement\":[{{\"Sid\":\"s{i}\"}}]}}")},
+            "responseElements": null,
+            "requestID": format!("{:032x}", random.u128(..)),
+            "eventID": format!("{:032x}", random.u128(..)),
+            "readOnly": true,
+            "eventType": "AwsApiCall",
+            "managementEvent": true,
+            "recipientAccountId": "123456789012",
+            "eventCategory": "Management",
+        });
+        write!(file, "{}{record}", if i == 0 { "" } else { "," }).expect("memory");
+    }
+    write!(file, "]}}").expect("memory");
+    file.finish().expect("memory")
+}
