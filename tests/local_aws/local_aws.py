@@ -68,6 +68,48 @@ def fixture_events():
                     yield path, bucket, key
 
 
+def record(event_id, name="CreateUser", source="iam.amazonaws.com"):
+    """A CloudTrail record."""
+    return {
+        "eventVersion": "1.08",
+        "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/alice", "userName": "alice"},
+        "eventTime": "2026-11-20T21:08:30Z",
+        "eventSource": source,
+        "eventName": name,
+        "awsRegion": REGION,
+        "sourceIPAddress": "203.0.113.9",
+        "userAgent": "aws-cli/2.15",
+        "requestParameters": {"userName": "bob"},
+        "responseElements": None,
+        "eventID": event_id,
+        "eventType": "AwsApiCall",
+        "recipientAccountId": ACCOUNT,
+    }
+
+
+def event_ids(messages):
+    """The events that alerts are about."""
+    return sorted(message["MessageAttributes"]["eventID"]["Value"] for message in messages)
+
+
+AWS_CLI = f"""#!{sys.executable}
+# As much of the AWS CLI as the commands of the template's outputs need.
+import json, os, sys
+import boto3
+operation, options = sys.argv[2], dict(zip(sys.argv[3::2], sys.argv[4::2]))
+s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], verify=os.environ.get("AWS_CA_BUNDLE"))
+if operation == "get-bucket-notification-configuration":
+    found = s3.get_bucket_notification_configuration(Bucket=options["--bucket"])
+    del found["ResponseMetadata"]
+    if found:  # the CLI prints nothing for nothing
+        print(json.dumps(found))
+else:
+    assert operation == "put-bucket-notification-configuration"
+    configuration = json.loads(options["--notification-configuration"])
+    s3.put_bucket_notification_configuration(Bucket=options["--bucket"], NotificationConfiguration=configuration)
+"""
+
+
 class LocalAws:
     """`with LocalAws() as aws:` is one MiniStack; everything that it started ends with the block, however it ends.
 
@@ -201,10 +243,25 @@ class LocalAws:
         body = content if isinstance(content, bytes) else gzip.compress(json.dumps(content).encode())
         self.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", ContentEncoding="gzip")
 
+    def run(self, command):
+        """Run a command that an output of the stack tells people to run."""
+        program = Path(self.folder.name, "bin", "aws")
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(AWS_CLI)
+        program.chmod(0o755)
+        environment = {**self.function_environment(), "PATH": f"{program.parent}:{os.environ['PATH']}"}
+        if self.auth:
+            environment["AWS_CA_BUNDLE"] = str(self.certificate)
+        subprocess.run(["bash", "-c", command], env=environment, check=True)
+
+    def queue_arn(self, url):
+        """A queue's ARN."""
+        return self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+
     def subscribe(self, topic_arn, name="subscriber", **attributes):
         """A queue that gets the topic's messages; its URL."""
         url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        arn = self.queue_arn(url)
         statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
                      "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic_arn}}}
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
@@ -231,8 +288,9 @@ class LocalAws:
         answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(payload).encode())
         return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
-    def log_lines(self, group=f"/aws/lambda/{STACK}"):
+    def log_lines(self, function=STACK):
         """The function's log so far: each line that is a JSON object, parsed."""
+        group = f"/aws/lambda/{function}"
         try:
             streams = self.logs.describe_log_streams(logGroupName=group)["logStreams"]
         except ClientError:
@@ -244,7 +302,7 @@ class LocalAws:
         events.sort(key=lambda event: event["timestamp"])
         return [json.loads(event["message"]) for event in events if event["message"].startswith("{")]
 
-    def summaries(self):
+    def summaries(self, function=STACK):
         """The log lines that end an invocation: its counts."""
-        fields = [line.get("fields", line) for line in self.log_lines()]
+        fields = [line.get("fields", line) for line in self.log_lines(function)]
         return [line for line in fields if line.get("message") == "invocation done"]

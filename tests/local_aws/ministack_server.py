@@ -13,6 +13,8 @@ from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 PR_SET_PDEATHSIG = 1
 FUNCTION = _RESOURCE_HANDLERS["AWS::Lambda::Function"]
 create_without_dead_letters = FUNCTION["create"]
+MAPPING = _RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
+create_with_texts = MAPPING["create"]
 
 
 def create_function(logical_id, properties, stack_name):
@@ -20,6 +22,12 @@ def create_function(logical_id, properties, stack_name):
     name, attributes = create_without_dead_letters(logical_id, properties, stack_name)
     lambda_svc._functions[name]["config"]["DeadLetterConfig"] = properties["DeadLetterConfig"]
     return name, attributes
+
+
+def create_mapping(logical_id, properties, stack_name):
+    """A number of a parameter is a number."""
+    scaling = {name: int(value) for name, value in properties.get("ScalingConfig", {}).items()}
+    return create_with_texts(logical_id, {**properties, "ScalingConfig": scaling or None}, stack_name)
 
 
 def send_dead_letter(queue_arn, _function, event, _result):
@@ -52,6 +60,7 @@ def iam_action(*request):
 
 
 FUNCTION["create"] = create_function
+MAPPING["create"] = create_mapping
 lambda_svc._route_async_failure = send_dead_letter
 iam_action_by_name, iam_actions.extract_iam_action = iam_actions.extract_iam_action, iam_action
 app._port_is_bindable = lambda *_: False  # with TLS it would serve on port 443 too

@@ -2,15 +2,13 @@
 
 import gzip
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 
 import pytest
 from botocore.exceptions import ClientError
-from local_aws import ACCOUNT, BUCKET, FIXTURES, REGION, ROOT, STACK, LocalAws, log_key, wait_until
+from local_aws import (
+    ACCOUNT, BUCKET, FIXTURES, REGION, ROOT, STACK, LocalAws, event_ids, log_key, record, wait_until,
+)
 
 CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
 
@@ -28,24 +26,6 @@ def configured(aws):
     aws.configure(CONFIGURATION)
 
 
-def record(event_id, name="CreateUser", source="iam.amazonaws.com"):
-    return {
-        "eventVersion": "1.08",
-        "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::{ACCOUNT}:user/alice", "userName": "alice"},
-        "eventTime": "2026-11-20T21:08:30Z",
-        "eventSource": source,
-        "eventName": name,
-        "awsRegion": REGION,
-        "sourceIPAddress": "203.0.113.9",
-        "userAgent": "aws-cli/2.15",
-        "requestParameters": {"userName": "bob"},
-        "responseElements": None,
-        "eventID": event_id,
-        "eventType": "AwsApiCall",
-        "recipientAccountId": ACCOUNT,
-    }
-
-
 def drop(aws, key, content):
     """Drop a log and wait for the end of the invocation that it starts; its counts."""
     before = len(aws.summaries())
@@ -56,10 +36,6 @@ def drop(aws, key, content):
 def event_of(key):
     return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
                          "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}}}]}
-
-
-def event_ids(messages):
-    return sorted(message["MessageAttributes"]["eventID"]["Value"] for message in messages)
 
 
 def test_an_alert_is_complete(aws):
@@ -224,67 +200,25 @@ def test_the_email_address_is_subscribed(aws):
 
 @pytest.mark.parametrize("name, value", [
     ("LogBucketName", "Capitals"),
-    ("CreateTrail", "yes"),
+    ("Source", "kafka"),
+    ("Source", "existing-sns-topic"),
+    ("LogTopicArn", f"arn:aws:sns:{REGION}:{ACCOUNT}:of-no-use-to-a-new-trail"),
+    ("LogTopicArn", f"arn:aws:sns:{REGION}:{ACCOUNT}:first-in-first-out.fifo"),
+    ("MaximumConcurrency", "1"),
     ("LogKeyPrefix", "no-slash"),
     ("LogKeyPrefix", "of-a-new-trail/"),
     ("ConfigBucketName", "no/path"),
     ("ConfigKey", "*"),
+    ("ConfigKey", "AWSLogs/filter_config.json"),
     ("AlertEmail", "alice"),
     ("MoreTopicArns", "alerts"),
+    ("AlarmTopicArn", "alarms"),
+    ("HoursWithoutLogs", "0"),
+    ("KmsKeyArn", "alias/key"),
+    ("TrailKmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/key"),
     ("Architecture", "riscv"),
     ("LogRetentionDays", "2"),
 ])
 def test_a_wrong_parameter_is_refused(aws, name, value):
     with pytest.raises(ClientError, match="ValidationError"):
         aws.deploy("refused", **{name: value})
-
-
-AWS_CLI = f"""#!{sys.executable}
-# As much of the AWS CLI as the command needs.
-import json, os, sys
-import boto3
-operation, options = sys.argv[2], dict(zip(sys.argv[3::2], sys.argv[4::2]))
-s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-if operation == "get-bucket-notification-configuration":
-    found = s3.get_bucket_notification_configuration(Bucket=options["--bucket"])
-    del found["ResponseMetadata"]
-    if found:  # the CLI prints nothing for nothing
-        print(json.dumps(found))
-else:
-    assert operation == "put-bucket-notification-configuration"
-    configuration = json.loads(options["--notification-configuration"])
-    s3.put_bucket_notification_configuration(Bucket=options["--bucket"], NotificationConfiguration=configuration)
-"""
-
-
-def test_an_existing_trail_keeps_its_other_notifications(aws, tmp_path):
-    if not shutil.which("jq"):
-        pytest.skip("jq, which the command uses, is not installed")
-    bucket = "existing-trail"
-    aws.s3.create_bucket(Bucket=bucket)
-    outputs = aws.deploy("second", LogBucketName=bucket, CreateTrail="false", LogKeyPrefix="trails/main/",
-                         ConfigBucketName=BUCKET)
-    assert {"LogBucket", "LogBucketPolicy", "Trail"}.isdisjoint(aws.resources("second"))
-    (tmp_path / "aws").write_text(AWS_CLI)
-    (tmp_path / "aws").chmod(0o755)
-    environment = {**aws.function_environment(), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-
-    def add_notification():
-        subprocess.run(["bash", "-c", outputs["AddNotification"]], env=environment, check=True)
-        found = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
-        others = [other["Id"] for other in found.get("QueueConfigurations", [])]
-        return len(found["LambdaFunctionConfigurations"]), others
-
-    assert add_notification() == (1, [])
-    found = aws.s3.get_bucket_notification_configuration(Bucket=bucket)
-    found = {"LambdaFunctionConfigurations": found["LambdaFunctionConfigurations"]}
-    arn = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
-    arn = aws.sqs.get_queue_attributes(QueueUrl=arn, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    others = {"QueueConfigurations": [{"Id": "others", "QueueArn": arn, "Events": ["s3:ObjectRemoved:*"]}]}
-    aws.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={**found, **others})
-    assert add_notification() == (1, ["others"]), "kept the other, and did not add itself again"
-
-    queue = aws.subscribe(outputs["TopicArn"], "second")
-    aws.put_log(f"elsewhere/{log_key('a')}", {"Records": [record("id-elsewhere")]}, bucket)
-    aws.put_log(f"trails/main/{log_key('b')}", {"Records": [record("id-existing")]}, bucket)
-    assert event_ids(aws.receive(queue, 1)) == ["id-existing"]
