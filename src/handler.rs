@@ -20,7 +20,8 @@ use crate::settings::Settings;
 use crate::storage::{Fetched, LogBytes, Storage};
 use crate::triage::Triage;
 
-/// How long before its deadline an invocation stops reading, so that what was found can still be published.
+/// How long before its deadline an invocation stops reading, so that what was found can still be published; less where
+/// it has little time at all.
 const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
 
 const TOO_LATE: &str =
@@ -59,10 +60,11 @@ impl Handler {
     /// All that failed, after everything else was done; from SQS only what is no matter of single messages.
     pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Answer, Error> {
         let start = Instant::now();
+        let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let payload = event::parse(payload);
         let mut invocation = Invocation {
             handler: self,
-            deadline: deadline.checked_sub(TIME_TO_PUBLISH).unwrap_or(deadline),
+            deadline: deadline.checked_sub(TIME_TO_PUBLISH.min(time_left / 4)).unwrap_or(deadline),
             configurations: HashMap::new(),
             outbox: Outbox::new(&self.publisher, deadline),
             report: Report::default(),
