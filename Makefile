@@ -81,6 +81,10 @@ deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, a
 	$(SAM) build --parameter-overrides Architecture=$(ARCH)
 	$(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
 
+.PHONY: redrive
+redrive: .venv/ready ## process again what is in the dead-letter queue of STACK, in your AWS account
+	$(VENV)/python tests/ops/redrive.py $(STACK)
+
 .PHONY: clean
 clean: ## remove all that was built or installed
 	rm -rf target .aws-sam .venv

@@ -6,9 +6,7 @@ import re
 
 import pytest
 from botocore.exceptions import ClientError
-from local_aws import (
-    ACCOUNT, BUCKET, FIXTURES, REGION, ROOT, STACK, LocalAws, event_ids, log_key, record, wait_until,
-)
+from local_aws import ACCOUNT, BUCKET, FIXTURES, REGION, ROOT, STACK, LocalAws, event_ids, log_key, record, wait_until
 
 CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
 

@@ -81,7 +81,7 @@ def test_an_existing_bucket_announces_its_logs_and_keeps_its_other_notifications
     run(aws, outputs["AddNotification"])
     again = notifications(aws, source)
     assert [each["Id"] for each in again["QueueConfigurations"]].count("others") == 1
-    assert {kind: len(again[kind]) for kind in again} == {kind: len(with_other[kind]) for kind in with_other}, "not twice"
+    assert {kind: len(again[kind]) for kind in again} == {kind: len(with_other[kind]) for kind in with_other}
 
     aws.put_log(f"elsewhere/{log_key('a')}", {"Records": [record("elsewhere")]}, source)
     aws.put_log(f"{PREFIX}{log_key('a')}.txt", {"Records": [record("another suffix")]}, source)

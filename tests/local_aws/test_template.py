@@ -1,0 +1,223 @@
+"""template.yaml as written: what its policies allow, what its parameters and alarms say, what its alarms watch."""
+
+import json
+import re
+
+import pytest
+import yaml
+from local_aws import BUCKET, FIXTURES, ROOT, LocalAws, log_key, wait_until
+
+TEXT = (ROOT / "template.yaml").read_text()
+
+
+class Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms: `!Ref x` as {"Ref": x}."""
+
+
+def short_form(loader, name, node):
+    if isinstance(node, yaml.ScalarNode):
+        return {name: loader.construct_scalar(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return {name: loader.construct_sequence(node, deep=True)}
+    return {name: loader.construct_mapping(node, deep=True)}
+
+
+Loader.add_multi_constructor("!", short_form)
+TEMPLATE = yaml.load(TEXT, Loader)
+RESOURCES = TEMPLATE["Resources"]
+ALARMS = {name: each for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
+OWN = "CloudTrailAlerter"
+
+
+def statements(node):
+    """Every statement of every policy below a node."""
+    if isinstance(node, list):
+        for inner in node:
+            yield from statements(inner)
+    elif isinstance(node, dict):
+        if "Effect" in node:
+            yield node
+        for inner in node.values():
+            yield from statements(inner)
+
+
+def values(node):
+    """Every text below a node."""
+    if isinstance(node, (list, dict)):
+        for inner in node.values() if isinstance(node, dict) else node:
+            yield from values(inner)
+    else:
+        yield str(node)
+
+
+def wildcards(node, in_statement=False):
+    """The numbers of the lines on which a statement of a policy has a wildcard."""
+    if isinstance(node, yaml.ScalarNode):
+        if in_statement and "*" in node.value:
+            yield node.start_mark.line
+    elif isinstance(node, yaml.SequenceNode):
+        for inner in node.value:
+            yield from wildcards(inner, in_statement)
+    else:
+        in_statement = in_statement or "Effect" in [key.value for key, _ in node.value]
+        for _, inner in node.value:
+            yield from wildcards(inner, in_statement)
+
+
+def test_no_policy_has_a_wildcard_that_no_comment_explains():
+    found = [TEXT.splitlines()[number] for number in wildcards(yaml.compose(TEXT, Loader))]
+    assert len(found) > 5
+    assert [line for line in found if not re.search(r"\*.* # \w", line)] == []
+
+
+def test_no_policy_allows_a_wildcard_action_or_anybody():
+    for name, each in RESOURCES.items():
+        for statement in statements(each):
+            if statement["Effect"] == "Allow":
+                assert not [text for text in values(statement["Action"]) if "*" in text], (name, statement)
+                assert "*" not in list(values(statement.get("Principal", ""))), (name, statement)
+                assert list(values(statement.get("Resource", "role"))) != ["*"], (name, statement)
+
+
+def test_every_service_is_let_in_for_one_source_only():
+    """A service acts for whoever asks it (the confused deputy), unless a condition names for whom it may."""
+    for name, each in RESOURCES.items():
+        for statement in statements(each):
+            service = statement.get("Principal")
+            if statement["Effect"] == "Allow" and service and service != {"Service": "lambda.amazonaws.com"}:
+                keys = {key for part in statement["Condition"].values() for key in part}
+                assert "aws:SourceArn" in keys, (name, statement)
+                # Neither a bucket's ARN nor an alarm's name is its account's for ever.
+                if service["Service"] in ("s3.amazonaws.com", "cloudwatch.amazonaws.com"):
+                    assert "aws:SourceAccount" in keys, (name, statement)
+        if each["Type"] == "AWS::Lambda::Permission":
+            assert each["Properties"]["SourceArn"]
+            assert each["Properties"]["Principal"] != "s3.amazonaws.com" or each["Properties"]["SourceAccount"]
+
+
+def test_whatever_keeps_data_is_encrypted_with_the_key_and_refuses_plain_connections():
+    for name, each in RESOURCES.items():
+        kind, properties = each["Type"], each["Properties"]
+        if kind in ("AWS::SNS::Topic", "AWS::SQS::Queue"):
+            key = ["WithKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]
+            assert properties["KmsMasterKeyId"] == {"If": key}, name
+            policies = [other for other in RESOURCES.values()
+                        if {"Ref": name} in other["Properties"].get("Topics", other["Properties"].get("Queues", []))]
+            denied = [statement["Condition"] for statement in statements(policies) if statement["Effect"] == "Deny"]
+            assert denied == [{"Bool": {"aws:SecureTransport": "false"}}], name
+        if kind == "AWS::S3::Bucket":
+            [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+            assert rule["ServerSideEncryptionByDefault"] == {
+                "SSEAlgorithm": {"If": ["WithKey", "aws:kms", "AES256"]},
+                "KMSMasterKeyID": {"If": ["WithKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}}
+
+
+def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
+    role = {statement["Sid"]: statement for statement in statements(RESOURCES["FunctionRole"]) if "Sid" in statement}
+    own, trail = role["UseEncryptedTopicsQueuesAndBucket"], role["ReadEncryptedLogs"]
+    assert own["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"] and own["Resource"] == {"Ref": "KmsKeyArn"}
+    assert trail["Action"] == "kms:Decrypt" and trail["Resource"] == {"Ref": "TrailKmsKeyArn"}
+    for statement, services in ((own, {"sns", "sqs", "s3"}), (trail, {"s3"})):
+        [(operator, condition)] = statement["Condition"].items()
+        assert operator == "StringEquals"
+        assert {text.split(".")[0] for text in values(condition["kms:ViaService"])} == services
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_every_parameter_is_described_and_constrained(name):
+    parameter = TEMPLATE["Parameters"][name]
+    assert len(parameter["Description"]) > 20 and parameter["Description"].endswith(".")
+    if parameter["Type"] == "Number":
+        assert "AllowedValues" in parameter or {"MinValue", "MaxValue"} <= set(parameter)
+    else:
+        assert "AllowedValues" in parameter or {"AllowedPattern", "ConstraintDescription"} <= set(parameter)
+    assert json.dumps({"Ref": name}) in json.dumps(TEMPLATE) or f"${{{name}}}" in TEXT, "it is used"
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_every_alarm_says_what_it_means_and_what_to_do_and_tells_it_somebody(name):
+    properties = ALARMS[name]["Properties"]
+    [description] = values(properties["AlarmDescription"])
+    assert 100 < len(description) < 1024
+    assert re.search(r"\b(Look|Mend|mend|raise|names|says|tells|lists|run)\b", description), "what to do"
+    topic = [{"If": ["OwnAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]}]
+    assert properties["AlarmActions"] == properties["OKActions"] == topic
+    assert properties["AlarmName"] == {"Sub": f"${{AWS::StackName}}-{name}"}, "which the topic's policy lets in"
+    # Most of these metrics have no value while nothing is wrong; that a log has been read must have one.
+    assert properties["TreatMissingData"] == ("breaching" if name == "NoLogs" else "notBreaching")
+    assert properties["EvaluationPeriods"] == {"Ref": "HoursWithoutLogs"} or properties["Period"] == 300
+
+
+def test_the_alarms_are_for_every_way_to_fail():
+    watched = {(each["Properties"]["Namespace"], each["Properties"]["MetricName"]) for each in ALARMS.values()}
+    assert watched == {
+        (OWN, "Logs"), (OWN, "HandedBack"), (OWN, "ConfigurationUnavailable"), (OWN, "InvalidConfiguration"),
+        (OWN, "PublishFailed"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles"),
+        ("AWS/Lambda", "DeadLetterErrors"), ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+    }
+
+
+def metrics(lines):
+    """The metrics in lines of CloudWatch's embedded format: {(namespace, name, dimensions as pairs): sum}."""
+    found = {}
+    for line in filter(lambda line: "_aws" in line, lines):
+        for directive in line["_aws"]["CloudWatchMetrics"]:
+            for dimensions in directive["Dimensions"]:
+                pairs = tuple((name, line[name]) for name in dimensions)
+                for metric in directive["Metrics"]:
+                    key = directive["Namespace"], metric["Name"], pairs
+                    found[key] = found.get(key, 0) + line[metric["Name"]]
+    return found
+
+
+def test_the_functions_metrics_are_those_that_the_alarms_watch():
+    """Each failure is made to happen, and the metric of its alarm is then in the function's log."""
+    with LocalAws() as aws:
+        aws.s3.create_bucket(Bucket=BUCKET)
+        outputs = aws.deploy("watched", Source="queue")
+        aws.sqs.set_queue_attributes(QueueUrl=outputs["QueueUrl"], Attributes={"VisibilityTimeout": "1"})
+        log = json.loads((FIXTURES / "logs" / "iam-signin-sts.json").read_text())
+        aws.put_log(log_key("a"), log)
+        event = {"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": {"key": log_key("a")}}}]}
+
+        def invoke(configuration):
+            if configuration is not None:
+                aws.configure(configuration)
+            return aws.invoke(event, "watched")
+
+        assert invoke(None)[0]["errorType"] == "ConfigurationUnavailable"
+        assert invoke({"regexp": "("})[0]["errorType"] == "InvalidConfiguration"
+        good = json.loads((ROOT / "filter_config.json").read_text())
+        gone = {"topicARN": "arn:aws:sns:us-east-1:123456789012:gone"}
+        assert invoke({**good, "sns": gone})[0]["errorType"] == "PublishFailed"
+        assert not invoke(good)[1]
+        aws.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody="garbage")
+
+        def watched():
+            alarms = aws.cloudwatch.describe_alarms()["MetricAlarms"]
+            assert len(alarms) == len(ALARMS)
+            return {(alarm["Namespace"], alarm["MetricName"],
+                     tuple((each["Name"], each["Value"]) for each in alarm["Dimensions"]))
+                    for alarm in alarms if alarm["Namespace"] == OWN}
+
+        wait_until(lambda: watched() <= set(metrics(aws.log_lines("watched"))), "each alarm's metric")
+        sums = {name: total for (_, name, _), total in metrics(aws.log_lines("watched")).items()}
+        assert all(sums[name] >= 1 for _, name, _ in watched()), sums
+
+
+def test_what_lambda_and_sqs_count_is_asked_of_the_right_function_and_queues():
+    dimensions = {name: each["Properties"]["Dimensions"] for name, each in ALARMS.items()}
+    queue = {"DeadLettersWaiting": "DeadLetters", "QueueFallsBehind": "LogQueue"}
+    for name in ALARMS:
+        if name in queue:
+            expected = {"Name": "QueueName", "Value": {"GetAtt": f"{queue[name]}.QueueName"}}
+        else:
+            expected = {"Name": "FunctionName", "Value": {"Ref": "Function"}}
+        assert dimensions[name] == [expected]
+
+
+def test_the_queues_alarms_are_there_only_where_the_queue_is():
+    assert {name for name, each in ALARMS.items() if each.get("Condition") == "ByQueue"} == {
+        "MessagesHandedBack", "QueueFallsBehind"}
+    assert {each.get("Condition") for each in ALARMS.values()} == {"ByQueue", None}
