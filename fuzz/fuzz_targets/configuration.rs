@@ -4,7 +4,7 @@
 
 use cloudtrail_alerter::configuration;
 use cloudtrail_alerter::filter::Matcher;
-use cloudtrail_alerter::log_file::LogFile;
+use cloudtrail_alerter::log_file::{LogFile, RawRecord};
 use cloudtrail_alerter::triage::{Outcome, Triage};
 use libfuzzer_sys::fuzz_target;
 
@@ -18,12 +18,13 @@ fuzz_target!(|file: &[u8]| {
             return;
         }
     };
-    let mut matcher = Matcher::new(&filter);
+    let mut matcher = Matcher::new(&filter, true);
     let mut triage = Triage::new(&mut matcher, "log", None);
-    let mut on_record = |raw: &cloudtrail_alerter::log_file::RawRecord<'_>| {
-        if let Outcome::Matched(found) = triage.record(raw) {
+    let mut on_record = |raw: &RawRecord<'_>| {
+        if let Outcome::Matched(found) = triage.record(raw)? {
             assert!(found.alerts.len() as u64 + found.duplicates + found.summarised > 0, "{found:?}");
         }
+        Ok(())
     };
     let (mut log, mut rest) = (LogFile::new(), LOG);
     while log.step(&mut rest, &mut on_record).unwrap() {}

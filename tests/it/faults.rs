@@ -17,8 +17,8 @@ use crate::{file, gzip, log, record};
 /// Announced behind the log that has the fault.
 const NEIGHBOUR: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/neighbour.json.gz";
 const FOR_EVER: usize = usize::MAX;
-/// In MiB, of a debug build; Lambda's smallest function has 128.
-const MEMORY: u64 = 128;
+/// In MiB. Lambda's smallest function has 128.
+const MEMORY: u64 = 96;
 
 /// Where something goes wrong.
 enum At {
