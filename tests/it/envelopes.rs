@@ -8,6 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::fake_aws::{S3Fault, SnsFault};
+use crate::faults::metrics;
 use crate::lambda::{BUCKET, CONFIG, KEY, World, records, world};
 use crate::{SUBJECTS, event, file, gzip, log, record};
 
@@ -99,7 +100,9 @@ async fn hands_back(world: &mut World, batch: &Value, messages: &[&str]) -> Valu
     let messages: Vec<_> = messages.iter().map(|id| json!({ "itemIdentifier": id })).collect();
     assert_eq!(answer, json!({ "batchItemFailures": messages }));
     let counts = world.logged().await;
+    let metrics = metrics(world.lines().await.last().unwrap());
     assert_eq!(counts["handedBack"], messages.len(), "{counts}");
+    assert_eq!(metrics.get("HandedBack").copied().unwrap_or(0), messages.len() as u64, "{metrics:?}");
     counts
 }
 
@@ -110,6 +113,7 @@ async fn ten_envelopes_give_the_same_alerts_whatever_the_key() {
         "security team/a b.json.gz",
         "1+1=2/+.json.gz",
         "100%/%2B%20%zz/%.json.gz",
+        "/a//b/../c/./d;e,f:g@h!$'()*~.json.gz",
         "caf\u{e9}/cafe\u{301}/\u{65e5}\u{672c}/\u{1f512}&=?#\"\\.json.gz",
     ];
     let mut expected = None;

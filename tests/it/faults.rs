@@ -206,7 +206,7 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
 }
 
 /// Reads a line of CloudWatch's embedded metric format as strictly as CloudWatch does.
-fn metrics(line: &Value) -> BTreeMap<String, u64> {
+pub fn metrics(line: &Value) -> BTreeMap<String, u64> {
     let directive = &line["_aws"]["CloudWatchMetrics"][0];
     assert!(line["_aws"]["Timestamp"].as_u64().unwrap() > 1_600_000_000_000, "{line}");
     assert!(directive["Namespace"].as_str().is_some_and(|name| !name.is_empty()), "{line}");
@@ -366,7 +366,7 @@ async fn what_stands_in_a_log() {
 
 #[tokio::test]
 async fn what_happens_to_the_configuration() {
-    use S3Fault::{Dropped, Status};
+    use S3Fault::{CutAfter, Dropped, Status};
     let good = file(CONFIG);
     let huge = [&good[..], &b" ".repeat(2 << 20)].concat();
     let rows = || {
@@ -407,7 +407,10 @@ async fn what_happens_to_the_configuration() {
     // A cold environment can't start and says so for each log; a warm one goes on with what it had.
     let cold = rows().into_iter().map(|row| Row { error: ("SeveralFailures", row.error.1), ..row });
     let warm = rows().into_iter().map(|row| Row { published: 21..=21, ..row.warm() });
-    hold(cold.chain(warm).collect()).await;
+    // (A warm one is only told that nothing has changed, which can't be cut.)
+    let cut = At::Config(vec![(CutAfter(10), FOR_EVER)]);
+    let cut = row("cut", cut, ("SeveralFailures", &["broke off"]), 0..=0);
+    hold(cold.chain(warm).chain([cut]).collect()).await;
 }
 
 #[tokio::test]
@@ -434,7 +437,12 @@ async fn what_sns_does() {
     ];
     let rows = rows.into_iter().map(|(name, fault, times, error, n)| {
         let row = row(name, At::Sns(fault, times), error, n..=n);
-        if times == FOR_EVER { row.within(6) } else { row }
+        match (fault, times) {
+            // More than are on their way at once.
+            (Silent, _) => Row { records: 400, ..row.within(6) },
+            (_, FOR_EVER) => row.within(6),
+            _ => row,
+        }
     });
     hold(rows.collect()).await;
 }
