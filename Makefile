@@ -9,11 +9,17 @@ PYTHON ?= python3
 ARCH ?= arm64
 EVENT ?= fixtures/events/s3-put.json
 STACK ?= cloudtrail-alerter
+TARGET ?= log_file
+SECONDS ?= 600
 
 VENV := .venv/bin
 SAM := .venv/sam/bin/sam
 CARGO_LAMBDA := $(VENV)/cargo-lambda lambda
 RUST_TARGET = $(if $(filter arm64,$(ARCH)),aarch64,$(ARCH))-unknown-linux-gnu
+FUZZ := target/fuzz-tools/bin
+SEEDS_log_file := fixtures/logs
+SEEDS_payload := fixtures/events
+SEEDS_configuration := fuzz/seeds/configuration
 PURE := event log_file object record filter configuration packs triage alert advice
 
 # SAM and cargo-lambda find cargo-lambda and zig here. Neither may call home.
@@ -75,6 +81,17 @@ invoke: .venv/ready ## invoke the watched function (EVENT=file)
 bench: release .venv/ready ## compare scanning logs of 1, 50 and 500 MB with gzip
 	$(VENV)/python benches/bench.py
 
+.PHONY: fuzz
+fuzz: $(FUZZ)/cargo-fuzz ## fuzz TARGET=log_file, payload or configuration for SECONDS=600
+	mkdir -p fuzz/corpus/$(TARGET)
+	cp $(SEEDS_$(TARGET))/*.json fuzz/corpus/$(TARGET)/
+	cp Cargo.lock fuzz/
+	PATH="$(CURDIR)/$(FUZZ):$$PATH" $(CARGO) fuzz run --sanitizer none $(TARGET) -- \
+	  -max_total_time=$(SECONDS) -max_len=8192 -timeout=20 -print_final_stats=1
+
+$(FUZZ)/cargo-fuzz:
+	$(CARGO) install --quiet --locked cargo-fuzz@0.13.2 --root target/fuzz-tools
+
 .PHONY: deploy
 deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, asking for the parameters
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
@@ -87,7 +104,7 @@ redrive: .venv/ready ## process again what is in the dead-letter queue of STACK,
 
 .PHONY: clean
 clean: ## remove all that was built or installed
-	rm -rf target .aws-sam .venv
+	rm -rf target .aws-sam .venv fuzz/target fuzz/corpus fuzz/artifacts
 
 .venv/ready: tests/local_aws/requirements.txt
 	@echo "Installing what is needed into .venv"

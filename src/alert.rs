@@ -481,10 +481,11 @@ pub fn account(record: &Record<'_>) -> Option<String> {
 #[must_use]
 pub fn who(record: &Record<'_>) -> Option<String> {
     let identity = |key| text(record, &["userIdentity", key]);
-    let service = identity("invokedBy");
-    match ["arn", "userName", "principalId"].into_iter().find_map(identity) {
-        Some(who) => Some(service.map_or(who.clone(), |service| format!("{who}, through {service}"))),
-        None => service.map(|service| format!("{service} (AWS service)")).or_else(|| identity("type")),
+    match (identity("arn").or_else(|| identity("userName")), identity("invokedBy")) {
+        (Some(who), Some(service)) => Some(format!("{who}, through {service}")),
+        (Some(who), None) => Some(who),
+        (None, Some(service)) => Some(format!("{service} (AWS service)")),
+        (None, None) => identity("principalId").or_else(|| identity("type")),
     }
 }
 

@@ -311,6 +311,7 @@ impl Invocation<'_> {
 
     async fn send(&mut self, alerts: Vec<Alert>, log: &str) {
         for alert in alerts {
+            tracing::debug!(log, id = alert.id, rules = ?alert.rules, subject = alert.subject, "match");
             self.outbox.add(alert, log).await;
         }
     }

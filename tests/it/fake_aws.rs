@@ -88,6 +88,8 @@ struct State {
     objects: HashMap<String, Vec<u8>>,
     s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
     sns_fault: Option<(SnsFault, usize)>,
+    /// Whether the fault spares requests with fewer than ten entries.
+    full_batches_only: bool,
     hold_s3: usize,
     hold_sns: usize,
     seen: Vec<Seen>,
@@ -148,6 +150,13 @@ impl FakeAws {
     /// The next `times` publish requests fail.
     pub fn sns_fault(&self, fault: SnsFault, times: usize) {
         self.state().sns_fault = Some((fault, times));
+        self.state().full_batches_only = false;
+    }
+
+    /// The same for requests with ten entries only: whichever comes first, it is one of them.
+    pub fn sns_fault_of_full_batches(&self, fault: SnsFault, times: usize) {
+        self.sns_fault(fault, times);
+        self.state().full_batches_only = true;
     }
 
     /// No request to S3 is answered before so many have come.
@@ -397,10 +406,11 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
     }
     state.violations.extend(violations(seen, &entries));
 
-    let fault = state.sns_fault.as_mut().filter(|f| f.1 > 0).map(|f| {
-        f.1 = f.1.saturating_sub(1);
-        f.0
-    });
+    let fault =
+        state.sns_fault.as_mut().filter(|f| f.1 > 0 && !(state.full_batches_only && entries.len() < 10)).map(|f| {
+            f.1 = f.1.saturating_sub(1);
+            f.0
+        });
     let (failing, sender) = match fault {
         Some(fault @ (SnsFault::Dropped | SnsFault::Silent)) => return Err(fault),
         Some(SnsFault::Status(status, code)) => {

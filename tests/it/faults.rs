@@ -90,7 +90,12 @@ impl Row {
             At::LogFile(bytes) => put(&world.aws, KEY, bytes),
             At::ConfigFile(bytes) => put(&world.aws, CONFIG, bytes),
             At::Sns(fault, times) => {
-                world.aws.sns_fault(fault, times);
+                // The error is to name the log, and not its neighbour, which has one alert.
+                if times == 1 {
+                    world.aws.sns_fault_of_full_batches(fault, times);
+                } else {
+                    world.aws.sns_fault(fault, times);
+                }
                 format!("s3://{BUCKET}/{KEY}")
             }
         };
