@@ -223,7 +223,16 @@ class LocalAws:
             events = self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
             failed = [event for event in events if "FAILED" in event["ResourceStatus"]]
             raise RuntimeError("\n".join(event.get("ResourceStatusReason", "") for event in failed))
+        if self.auth:
+            self._trust(stack)
         return {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
+
+    def _trust(self, function):
+        """Let a deployed function trust MiniStack's certificate instead of AWS's."""
+        client = self.client("lambda")
+        variables = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
+        variables["SSL_CERT_FILE"] = str(self.certificate)
+        client.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
 
     def _stack(self, name):
         return self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]

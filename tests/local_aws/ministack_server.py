@@ -6,13 +6,17 @@ import signal
 import sys
 
 from ministack import app
-from ministack.core import iam_actions
-from ministack.services import cloudtrail, lambda_svc, sqs
+from ministack.core import iam_actions, iam_evaluator
+from ministack.services import cloudtrail, lambda_svc, s3, sns, sqs
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
 PR_SET_PDEATHSIG = 1
 FUNCTION = _RESOURCE_HANDLERS["AWS::Lambda::Function"]
 create_without_dead_letters = FUNCTION["create"]
+BUCKET = _RESOURCE_HANDLERS["AWS::S3::Bucket"]
+create_unencrypted = BUCKET["create"]
+TOPIC = _RESOURCE_HANDLERS["AWS::SNS::Topic"]
+create_without_key = TOPIC["create"]
 MAPPING = _RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
 create_with_texts = MAPPING["create"]
 
@@ -28,6 +32,28 @@ def create_mapping(logical_id, properties, stack_name):
     """A number of a parameter is a number."""
     scaling = {name: int(value) for name, value in properties.get("ScalingConfig", {}).items()}
     return create_with_texts(logical_id, {**properties, "ScalingConfig": scaling or None}, stack_name)
+
+
+def create_topic(logical_id, properties, stack_name):
+    """MiniStack's CloudFormation forgets KmsMasterKeyId."""
+    arn, attributes = create_without_key(logical_id, properties, stack_name)
+    if key := properties.get("KmsMasterKeyId"):
+        sns._topics[arn]["attributes"]["KmsMasterKeyId"] = key
+    return arn, attributes
+
+
+def create_bucket(logical_id, properties, stack_name):
+    """MiniStack's CloudFormation forgets BucketEncryption."""
+    name, attributes = create_unencrypted(logical_id, properties, stack_name)
+    [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    default = "".join(f"<{key}>{value}</{key}>" for key, value in rule["ServerSideEncryptionByDefault"].items())
+    rule = (f"<Rule><ApplyServerSideEncryptionByDefault>{default}</ApplyServerSideEncryptionByDefault>"
+            f"<BucketKeyEnabled>{str(rule.get('BucketKeyEnabled', False)).lower()}</BucketKeyEnabled></Rule>")
+    document = f'<ServerSideEncryptionConfiguration xmlns="{s3.S3_NS}">{rule}</ServerSideEncryptionConfiguration>'
+    status, _, body = s3._put_bucket_encryption(name, document.encode())
+    if status != 200:
+        raise ValueError(f"{logical_id}: {body.decode()}")
+    return name, attributes
 
 
 def send_dead_letter(queue_arn, _function, event, _result):
@@ -59,8 +85,42 @@ def iam_action(*request):
     return "sns:Publish" if action == "sns:PublishBatch" else action
 
 
+# What a service asks of KMS, in the caller's name, where what is called is encrypted with a key.
+KEY_ACTIONS = {
+    "sns:Publish": ("kms:GenerateDataKey", "kms:Decrypt"),
+    "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
+    "sqs:ReceiveMessage": ("kms:Decrypt",),
+    "s3:GetObject": ("kms:Decrypt",),
+}
+
+
+def key_of(action, arn):
+    """The ARN of the key with which a topic, a queue or an object is encrypted."""
+    if action.startswith("sns:"):
+        return sns._topics.get(arn, {}).get("attributes", {}).get("KmsMasterKeyId")
+    if action.startswith("sqs:"):
+        return (sqs._queue_by_arn(arn) or {}).get("attributes", {}).get("KmsMasterKeyId")
+    bucket, _, key = arn.rpartition(":")[2].partition("/")
+    stored = s3._buckets.get(bucket, {}).get("objects", {}).get(key, {})
+    headers = s3._stored_sse_headers(stored) or s3._bucket_default_sse_headers(bucket)
+    return headers.get("x-amz-server-side-encryption-aws-kms-key-id")
+
+
+def enforce(access_key, action, service, region, resource_arn="*", service_context=None):
+    """MiniStack encrypts nothing, so nobody needs a key; on AWS the caller needs it, by way of the service."""
+    denied = enforce_without_keys(access_key, action, service, region, resource_arn, service_context)
+    if denied or action not in KEY_ACTIONS or not (key := key_of(action, resource_arn)):
+        return denied
+    via = {"kms:ViaService": f"{service}.{region}.amazonaws.com"}
+    asked = (enforce_without_keys(access_key, needed, "kms", region, key, via) for needed in KEY_ACTIONS[action])
+    return next(filter(None, asked), None)
+
+
+enforce_without_keys, iam_evaluator.enforce = iam_evaluator.enforce, enforce
 FUNCTION["create"] = create_function
 MAPPING["create"] = create_mapping
+TOPIC["create"] = create_topic
+BUCKET["create"] = create_bucket
 lambda_svc._route_async_failure = send_dead_letter
 iam_action_by_name, iam_actions.extract_iam_action = iam_actions.extract_iam_action, iam_action
 app._port_is_bindable = lambda *_: False  # with TLS it would serve on port 443 too

@@ -196,6 +196,47 @@ def test_the_email_address_is_subscribed(aws):
     assert ("email", "alice@example.com") in [(each["Protocol"], each["Endpoint"]) for each in subscriptions]
 
 
+def test_alarms_and_changes_of_the_configuration_reach_the_alarm_topic(aws):
+    topic = aws.outputs["AlarmTopicArn"]
+    assert topic != aws.outputs["TopicArn"]
+    subscriptions = aws.sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    assert ("email", "alice@example.com") in [(each["Protocol"], each["Endpoint"]) for each in subscriptions]
+    told = aws.subscribe(topic, "alarms")
+
+    alarms = {alarm["AlarmName"]: alarm for alarm in aws.cloudwatch.describe_alarms()["MetricAlarms"]}
+    assert sorted(alarms) == sorted(f"{STACK}-{name}" for name in (
+        "NoLogs", "FunctionErrors", "FunctionThrottled", "DeadLettersWaiting", "EventsLost", "ConfigurationUnavailable",
+        "InvalidConfiguration", "AlertsNotPublished"))
+    for name, alarm in alarms.items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == [topic] and alarm["ActionsEnabled"]
+        aws.cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")
+        aws.cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    messages = [json.loads(each["Message"]) for each in aws.receive(told, len(alarms))]
+    assert {each["AlarmName"] for each in messages if each["NewStateValue"] == "ALARM"} == set(alarms)
+
+    aws.s3.delete_object(Bucket=BUCKET, Key="filter_config.json")
+    aws.configure(CONFIGURATION)
+    events = [event for each in aws.receive(told, 2) for event in json.loads(each["Message"])["Records"]]
+    assert [(event["eventName"].split(":")[0], event["s3"]["object"]["key"]) for event in events] == [
+        ("ObjectRemoved", "filter_config.json"), ("ObjectCreated", "filter_config.json")]
+
+
+def test_an_existing_alarm_topic_is_used(aws):
+    topic = aws.sns.create_topic(Name="existing-alarms")["TopicArn"]
+    told = aws.subscribe(topic, "existing-alarms")
+    outputs = aws.deploy("own-topic", LogBucketName="own-topic", AlarmTopicArn=topic, AlertEmail="alice@example.com",
+                         HoursWithoutLogs="2")
+    assert outputs["AlarmTopicArn"] == topic
+    assert {"AlarmTopic", "AlarmTopicPolicy", "AlarmEmailSubscription"}.isdisjoint(aws.resources("own-topic"))
+    aws.configure(CONFIGURATION, "own-topic")
+    [alarm] = aws.cloudwatch.describe_alarms(AlarmNames=["own-topic-NoLogs"])["MetricAlarms"]
+    assert alarm["AlarmActions"] == [topic] and alarm["TreatMissingData"] == "breaching"
+    assert (alarm["Period"], alarm["EvaluationPeriods"]) == (3600, 2)
+    messages = [json.loads(each["Message"]) for each in aws.receive(told, 1)]
+    assert "filter_config.json" in [event["s3"]["object"]["key"] for each in messages
+                                    for event in each.get("Records", [])]
+
+
 @pytest.mark.parametrize("name, value", [
     ("LogBucketName", "Capitals"),
     ("Source", "kafka"),

@@ -1,4 +1,5 @@
-"""The function's role is enough for a whole invocation, and allows nothing beyond it.
+"""For each source, with keys and without: the function's role is enough for a whole invocation, and allows nothing
+beyond it; who announces logs is let in, and nobody else.
 
 MiniStack lets a function that it runs do everything. So a user with the role's policies makes the calls here, and the
 real binary, started with that user's keys, gets its event from a small Lambda Runtime API.
@@ -6,6 +7,7 @@ real binary, started with that user's keys, gets its event from a small Lambda R
 
 import json
 import queue
+import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,15 +15,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from local_aws import ACCOUNT, BUCKET, REGION, ROOT, STACK, LocalAws, binary, log_key
+from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, event_ids, log_key, record, wait_until
 
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
 OTHER_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:others"
 NO_POLICY = '{"Version": "2012-10-17", "Statement": []}'
-LOG_GROUP = f"/aws/lambda/{STACK}"
 # Not of the notified suffix: only the binary that a test starts reads it.
 LOG_KEY = log_key("a").removesuffix(".gz")
 LOG = {"Records": [{"eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "eventID": "1"}]}
+CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
+STACKS = ["new-trail", "existing-bucket", "existing-sns-topic", "queue", "queue-by-topic", "eventbridge",
+          "new-trail-with-keys", "queue-with-keys"]
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +33,56 @@ def aws():
     with LocalAws(auth=True) as aws:
         for topic in (MORE_TOPIC, OTHER_TOPIC):
             aws.sns.create_topic(Name=topic.rsplit(":", 1)[1])
-        aws.outputs = aws.deploy(MoreTopicArns=MORE_TOPIC)
-        aws.configure(json.loads((ROOT / "filter_config.json").read_text()))
         aws.s3.create_bucket(Bucket="other-bucket")
-        for bucket, key in [("other-bucket", log_key("a")), (BUCKET, "private.txt"), (BUCKET, f"x/{log_key('a')}")]:
-            aws.s3.put_object(Bucket=bucket, Key=key, Body=b"private")
-        aws.put_log(LOG_KEY, LOG)
-        aws.queue_url = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
+        aws.s3.put_object(Bucket="other-bucket", Key=log_key("a"), Body=b"private")
+        aws.other_queue = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
+        aws.own_key, aws.trail_key, aws.other_key = (aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in range(3))
+        yield aws
 
-        role = aws.resources()["FunctionRole"]
+
+class Stack:
+    """A deployed stack, and a user who may do what its function's role may do."""
+
+    def __init__(self, aws, name):
+        self.name = self.bucket = name
+        self.source = name.removesuffix("-with-keys").removesuffix("-by-topic")
+        self.log_topic, self.own_key, self.trail_key = None, None, None
+        parameters = {}
+        if "topic" in name:
+            self.log_topic = parameters["LogTopicArn"] = aws.sns.create_topic(Name=f"{name}-logs")["TopicArn"]
+        if "keys" in name:
+            self.own_key = parameters["KmsKeyArn"] = aws.own_key
+            self.trail_key = parameters["TrailKmsKeyArn"] = aws.trail_key
+        if self.source != "new-trail":
+            aws.s3.create_bucket(Bucket=name)
+        self.outputs = aws.deploy(name, Source=self.source, LogBucketName=name, MoreTopicArns=MORE_TOPIC, **parameters)
+        self.resources = aws.resources(name)
+        for key in ("private.txt", f"x/{log_key('a')}"):
+            aws.s3.put_object(Bucket=name, Key=key, Body=b"private")
+        aws.configure(CONFIGURATION, name)
+        self.put_log(aws, LOG_KEY, LOG)
+
+        role = self.resources["FunctionRole"]
         assert not aws.iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
-        aws.iam.create_user(UserName="as-the-role")
+        aws.iam.create_user(UserName=name)
         for policy in aws.iam.list_role_policies(RoleName=role)["PolicyNames"]:
             document = aws.iam.get_role_policy(RoleName=role, PolicyName=policy)["PolicyDocument"]
-            aws.iam.put_user_policy(UserName="as-the-role", PolicyName=policy, PolicyDocument=json.dumps(document))
-        aws.keys = aws.iam.create_access_key(UserName="as-the-role")["AccessKey"]
-        aws.role_session = boto3.Session(aws.keys["AccessKeyId"], aws.keys["SecretAccessKey"], region_name=REGION)
-        yield aws
+            aws.iam.put_user_policy(UserName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
+        self.keys = aws.iam.create_access_key(UserName=name)["AccessKey"]
+        self.session = boto3.Session(self.keys["AccessKeyId"], self.keys["SecretAccessKey"], region_name=REGION)
+
+    def put_log(self, aws, key, log):
+        """As CloudTrail does, with the trail's key if it has one."""
+        aws.put_log(key, log, self.bucket)
+        if self.trail_key:
+            body = aws.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            aws.s3.put_object(Bucket=self.bucket, Key=key, Body=body, ServerSideEncryption="aws:kms",
+                              SSEKMSKeyId=self.trail_key)
+
+
+@pytest.fixture(scope="module", params=STACKS)
+def stack(aws, request):
+    return Stack(aws, request.param)
 
 
 class RuntimeApi(ThreadingHTTPServer):
@@ -65,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
         self.send_header("Lambda-Runtime-Deadline-Ms", "9999999999999")
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{STACK}")
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:alerter")
         self.send_header("Content-Length", str(len(event)))
         self.end_headers()
         self.wfile.write(event)
@@ -81,22 +118,25 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-def invoke_as_the_role(aws, **environment):
-    event = {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
-                          "s3": {"bucket": {"name": BUCKET}, "object": {"key": LOG_KEY}}}]}
-    with RuntimeApi(event) as api:
+def notification(bucket, key):
+    return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
+                         "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]}
+
+
+def invoke_as_the_role(aws, stack, **environment):
+    with RuntimeApi(notification(stack.bucket, LOG_KEY)) as api:
         threading.Thread(target=api.serve_forever, daemon=True).start()
         environment = {
             **aws.function_environment(),
-            "AWS_ACCESS_KEY_ID": aws.keys["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": aws.keys["SecretAccessKey"],
+            "AWS_ACCESS_KEY_ID": stack.keys["AccessKeyId"],
+            "AWS_SECRET_ACCESS_KEY": stack.keys["SecretAccessKey"],
             "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
-            "AWS_LAMBDA_FUNCTION_NAME": STACK,
+            "AWS_LAMBDA_FUNCTION_NAME": stack.name,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
             "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "SSL_CERT_FILE": str(aws.certificate),
-            "FILTER_CONFIG_BUCKET": BUCKET,
-            "TOPIC_ARN": aws.outputs["TopicArn"],
+            "FILTER_CONFIG_BUCKET": stack.bucket,
+            "TOPIC_ARN": stack.outputs["TopicArn"],
             **environment,
         }
         function = subprocess.Popen([binary()], env=environment, stdout=subprocess.DEVNULL)
@@ -110,71 +150,159 @@ def invoke_as_the_role(aws, **environment):
 
 
 @pytest.mark.parametrize("topic", [None, MORE_TOPIC])
-def test_a_whole_invocation_works(aws, topic):
-    kind, answer = invoke_as_the_role(aws, **({"TOPIC_ARN": topic} if topic else {}))
+def test_a_whole_invocation_works(aws, stack, topic):
+    kind, answer = invoke_as_the_role(aws, stack, **({"TOPIC_ARN": topic} if topic else {}))
     assert (kind, answer.get("published")) == ("response", 1), answer
 
 
-def test_a_topic_that_is_not_the_stacks_is_refused_and_named(aws):
-    kind, error = invoke_as_the_role(aws, TOPIC_ARN=OTHER_TOPIC)
+def test_a_topic_that_is_not_the_stacks_is_refused_and_named(aws, stack):
+    kind, error = invoke_as_the_role(aws, stack, TOPIC_ARN=OTHER_TOPIC)
     assert (kind, error["errorType"]) == ("error", "PublishFailed"), error
     assert "AuthorizationError" in error["errorMessage"] and OTHER_TOPIC in error["errorMessage"]
 
 
-def allowed(aws):
-    topic, dead_letters = aws.outputs["TopicArn"], aws.outputs["DeadLetterQueueUrl"]
+def test_who_announces_logs_is_let_in_and_their_alerts_arrive(aws, stack):
+    alerts, key = aws.subscribe(stack.outputs["TopicArn"], f"{stack.name}-alerts"), log_key("announced")
+    if "AddNotification" in stack.outputs:
+        if not shutil.which("jq"):
+            pytest.skip("jq, which the command uses, is not installed")
+        aws.run(stack.outputs["AddNotification"])
+    elif stack.log_topic:
+        # As the owner of the topic lets the bucket publish.
+        statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sns:Publish",
+                     "Resource": stack.log_topic}
+        aws.sns.set_topic_attributes(TopicArn=stack.log_topic, AttributeName="Policy",
+                                     AttributeValue=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+        configuration = {"TopicConfigurations": [{"TopicArn": stack.log_topic, "Events": ["s3:ObjectCreated:*"]}]}
+        aws.s3.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration=configuration)
+    aws.put_log(key, {"Records": [record("announced")]}, stack.bucket)
+    assert event_ids(aws.receive(alerts, 1)) == ["announced"]
+
+
+def test_another_bucket_can_fill_neither_the_queue_nor_the_alarm_topic(aws, stack):
+    targets = {"TopicConfigurations": {"TopicArn": stack.outputs["AlarmTopicArn"]}}
+    if stack.source == "queue":
+        targets["QueueConfigurations"] = {"QueueArn": aws.queue_arn(stack.outputs["QueueUrl"])}
+    for kind, target in targets.items():
+        configuration = {kind: [{**target, "Events": ["s3:ObjectCreated:*"]}]}
+        with pytest.raises(ClientError, match="Unable to validate the following destination"):
+            aws.s3.put_bucket_notification_configuration(
+                Bucket="other-bucket", NotificationConfiguration=configuration)
+
+
+def test_a_change_of_the_configuration_is_announced_to_the_alarm_topic(aws, stack):
+    changes = aws.subscribe(stack.outputs["AlarmTopicArn"], f"{stack.name}-changes")
+    if command := stack.outputs.get("AnnounceConfigurationChanges"):
+        if not shutil.which("jq"):
+            pytest.skip("jq, which the command uses, is not installed")
+        before = aws.s3.get_bucket_notification_configuration(Bucket=stack.bucket)
+        aws.run(command)
+        aws.run(command)
+        after = aws.s3.get_bucket_notification_configuration(Bucket=stack.bucket)
+        for kind in set(before) - {"ResponseMetadata", "TopicConfigurations"}:
+            assert after[kind] == before[kind], "the logs are announced as before"
+        own = [each for each in after["TopicConfigurations"] if each["TopicArn"] == stack.outputs["AlarmTopicArn"]]
+        assert len(own) == 1, "not twice"
+    else:
+        assert stack.source == "new-trail"
+    aws.configure(CONFIGURATION, stack.bucket)
+    aws.s3.put_object(Bucket=stack.bucket, Key="filter_config.json.old", Body=b"another object")
+    aws.s3.delete_object(Bucket=stack.bucket, Key="filter_config.json")
+    aws.configure(CONFIGURATION, stack.bucket)
+
+    def announced():
+        messages = [json.loads(each["Message"]) for each in found]
+        return [(event["eventName"].split(":")[0], event["s3"]["object"]["key"])
+                for message in messages for event in message.get("Records", [])]
+
+    found = []
+    wait_until(lambda: found.extend(aws.receive(changes)) or len(announced()) >= 3, "three changes")
+    assert announced() == [(what, "filter_config.json") for what in ("ObjectCreated", "ObjectRemoved", "ObjectCreated")]
+
+
+def allowed(aws, stack):
+    topic, dead_letters, group = (stack.outputs[name] for name in ("TopicArn", "DeadLetterQueueUrl", "LogGroupName"))
     line = [{"timestamp": 1, "message": "a line"}]
-    return [
-        ("s3", "get_object", dict(Bucket=BUCKET, Key=LOG_KEY)),
-        ("s3", "get_object", dict(Bucket=BUCKET, Key="filter_config.json")),
+    calls = [
+        ("s3", "get_object", dict(Bucket=stack.bucket, Key=LOG_KEY)),
+        ("s3", "get_object", dict(Bucket=stack.bucket, Key="filter_config.json")),
         ("sns", "publish", dict(TopicArn=topic, Message="m")),
         ("sns", "publish_batch", dict(TopicArn=topic, PublishBatchRequestEntries=[{"Id": "1", "Message": "m"}])),
         ("sns", "publish", dict(TopicArn=MORE_TOPIC, Message="m")),
         ("sqs", "send_message", dict(QueueUrl=dead_letters, MessageBody="m")),
-        ("logs", "create_log_stream", dict(logGroupName=LOG_GROUP, logStreamName="s")),
-        ("logs", "put_log_events", dict(logGroupName=LOG_GROUP, logStreamName="s", logEvents=line)),
+        ("logs", "create_log_stream", dict(logGroupName=group, logStreamName="s")),
+        ("logs", "put_log_events", dict(logGroupName=group, logStreamName="s", logEvents=line)),
     ]
+    if stack.source == "queue":
+        url = stack.outputs["QueueUrl"]
+        calls += [
+            ("sqs", "receive_message", dict(QueueUrl=url)),
+            ("sqs", "delete_message", dict(QueueUrl=url, ReceiptHandle="none")),
+            ("sqs", "get_queue_attributes", dict(QueueUrl=url, AttributeNames=["All"])),
+        ]
+    return calls
 
 
-def denied(aws):
-    topic, dead_letters = aws.outputs["TopicArn"], aws.outputs["DeadLetterQueueUrl"]
+def denied(aws, stack):
+    topic, dead_letters, group = (stack.outputs[name] for name in ("TopicArn", "DeadLetterQueueUrl", "LogGroupName"))
     line = [{"timestamp": 1, "message": "a line"}]
-    role = aws.resources()["FunctionRole"]
+    role, bucket = stack.resources["FunctionRole"], stack.bucket
     # An administrator makes the same calls at the end: what undoes others comes last.
-    return [
+    calls = [
         ("s3", "get_object", dict(Bucket="other-bucket", Key=log_key("a"))),
-        ("s3", "get_object", dict(Bucket=BUCKET, Key="private.txt")),
-        ("s3", "get_object", dict(Bucket=BUCKET, Key=f"x/{log_key('a')}")),
-        ("s3", "list_objects_v2", dict(Bucket=BUCKET)),
-        ("s3", "list_objects_v2", dict(Bucket=BUCKET, Prefix="AWSLogs/")),
+        ("s3", "get_object", dict(Bucket=bucket, Key="private.txt")),
+        ("s3", "get_object", dict(Bucket=bucket, Key=f"x/{log_key('a')}")),
+        ("s3", "list_objects_v2", dict(Bucket=bucket)),
+        ("s3", "list_objects_v2", dict(Bucket=bucket, Prefix="AWSLogs/")),
         ("s3", "list_buckets", {}),
-        ("s3", "put_object", dict(Bucket=BUCKET, Key=LOG_KEY, Body=b"forged")),
-        ("s3", "put_object", dict(Bucket=BUCKET, Key="filter_config.json", Body=b"{}")),
-        ("s3", "get_object_acl", dict(Bucket=BUCKET, Key=LOG_KEY)),
-        ("s3", "get_bucket_policy", dict(Bucket=BUCKET)),
-        ("s3", "delete_object", dict(Bucket=BUCKET, Key=LOG_KEY)),
-        ("s3", "delete_bucket_policy", dict(Bucket=BUCKET)),
+        ("s3", "put_object", dict(Bucket=bucket, Key=LOG_KEY, Body=b"forged")),
+        ("s3", "put_object", dict(Bucket=bucket, Key="filter_config.json", Body=b"{}")),
+        ("s3", "get_object_acl", dict(Bucket=bucket, Key=LOG_KEY)),
+        ("s3", "get_bucket_policy", dict(Bucket=bucket)),
+        ("s3", "delete_object", dict(Bucket=bucket, Key=LOG_KEY)),
+        ("s3", "delete_bucket_policy", dict(Bucket=bucket)),
+        ("s3", "put_bucket_notification_configuration", dict(Bucket=bucket, NotificationConfiguration={})),
         ("sns", "publish", dict(TopicArn=OTHER_TOPIC, Message="m")),
+        ("sns", "publish", dict(TopicArn=stack.outputs["AlarmTopicArn"], Message="m")),
         ("sns", "publish", dict(PhoneNumber="+12065550100", Message="m")),
         ("sns", "subscribe", dict(TopicArn=topic, Protocol="email", Endpoint="mallory@example.com")),
         ("sns", "get_topic_attributes", dict(TopicArn=topic)),
         ("sns", "set_topic_attributes", dict(TopicArn=topic, AttributeName="DisplayName", AttributeValue="x")),
         ("sns", "delete_topic", dict(TopicArn=topic)),
-        ("sqs", "send_message", dict(QueueUrl=aws.queue_url, MessageBody="m")),
+        ("sqs", "send_message", dict(QueueUrl=aws.other_queue, MessageBody="m")),
+        ("sqs", "receive_message", dict(QueueUrl=aws.other_queue)),
         ("sqs", "receive_message", dict(QueueUrl=dead_letters)),
         ("sqs", "purge_queue", dict(QueueUrl=dead_letters)),
         ("logs", "create_log_group", dict(logGroupName="/aws/lambda/another")),
         ("logs", "create_log_stream", dict(logGroupName="/aws/lambda/another", logStreamName="s")),
         ("logs", "put_log_events", dict(logGroupName="/aws/lambda/another", logStreamName="s", logEvents=line)),
-        ("logs", "get_log_events", dict(logGroupName=LOG_GROUP, logStreamName="s")),
-        ("logs", "delete_log_group", dict(logGroupName=LOG_GROUP)),
-        ("cloudtrail", "stop_logging", dict(Name=STACK)),
+        ("logs", "get_log_events", dict(logGroupName=group, logStreamName="s")),
+        ("logs", "delete_log_group", dict(logGroupName=group)),
+        ("cloudwatch", "put_metric_data", dict(Namespace="CloudTrailAlerter", MetricData=[{"MetricName": "Logs"}])),
+        ("cloudwatch", "disable_alarm_actions", dict(AlarmNames=[f"{stack.name}-NoLogs"])),
+        ("cloudwatch", "delete_alarms", dict(AlarmNames=[f"{stack.name}-NoLogs"])),
+        ("cloudtrail", "stop_logging", dict(Name=stack.name)),
+        ("events", "disable_rule", dict(Name=stack.resources.get("LogRule", "rule"))),
+        ("kms", "generate_data_key", dict(KeyId=aws.own_key, KeySpec="AES_256")),
+        ("kms", "generate_data_key", dict(KeyId=aws.trail_key, KeySpec="AES_256")),
+        ("kms", "decrypt", dict(KeyId=aws.trail_key, CiphertextBlob=b"x")),
+        ("kms", "describe_key", dict(KeyId=aws.own_key)),
         ("iam", "get_role", dict(RoleName=role)),
         ("iam", "put_role_policy", dict(RoleName=role, PolicyName="p", PolicyDocument=NO_POLICY)),
         ("sts", "assume_role", dict(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="test")),
-        ("lambda", "get_function", dict(FunctionName=STACK)),
-        ("lambda", "invoke", dict(FunctionName=STACK, Payload=b"{}")),
+        ("lambda", "get_function", dict(FunctionName=stack.name)),
+        ("lambda", "invoke", dict(FunctionName=stack.name, Payload=b"{}")),
     ]
+    if stack.source == "queue":
+        url = stack.outputs["QueueUrl"]
+        calls += [
+            ("sqs", "send_message", dict(QueueUrl=url, MessageBody="m")),
+            ("sqs", "set_queue_attributes", dict(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})),
+            ("sqs", "purge_queue", dict(QueueUrl=url)),
+        ]
+    if stack.log_topic:
+        calls.append(("sns", "publish", dict(TopicArn=stack.log_topic, Message="m")))
+    return calls
 
 
 def refusal(client, operation, arguments):
@@ -192,32 +320,60 @@ def outcomes(aws, calls, session=None):
             for service, operation, arguments in calls}
 
 
-def test_what_the_role_needs_is_allowed(aws):
-    refused = {call: code for call, code in outcomes(aws, allowed(aws), aws.role_session).items() if code}
+def test_what_the_role_needs_is_allowed(aws, stack):
+    refused = {call: code for call, code in outcomes(aws, allowed(aws, stack), stack.session).items() if code}
     assert refused == {}
 
 
-def test_everything_else_is_denied(aws):
-    permitted = [call for call, code in outcomes(aws, denied(aws), aws.role_session).items() if not code]
+def test_everything_else_is_denied(aws, stack):
+    permitted = [call for call, code in outcomes(aws, denied(aws, stack), stack.session).items() if not code]
     assert permitted == []
 
 
-def test_what_is_allowed_is_denied_without_tls(aws):
+def test_what_is_allowed_is_denied_without_tls(aws, stack):
     """MiniStack believes this header, as if a proxy had ended the TLS."""
     calls = [
-        ("s3", "get_object", dict(Bucket=BUCKET, Key="filter_config.json")),
-        ("sns", "publish", dict(TopicArn=aws.outputs["TopicArn"], Message="m")),
+        ("sns", "publish", dict(TopicArn=stack.outputs["TopicArn"], Message="m")),
+        ("sqs", "send_message", dict(QueueUrl=stack.outputs["DeadLetterQueueUrl"], MessageBody="m")),
     ]
+    if stack.source == "new-trail":  # the policy of an existing bucket is its owner's
+        calls.append(("s3", "get_object", dict(Bucket=stack.bucket, Key="filter_config.json")))
     for service, operation, arguments in calls:
-        client = aws.client(service, aws.role_session)
+        client = aws.client(service, stack.session)
         assert refusal(client, operation, arguments) is None
         plain = lambda request, **_: request.headers.add_header("X-Forwarded-Proto", "http")  # noqa: E731
         client.meta.events.register("before-sign", plain)
         assert refusal(client, operation, arguments)
 
 
-def test_an_administrator_is_denied_nothing(aws):
+def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
+    """What the statements about keys are for, each; and that the keys are in use at all."""
+    [name] = aws.iam.list_user_policies(UserName=stack.name)["PolicyNames"]
+    document = aws.iam.get_user_policy(UserName=stack.name, PolicyName=name)["PolicyDocument"]
+    if not stack.own_key:
+        assert "kms:" not in json.dumps(document)
+        return
+
+    def refused_without(sid):
+        statements = [each for each in document["Statement"] if each["Sid"] != sid]
+        assert len(statements) == len(document["Statement"]) - 1
+        aws.iam.put_user_policy(UserName=stack.name, PolicyName=name,
+                                PolicyDocument=json.dumps({**document, "Statement": statements}))
+        found = outcomes(aws, allowed(aws, stack), stack.session)
+        return {" ".join(call.split()[:2]) for call, code in found.items() if code}
+
+    try:
+        own = {"sns publish", "sns publish_batch", "sqs send_message"}
+        # The configuration of a new trail is in the stack's bucket; the queue is the stack's too.
+        own |= {"s3 get_object"} if stack.source == "new-trail" else {"sqs receive_message"}
+        assert refused_without("UseEncryptedTopicsQueuesAndBucket") == own
+        assert refused_without("ReadEncryptedLogs") == {"s3 get_object"}
+    finally:
+        aws.iam.put_user_policy(UserName=stack.name, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+def test_an_administrator_is_denied_nothing(aws, stack):
     """The calls above are denied for want of a permission, and not because they are wrong."""
-    refused = {call: code for call, code in outcomes(aws, denied(aws)).items() if code}
+    refused = {call: code for call, code in outcomes(aws, denied(aws, stack)).items() if code}
     # No one but Lambda may assume the role.
     assert [call.split()[1] for call in refused] in ([], ["assume_role"]), refused
