@@ -618,11 +618,11 @@ mod tests {
     fn a_record_that_nobody_looks_at_is_checked_for_strings_escapes_and_brackets() {
         for (record, problem) in [
             (r#"{"a":tru,,"b" 01}"#, None),
-            ("{\"a\":\"\u{1}\"}", Some("a string holds a control character")),
+            ("{\"a\":\"\u{1}\"}", Some("a control character stands in a string")),
             (r#"{"a":"\x"}"#, Some("a string holds an escape that JSON does not have")),
             (r#"{"a":"\u00g0"}"#, Some("a string holds an escape that JSON does not have")),
             (r#"{"a":[}]}"#, Some("the brackets do not match")),
-            (r#"{"a":\"x"}"#, Some("a backslash stands outside of a string")),
+            (r#"{"a":\"x"}"#, Some("or a backslash outside of one")),
             (r#"{"a":"x}"#, Some("the JSON is cut off")),
         ] {
             let log = format!(r#"{{"Records":[{record}]}}"#);
@@ -647,6 +647,16 @@ mod tests {
 
     fn problem(file: &[u8]) -> String {
         read(file, &[]).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_broken_right_behind_a_record_does_not_hide_it() {
+        for broken in ["\"\\x", "\"\u{1}", "\\", "}", "]]", "{\"a\":\"\\q\"}", "x"] {
+            let log = format!("{{\"Records\":[{{\"eventName\":\"A\"}},{broken}{}", " ".repeat(200));
+            let (seen, result) = read(log.as_bytes(), &[]);
+            result.unwrap_err();
+            assert_eq!(seen.len(), 1, "{broken}");
+        }
     }
 
     #[test]

@@ -65,22 +65,24 @@ impl Object {
     }
 
     fn block(&mut self, masks: &Masks, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
-        let escaped = self.escapes(masks.backslashes, bytes)?;
+        let (escaped, bad_escapes) = self.escapes(masks.backslashes, bytes);
         // A byte is in a string if the number of quotes up to it is odd: from each opening quote to before the closing.
         let quotes = masks.quotes & !escaped;
         let strings = prefix_xor(quotes) ^ if self.in_string { u64::MAX } else { 0 };
-        if masks.controls & strings != 0 {
-            return Err("a string holds a control character");
-        }
-        if masks.backslashes & !strings != 0 {
-            return Err("a backslash stands outside of a string");
-        }
         self.in_string = strings >> (BLOCK - 1) == 1;
         let starts = quotes & strings;
+        let bad_bytes = (masks.controls & strings) | (masks.backslashes & !strings);
         let mut brackets = masks.brackets & !strings;
         let mut from = 0;
         loop {
             let next = brackets.trailing_zeros();
+            // What is wrong behind the object's end is not the object's.
+            if bad_escapes & below(next) != 0 {
+                return Err("a string holds an escape that JSON does not have");
+            }
+            if bad_bytes & below(next) != 0 {
+                return Err("a control character stands in a string, or a backslash outside of one");
+            }
             if self.open.len() == 1 {
                 let mut starts = starts & below(next) & !below(from);
                 while starts != 0 {
@@ -104,17 +106,16 @@ impl Object {
         }
     }
 
-    /// Which bytes of the block are escaped, given where its backslashes are.
-    fn escapes(&mut self, backslashes: u64, bytes: &[u8]) -> Result<u64, &'static str> {
-        let mut escaped = u64::from(self.escaped);
+    /// Which bytes of the block are escaped, given where its backslashes are, and which of these are not to be.
+    fn escapes(&mut self, backslashes: u64, bytes: &[u8]) -> (u64, u64) {
+        let (mut escaped, mut bad) = (u64::from(self.escaped), 0);
         self.escaped = false;
-        if backslashes == 0 {
-            return Ok(escaped);
-        }
         let mut openers = backslashes & !escaped;
         while openers != 0 {
             let i = openers.trailing_zeros();
-            self.check_escape(&bytes[self.at + i as usize + 1..])?;
+            if !self.is_escape(&bytes[self.at + i as usize + 1..]) {
+                bad |= 1 << i;
+            }
             // The next byte is escaped, and if it is a backslash, it begins nothing.
             if i as usize == BLOCK - 1 {
                 self.escaped = true;
@@ -123,20 +124,21 @@ impl Object {
             escaped |= 2 << i;
             openers &= !(3 << i);
         }
-        Ok(escaped)
+        (escaped, bad)
     }
 
-    fn check_escape(&mut self, rest: &[u8]) -> Result<(), &'static str> {
+    /// Whether JSON has the escape that goes on like this. Notes whether it stands for a plain character.
+    fn is_escape(&mut self, rest: &[u8]) -> bool {
         match rest {
-            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => Ok(()),
-            [b'u', a, b, c, d, ..] if [a, b, c, d].iter().all(|digit| digit.is_ascii_hexdigit()) => {
-                let code = [a, b, c, d]
-                    .iter()
-                    .fold(0, |code, digit| code * 16 + char::from(**digit).to_digit(16).unwrap_or(0));
-                self.disguised |= u8::try_from(code).is_ok_and(is_plain);
-                Ok(())
+            [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => true,
+            [b'u', digits @ ..] => {
+                let digits = digits.first_chunk::<4>().and_then(|digits| str::from_utf8(digits).ok());
+                let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+                self.disguised |= code.and_then(|code| u8::try_from(code).ok()).is_some_and(is_plain);
+                code.is_some()
             }
-            _ => Err("a string holds an escape that JSON does not have"),
+            _ => false,
         }
     }
 
