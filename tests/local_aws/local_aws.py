@@ -154,6 +154,8 @@ class LocalAws:
             # What Lambda sets by LoggingConfig.
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
             "AWS_LAMBDA_LOG_LEVEL": "INFO",
+            # AWS's quota; MiniStack's own depends on the machine's memory.
+            "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
             # Lambda waits for one minute, then for two.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
         }

@@ -1,8 +1,8 @@
 """2,000 logs dropped at once: every match arrives once, nothing fails, nothing is left.
 
-MiniStack takes some 150 logs a second on two processors, and starts one function for each log that is waiting, up to a
-limit that the machine's memory sets; beyond that it refuses invocations, which Lambda would let wait for six hours. A
-queue holds them back instead: MaximumConcurrency batches of ten logs at once.
+MiniStack takes some 150 logs a second on two processors. It starts a function for each log that waits, and gives up a
+log for good after three refusals, where Lambda would wait for six hours; so it is not to refuse. A queue holds back what
+comes too fast: as many batches of ten logs at once as MaximumConcurrency says.
 """
 
 import gzip
