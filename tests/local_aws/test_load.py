@@ -1,8 +1,8 @@
 """2,000 logs dropped at once: every match arrives once, nothing fails, nothing is left.
 
-MiniStack takes some 150 logs a second on two processors. It starts a function for each log that waits, and gives up a
-log for good after three refusals, where Lambda would wait for six hours; so it is not to refuse. A queue holds back what
-comes too fast: as many batches of ten logs at once as MaximumConcurrency says.
+MiniStack takes some 150 logs a second on two processors. It starts a function for each log that waits, and gives a log
+up after three refusals, where Lambda would wait for six hours; so it is not to refuse. A queue holds back what comes
+too fast: as many batches of ten logs at once as MaximumConcurrency says.
 """
 
 import gzip

@@ -123,6 +123,16 @@ def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
         assert {text.split(".")[0] for text in values(condition["kms:ViaService"])} == services
 
 
+def test_what_s3_tries_at_once_is_there_before_the_bucket():
+    bucket = RESOURCES["LogBucket"]
+    assert bucket["DependsOn"] == "S3MayInvoke"
+    _, notifications, _ = bucket["Properties"]["NotificationConfiguration"]["TopicConfigurations"]["If"]
+    for each in notifications:
+        condition, own, existing = each["Topic"]["If"]
+        assert (condition, existing) == ("OwnAlarmTopic", {"Ref": "AlarmTopicArn"})
+        assert own == {"Select": [0, [{"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicPolicy"}]]}
+
+
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
 def test_every_parameter_is_described_and_constrained(name):
     parameter = TEMPLATE["Parameters"][name]
