@@ -1,12 +1,20 @@
 //! A record as its bytes arrive: where it ends, and where the two fields stand that every rule looks at. Pure.
 //!
 //! Most records match nothing, so they are not parsed. Sixty-four bytes at a time are turned into bit masks, one bit a
-//! byte: where quotes, backslashes and brackets are, and from these what lies in strings. Only brackets and the keys
-//! directly in the record are then looked at one by one.
+//! byte: where quotes and brackets are, and from these what lies in strings. Only brackets, and strings that may be one
+//! of the two keys, are then looked at one by one.
+//!
+//! What takes a `Simd` is compiled once for each instruction set, of which the processor's best is chosen when the
+//! program runs; this works only where all of it is inlined.
+
+#![allow(clippy::inline_always)]
 
 use std::borrow::Cow;
+use std::mem;
 
-use wide::u8x16;
+use fearless_simd::prelude::*;
+use fearless_simd::{Level, dispatch, u8x64};
+use memchr::memchr2;
 
 use crate::record::{self, Record};
 
@@ -14,6 +22,10 @@ const BLOCK: usize = 64;
 
 /// How many bytes behind a block must be there as well: a key or an escape may begin in it.
 const AHEAD: usize = 16;
+
+const BAD_ESCAPE: &str = "a string holds an escape that JSON does not have";
+const BAD_BYTE: &str = "a control character stands in a string, or a backslash outside of one";
+const BAD_NESTING: &str = "the brackets do not match";
 
 /// The state of one object; kept between objects, so that it allocates nothing.
 #[derive(Default)]
@@ -38,9 +50,13 @@ impl Object {
     /// # Errors
     /// What is broken: a string, an escape, or the nesting of brackets. Nothing else is checked.
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
-        while self.at + BLOCK + AHEAD <= bytes.len() {
-            let Some(block) = bytes[self.at..].first_chunk() else { break };
-            if let Some(length) = self.block(&Masks::of(block), bytes)? {
+        dispatch!(Level::new(), simd => self.advance_with(simd, bytes))
+    }
+
+    #[inline(always)]
+    fn advance_with<S: Simd>(&mut self, simd: S, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
+        while let Some(ahead) = bytes.get(self.at..).and_then(|rest| rest.first_chunk()) {
+            if let Some(length) = self.block(&Masks::of(simd, ahead), bytes)? {
                 return Ok(Some(length));
             }
             self.at += BLOCK;
@@ -64,52 +80,73 @@ impl Object {
         self.open.clear();
     }
 
+    /// Goes through a block; gives the object's length if it ends there.
+    #[inline(always)]
     fn block(&mut self, masks: &Masks, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
-        let (escaped, bad_escapes) = self.escapes(masks.backslashes, bytes);
+        let (mut escaped, mut bad_escapes) = (u64::from(mem::take(&mut self.escaped)), 0);
+        if masks.backslashes != 0 {
+            (escaped, bad_escapes) = self.escapes(escaped, masks.backslashes, bytes);
+        }
         // A byte is in a string if the number of quotes up to it is odd: from each opening quote to before the closing.
         let quotes = masks.quotes & !escaped;
         let strings = prefix_xor(quotes) ^ if self.in_string { u64::MAX } else { 0 };
         self.in_string = strings >> (BLOCK - 1) == 1;
-        let starts = quotes & strings;
         let bad_bytes = (masks.controls & strings) | (masks.backslashes & !strings);
+        let mut keys = masks.keys & quotes & strings;
         let mut brackets = masks.brackets & !strings;
-        let mut from = 0;
+        // Nearly always there are only brackets to look at.
+        if (bad_escapes | bad_bytes | keys) == 0 {
+            while brackets != 0 {
+                let at = self.at + brackets.trailing_zeros() as usize;
+                if self.bracket(bytes[at])? {
+                    return Ok(Some(at + 1));
+                }
+                brackets &= brackets - 1;
+            }
+            return Ok(None);
+        }
         loop {
             let next = brackets.trailing_zeros();
             // What is wrong behind the object's end is not the object's.
             if bad_escapes & below(next) != 0 {
-                return Err("a string holds an escape that JSON does not have");
+                return Err(BAD_ESCAPE);
             }
             if bad_bytes & below(next) != 0 {
-                return Err("a control character stands in a string, or a backslash outside of one");
+                return Err(BAD_BYTE);
             }
-            if self.open.len() == 1 {
-                let mut starts = starts & below(next) & !below(from);
-                while starts != 0 {
-                    self.start_of_string(self.at + starts.trailing_zeros() as usize, bytes);
-                    starts &= starts - 1;
+            while keys & below(next) != 0 {
+                if self.open.len() == 1 {
+                    self.key(self.at + keys.trailing_zeros() as usize, bytes);
                 }
+                keys &= keys - 1;
             }
             if brackets == 0 {
                 return Ok(None);
             }
-            brackets &= brackets - 1;
-            from = next;
             let at = self.at + next as usize;
-            match bytes[at] {
-                b'{' => self.open.push(b'}'),
-                b'[' => self.open.push(b']'),
-                bracket if self.open.pop() != Some(bracket) => return Err("the brackets do not match"),
-                _ if self.open.is_empty() => return Ok(Some(at + 1)),
-                _ => {}
+            if self.bracket(bytes[at])? {
+                return Ok(Some(at + 1));
             }
+            brackets &= brackets - 1;
         }
     }
 
-    /// Which bytes of the block are escaped, given where its backslashes are, and which of these are not to be.
-    fn escapes(&mut self, backslashes: u64, bytes: &[u8]) -> (u64, u64) {
-        let (mut escaped, mut bad) = (u64::from(self.escaped), 0);
-        self.escaped = false;
+    /// Whether this bracket closes the object.
+    #[inline(always)]
+    fn bracket(&mut self, byte: u8) -> Result<bool, &'static str> {
+        match byte {
+            b'{' => self.open.push(b'}'),
+            b'[' => self.open.push(b']'),
+            closing if self.open.pop() == Some(closing) => return Ok(self.open.is_empty()),
+            _ => return Err(BAD_NESTING),
+        }
+        Ok(false)
+    }
+
+    /// Which bytes of the block are escaped, given whether the first one is and where its backslashes are, and which of
+    /// these are not to be.
+    fn escapes(&mut self, mut escaped: u64, backslashes: u64, bytes: &[u8]) -> (u64, u64) {
+        let mut bad = 0;
         let mut openers = backslashes & !escaped;
         while openers != 0 {
             let i = openers.trailing_zeros();
@@ -143,7 +180,7 @@ impl Object {
     }
 
     /// Takes note of a string that begins directly in the object, if it is one of the two keys.
-    fn start_of_string(&mut self, at: usize, bytes: &[u8]) {
+    fn key(&mut self, at: usize, bytes: &[u8]) {
         let text = &bytes[at + 1..];
         let (key, length) = if text.starts_with(b"eventSource\"") {
             (&mut self.source, "\"eventSource\"".len())
@@ -190,7 +227,7 @@ fn plain_text(bytes: &[u8], key_end: Option<usize>) -> Result<Option<&str>, Hard
     let rest = &bytes[key_end..];
     let value = rest.iter().position(|b| !is_blank(*b) && *b != b':').map_or(&[][..], |at| &rest[at..]);
     let [b'"', text @ ..] = value else { return Ok(None) };
-    match text.iter().position(|b| matches!(b, b'"' | b'\\')) {
+    match memchr2(b'"', b'\\', text) {
         Some(end) if text[end] == b'"' => str::from_utf8(&text[..end]).map(Some).map_err(|_| Hard),
         _ => Err(Hard),
     }
@@ -228,20 +265,26 @@ struct Masks {
     /// Brackets and braces. In strings other characters, too: one comparison finds all four.
     brackets: u64,
     controls: u64,
+    /// Where the two keys may begin: they have a capital at the same place, and few other texts do.
+    keys: u64,
 }
 
 impl Masks {
-    fn of(block: &[u8; BLOCK]) -> Self {
-        let mut masks = Masks { quotes: 0, backslashes: 0, brackets: 0, controls: 0 };
-        for (i, bytes) in block.as_chunks().0.iter().enumerate() {
-            let bytes = u8x16::new(*bytes);
-            let mask = |found: u8x16| u64::from(found.to_bitmask()) << (16 * i);
-            masks.quotes |= mask(bytes.simd_eq(u8x16::splat(b'"')));
-            masks.backslashes |= mask(bytes.simd_eq(u8x16::splat(b'\\')));
+    #[inline(always)]
+    fn of<S: Simd>(simd: S, ahead: &[u8; BLOCK + AHEAD]) -> Self {
+        const CAPITAL: usize = "\"event".len();
+        let bytes = u8x64::from_slice(simd, &ahead[..BLOCK]);
+        let capitals = u8x64::from_slice(simd, &ahead[CAPITAL..][..BLOCK]);
+        let (backslashes, controls) = (bytes.simd_eq(b'\\'), bytes.simd_lt(b' '));
+        // Most blocks have neither, and one question costs less than two masks.
+        let odd = (backslashes | controls).any_true();
+        Masks {
+            quotes: bytes.simd_eq(b'"').to_bitmask(),
+            backslashes: if odd { backslashes.to_bitmask() } else { 0 },
             // `[`, `]`, `{` and `}` differ in these bits only; of what else does, JSON has nothing outside of strings.
-            masks.brackets |= mask((bytes | u8x16::splat(0x26)).simd_eq(u8x16::splat(0x7f)));
-            masks.controls |= mask(bytes.simd_eq(bytes.min(u8x16::splat(0x1f))));
+            brackets: (bytes | 0x26).simd_eq(0x7f).to_bitmask(),
+            controls: if odd { controls.to_bitmask() } else { 0 },
+            keys: (capitals.simd_eq(b'S') | capitals.simd_eq(b'N')).to_bitmask(),
         }
-        masks
     }
 }
