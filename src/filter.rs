@@ -342,23 +342,22 @@ impl<'f> Matcher<'f> {
     }
 
     /// The rules that a record may match, in their order: their `source` and `regexp` match; `None` is a field that is
-    /// missing or no string. Of rules that have neither, the record holds the texts that they need; `plain` are its bytes,
-    /// unless it writes plain characters as escapes.
+    /// missing or no string; and the record holds the texts that they need. `plain` are its bytes, unless it writes plain
+    /// characters as escapes.
     ///
     /// Only where there are any does a record have to be parsed.
     pub fn candidates(&mut self, source: Option<&str>, event: Option<&str>, plain: Option<&[u8]>) -> Vec<usize> {
         let mut found = self.conditional(source, event);
-        for i in &self.unconditional {
+        let is_new = |test: &Test| self.seen.get(test.id) == Some(&false);
+        let is_candidate = |i: &usize| {
             let wheres = &self.filter.rules[*i].condition.wheres;
-            let is_new = |test: &Test| self.seen.get(test.id) == Some(&false);
-            let is_candidate = |record: &[u8]| {
+            plain.is_none_or(|record| {
                 wheres.iter().all(|test| test.may_match(record))
                     || wheres.iter().any(|test| is_new(test) && test.may_be_in(record))
-            };
-            if plain.is_none_or(is_candidate) {
-                found.push(*i);
-            }
-        }
+            })
+        };
+        found.retain(is_candidate);
+        found.extend(self.unconditional.iter().filter(|i| is_candidate(i)));
         found.sort_unstable();
         found
     }

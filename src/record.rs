@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use memchr::memchr2;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 /// What stands in place of a secret.
@@ -38,7 +40,7 @@ impl<'a> Record<'a> {
     /// The top-level keys and values as compact JSON, in the record's order, secrets masked.
     #[must_use]
     pub fn compact_fields(&self) -> Vec<(String, String)> {
-        let entry = |(key, value): &(String, &RawValue)| {
+        let entry = |(key, value): &(Key<'_>, &RawValue)| {
             let key = serde_json::to_string(key).unwrap_or_default();
             let pair = compact(&format!("{{{key}:{value}}}")); // so that a secret's key masks it
             let value = pair[key.len() + 2..pair.len() - 1].to_owned();
@@ -102,7 +104,10 @@ fn collect_texts(json: &str, path: &[String], arrays: usize, found: &mut Vec<Str
 
 /// The keys and values of one object, in its order.
 #[derive(Default)]
-struct Fields<'a>(Vec<(String, &'a RawValue)>);
+struct Fields<'a>(Vec<(Key<'a>, &'a RawValue)>);
+
+#[derive(Deserialize, Serialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Fields<'a> {
     /// What is no object has no fields.
@@ -112,7 +117,7 @@ impl<'a> Fields<'a> {
 
     /// The value of the last such key.
     fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.get())
+        self.0.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| value.get())
     }
 }
 
@@ -120,7 +125,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Vec<(String, &'de RawValue)>;
+            type Value = Vec<(Key<'de>, &'de RawValue)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -141,7 +146,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
 /// agent that was cut has them), become U+FFFD.
 #[must_use]
 pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(bytes);
+    // The check alone is much faster than the search for what is to be replaced.
+    let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
     if !text.contains("\\u") {
         return text;
     }
@@ -224,14 +230,13 @@ fn written(json: &str, masked: bool) -> String {
 
 /// The length of the string literal at the front, quotes included.
 fn string_length(json: &str) -> usize {
-    let mut escaped = false;
-    for (i, b) in json.bytes().enumerate().skip(1) {
-        match b {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => return i + 1,
-            _ => {}
+    let mut at = 1;
+    while let Some(found) = json.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if json.as_bytes()[at] == b'"' {
+            return at + 1;
         }
+        at += 2;
     }
     json.len()
 }
