@@ -109,6 +109,8 @@ struct Reader {
     problems: Vec<String>,
     /// How many tests have been read.
     tests: usize,
+    /// What was compiled: many rules ask for the same event source.
+    patterns: HashMap<String, Regex>,
 }
 
 const FILE_KEYS: [&str; 9] =
@@ -363,7 +365,12 @@ impl Reader {
 
     fn pattern(&mut self, at: &str, node: Node) -> Option<Regex> {
         let pattern = self.text(at, node)?;
-        Regex::new(&pattern).map_err(|e| self.problem(at, format!("`{pattern}` {}", reason(&e)))).ok()
+        if let Some(known) = self.patterns.get(&pattern) {
+            return Some(known.clone());
+        }
+        let compiled = Regex::new(&pattern).map_err(|e| self.problem(at, format!("`{pattern}` {}", reason(&e)))).ok()?;
+        self.patterns.insert(pattern, compiled.clone());
+        Some(compiled)
     }
 
     fn topic(&mut self, at: &str, arn: &str) -> Option<TopicArn> {
