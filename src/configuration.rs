@@ -368,7 +368,8 @@ impl Reader {
         if let Some(known) = self.patterns.get(&pattern) {
             return Some(known.clone());
         }
-        let compiled = Regex::new(&pattern).map_err(|e| self.problem(at, format!("`{pattern}` {}", reason(&e)))).ok()?;
+        let compiled =
+            Regex::new(&pattern).map_err(|e| self.problem(at, format!("`{pattern}` {}", reason(&e)))).ok()?;
         self.patterns.insert(pattern, compiled.clone());
         Some(compiled)
     }

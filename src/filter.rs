@@ -297,14 +297,21 @@ pub struct Matcher<'f> {
     filter: &'f Filter,
     /// The rules that look at every source and name.
     unconditional: Vec<usize>,
-    sources: HashMap<String, Source, RandomState>,
-    /// How many names all [`Source`]s hold.
-    names: usize,
+    memory: Memory,
     /// For each [`Test`], whether a record has had a text at its path; empty if nobody wants to know.
     seen: Vec<bool>,
 }
 
+/// Which rules of a filter may match which calls, as far as they have been seen.
+#[derive(Debug, Default)]
+pub struct Memory {
+    sources: HashMap<String, Source, RandomState>,
+    /// How many names all [`Source`]s hold.
+    names: usize,
+}
+
 /// What is known of an event source.
+#[derive(Debug)]
 struct Source {
     /// The rules whose `source` matches it.
     rules: Vec<usize>,
@@ -326,7 +333,19 @@ impl<'f> Matcher<'f> {
         };
         let unconditional = (0..filter.rules.len()).filter(is_unconditional).collect();
         let seen = vec![false; if noting { filter.tests } else { 0 }];
-        Matcher { filter, unconditional, sources: HashMap::default(), names: 0, seen }
+        Matcher { filter, unconditional, memory: Memory::default(), seen }
+    }
+
+    /// Matches with what a matcher of the same filter has learnt.
+    #[must_use]
+    pub fn resume(filter: &'f Filter, memory: Memory) -> Self {
+        Matcher { memory, ..Self::new(filter, false) }
+    }
+
+    /// What it has learnt, for [`resume`](Self::resume).
+    #[must_use]
+    pub fn into_memory(self) -> Memory {
+        self.memory
     }
 
     /// The filter that it matches with.
@@ -376,15 +395,16 @@ impl<'f> Matcher<'f> {
         if source.len() > NAME_LENGTH_LIMIT || event.len() > NAME_LENGTH_LIMIT {
             return by_event(&by_source());
         }
-        if let Some(known) = self.sources.get(source).and_then(|source| source.events.get(event)) {
+        let memory = &mut self.memory;
+        if let Some(known) = memory.sources.get(source).and_then(|source| source.events.get(event)) {
             return known.clone();
         }
-        if self.names == NAMES_LIMIT {
-            self.sources.clear();
-            self.names = 0;
+        if memory.names == NAMES_LIMIT {
+            memory.sources.clear();
+            memory.names = 0;
         }
-        self.names += 1;
-        let known = self
+        memory.names += 1;
+        let known = memory
             .sources
             .entry(source.to_owned())
             .or_insert_with(|| Source { rules: by_source(), events: HashMap::default() });

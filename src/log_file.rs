@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::mem;
 
 use flate2::{Decompress, FlushDecompress, Status};
 use serde::de::IgnoredAny;
@@ -73,7 +74,15 @@ impl LogFile {
     /// A log of which nothing has been read.
     #[must_use]
     pub fn new() -> Self {
-        LogFile { encoding: Encoding::Unknown, scanner: Scanner::new(), inflated: 0 }
+        LogFile { encoding: Encoding::Unknown, scanner: Scanner::new(vec![0; WINDOW]), inflated: 0 }
+    }
+
+    /// Forgets the file, whatever became of it, for the next one. The window stays.
+    pub fn restart(&mut self) {
+        let mut buffer = mem::take(&mut self.scanner.buffer);
+        buffer.truncate(WINDOW);
+        buffer.shrink_to_fit();
+        *self = LogFile { encoding: Encoding::Unknown, scanner: Scanner::new(buffer), inflated: 0 };
     }
 
     /// How many records were handed to the closure so far.
@@ -207,9 +216,9 @@ enum Front {
 }
 
 impl Scanner {
-    fn new() -> Self {
+    fn new(buffer: Vec<u8>) -> Self {
         Scanner {
-            buffer: vec![0; WINDOW],
+            buffer,
             start: 0,
             end: 0,
             expect: Expect::Document,
@@ -447,6 +456,9 @@ mod tests {
             Ok(())
         };
         let mut log = LogFile::new();
+        // Nothing of a file that was given up may be left.
+        let _ = log.step(&mut &file[..file.len() / 2], &mut |_| Ok(()));
+        log.restart();
         let mut at = 0;
         for end in ends {
             let mut piece = &file[at..end];

@@ -1,13 +1,13 @@
 //! `scan`: the alerts that logs in files would send. Logs are read on all cores, and printed in their order.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::error::Error;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use console::Style;
@@ -19,16 +19,15 @@ use crate::cli::{SOME_FAILED, WRONG_INPUT, load, say, say_error, say_warning};
 use crate::configuration::suggestion;
 use crate::event;
 use crate::filter::{Format, Matcher};
+use crate::in_order::{Closed, InOrder};
 use crate::log_file::{LogFile, RawRecord};
 use crate::summary::{LogEnd, Summary};
 use crate::triage::{Match, Outcome, Triage};
 
 /// How many bytes of a file are read at once.
 const PIECE: usize = 64 << 10;
-/// How many pieces' alerts, of each log, wait for the logs before it to be printed.
-const PIECES_AHEAD: usize = 16;
-/// How many logs may be read ahead of the one that is printed.
-const LOGS_AHEAD: usize = 64;
+/// How many bytes of alerts may wait until the logs before them are printed.
+const WAITING_LIMIT: usize = 64 << 20;
 
 /// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, and a
 /// summary on stderr; gives the exit status.
@@ -50,20 +49,25 @@ pub fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBu
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} logs, {per_sec}, {msg}, {eta} left") {
         progress.set_style(style);
     }
-    let (queue, channels) = sync_channel(LOGS_AHEAD);
-    let waiting = Mutex::new(Waiting { logs: logs.iter(), queue: Some(queue) });
+    let work = Mutex::new(Work::new(&logs));
+    let results = InOrder::new(logs.len(), WAITING_LIMIT);
     let printed = thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            let (waiting, filter) = (&waiting, &filter);
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        for i in 0..threads.min(logs.len()) {
+            let (logs, work, results, filter) = (&logs, &work, &results, &filter);
             scope.spawn(move || {
-                let mut matcher = Matcher::new(filter, true);
-                while let Some((log, channel)) = next_log(waiting) {
-                    scan_log(log, &mut matcher, format, &channel);
+                let (mut matcher, mut log_file) = (Matcher::new(filter, true), LogFile::new());
+                while let Some(log) = take(work, i == 0) {
+                    log_file.restart();
+                    let printer = Printer { results, log };
+                    if scan_log(&logs[log], &mut log_file, &mut matcher, format, &printer).is_err() {
+                        break;
+                    }
                 }
             });
         }
-        // A reader who has gone, or a full disk: dropping the channels stops the scanning, too.
-        print(channels, &mut summary, &progress)
+        // A reader who has gone, or a full disk, ends the scanning, too.
+        print(&results, &mut summary, &progress).inspect_err(|_| results.close())
     });
     progress.finish_and_clear();
     match printed {
@@ -130,45 +134,80 @@ struct Found<'f> {
     alerts: Vec<(Vec<String>, String)>,
 }
 
+/// To where a log's pieces go.
+struct Printer<'a, 'f> {
+    results: &'a InOrder<Piece<'f>>,
+    log: usize,
+}
+
+impl<'f> Printer<'_, 'f> {
+    fn send(&self, piece: Piece<'f>) -> Result<(), Closed> {
+        let (size, last) = match &piece {
+            Piece::Found(found) => (found.iter().map(Found::size).sum(), false),
+            Piece::End { .. } => (0, true),
+        };
+        self.results.send(self.log, piece, size, last)
+    }
+}
+
 /// The logs that nobody has taken yet.
-struct Waiting<'a, 'f> {
-    logs: std::slice::Iter<'a, PathBuf>,
-    /// Takes the channel of each log, in the order in which they are to be printed. `None` after the last one.
-    queue: Option<SyncSender<Receiver<Piece<'f>>>>,
+struct Work {
+    taken: Vec<bool>,
+    /// The first that may not be taken.
+    first: usize,
+    /// All of them, the largest last.
+    by_size: Vec<usize>,
 }
 
-/// Takes the next log, and queues the channel through which it will be printed: under one lock, so that logs are
-/// printed in their order.
-fn next_log<'a, 'f>(waiting: &Mutex<Waiting<'a, 'f>>) -> Option<(&'a Path, SyncSender<Piece<'f>>)> {
-    let mut waiting = waiting.lock().ok()?;
-    let Some(log) = waiting.logs.next() else {
-        waiting.queue = None;
-        return None;
-    };
-    let (sender, receiver) = sync_channel(PIECES_AHEAD);
-    waiting.queue.as_ref()?.send(receiver).ok()?;
-    Some((log, sender))
+impl Work {
+    fn new(logs: &[PathBuf]) -> Self {
+        let mut by_size: Vec<_> = (0..logs.len()).collect();
+        by_size.sort_by_cached_key(|log| (fs::metadata(&logs[*log]).map_or(0, |file| file.len()), Reverse(*log)));
+        Work { taken: vec![false; logs.len()], first: 0, by_size }
+    }
 }
 
-fn scan_log<'f>(path: &Path, matcher: &mut Matcher<'f>, format: Format, channel: &SyncSender<Piece<'f>>) {
+/// Takes a log. One thread takes the first in order, so that what is printed next is always being read; the others take
+/// the largest, so that at the end nobody has to wait for one of them.
+fn take(work: &Mutex<Work>, in_order: bool) -> Option<usize> {
+    let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let log = if in_order { work.first } else { work.by_size.pop()? };
+        if in_order {
+            work.first += 1;
+        }
+        if !std::mem::replace(work.taken.get_mut(log)?, true) {
+            return Some(log);
+        }
+    }
+}
+
+fn scan_log<'f>(
+    path: &Path,
+    log_file: &mut LogFile,
+    matcher: &mut Matcher<'f>,
+    format: Format,
+    printer: &Printer<'_, 'f>,
+) -> Result<(), Closed> {
     let mut end = LogEnd::default();
-    let error = read_log(path, matcher, format, channel, &mut end).err();
-    let error = error.map(|e| format!("{}: {e}", path.display()));
+    let error = match read_log(path, log_file, matcher, format, printer, &mut end) {
+        Err(e) if e.is::<Closed>() => return Err(Closed),
+        read => read.err().map(|e| format!("{}: {e}", path.display())),
+    };
     end.seen = matcher.seen().to_vec();
-    // Nobody may be reading any more.
-    let _ = channel.send(Piece::End { log: end, error });
+    printer.send(Piece::End { log: end, error })
 }
 
 fn read_log<'f>(
     path: &Path,
+    log: &mut LogFile,
     matcher: &mut Matcher<'f>,
     format: Format,
-    channel: &SyncSender<Piece<'f>>,
+    printer: &Printer<'_, 'f>,
     end: &mut LogEnd,
 ) -> Result<(), Box<dyn Error>> {
     let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
     let name = path.display().to_string();
-    let mut log = LogFile::new();
     let mut triage = Triage::new(matcher, &name, Some(format));
     let mut buffer = vec![0; PIECE];
     let result = loop {
@@ -190,8 +229,8 @@ fn read_log<'f>(
             // Where reading broke off, whole records may still wait.
             let more =
                 if at_end { log.finish(&mut on_record).map(|()| false) } else { log.step(&mut rest, &mut on_record) };
-            if !found.is_empty() && channel.send(Piece::Found(found)).is_err() {
-                return Ok(()); // nobody reads any more
+            if !found.is_empty() {
+                printer.send(Piece::Found(found))?;
             }
             if !matches!(more, Ok(true)) {
                 break more;
@@ -206,7 +245,7 @@ fn read_log<'f>(
     };
     let summaries: Vec<_> = triage.summaries().iter().map(|alert| Found::summary(alert, format)).collect();
     if !summaries.is_empty() {
-        let _ = channel.send(Piece::Found(summaries));
+        printer.send(Piece::Found(summaries))?;
     }
     end.records = log.records();
     result
@@ -220,6 +259,10 @@ impl<'f> Found<'f> {
             alerts: alerts.iter().map(|alert| (alert.rules.clone(), to_text(alert, format))).collect(),
             matched: Some(matched),
         }
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.alerts.iter().map(|(_, text)| text.len()).sum::<usize>()
     }
 
     fn summary(alert: &Alert, format: Format) -> Self {
@@ -244,14 +287,10 @@ fn to_text(alert: &Alert, format: Format) -> String {
     format!("{subject}\n{}\n", alert.body)
 }
 
-/// Prints what the logs' channels bring, log by log.
-fn print<'f>(
-    channels: Receiver<Receiver<Piece<'f>>>,
-    summary: &mut Summary<'f>,
-    progress: &ProgressBar,
-) -> io::Result<()> {
+/// Prints what the logs bring, log by log.
+fn print<'f>(results: &InOrder<Piece<'f>>, summary: &mut Summary<'f>, progress: &ProgressBar) -> io::Result<()> {
     let mut seen = HashSet::new();
-    for piece in channels.into_iter().flatten() {
+    while let Some(piece) = results.next() {
         match piece {
             Piece::Found(found) => {
                 let mut text = String::new();

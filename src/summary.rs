@@ -3,6 +3,9 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use crate::alert::NOTHING;
 use crate::filter::{Filter, Test};
@@ -178,9 +181,10 @@ pub struct Span {
 impl Span {
     /// Takes a record's `eventTime` into account. It is found as text, because most records are not parsed.
     pub fn extend(&mut self, record: &[u8]) {
-        const KEY: &[u8] = b"\"eventTime\"";
+        const KEY: &str = "\"eventTime\"";
+        static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(KEY));
         const LENGTH: usize = "2026-11-20T21:08:30Z".len();
-        let Some(at) = memchr::memmem::find(record, KEY) else { return };
+        let Some(at) = FINDER.find(record) else { return };
         let rest = &record[at + KEY.len()..];
         let Some(quote) = rest.iter().position(|b| !matches!(b, b' ' | b'\n' | b'\r' | b'\t' | b':')) else { return };
         let time = rest.get(quote + 1..quote + 1 + LENGTH).unwrap_or_default();

@@ -1,0 +1,141 @@
+//! Results of tasks that several threads do in any order, handed over in the order of the tasks.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+/// What one task has brought that is not handed over yet.
+struct Queue<T> {
+    items: VecDeque<(T, usize)>,
+    finished: bool,
+}
+
+struct State<T> {
+    queues: Vec<Queue<T>>,
+    /// The task whose results are handed over now.
+    front: usize,
+    /// The size of all that waits.
+    waiting: usize,
+    closed: bool,
+}
+
+/// Takes the results of numbered tasks. What waits to be handed over is bounded, by what its producers say it weighs.
+///
+/// Somebody must always be working on the first task that is not finished, or about to: it is the one that is never
+/// made to wait for another.
+pub struct InOrder<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    limit: usize,
+}
+
+/// Nobody wants the results any more.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody wants the results any more")]
+pub struct Closed;
+
+impl<T> InOrder<T> {
+    /// For so many tasks, of whose results no more than `limit` wait: in bytes, or whatever `send` is told.
+    #[must_use]
+    pub fn new(tasks: usize, limit: usize) -> Self {
+        let queues = (0..tasks).map(|_| Queue { items: VecDeque::new(), finished: false }).collect();
+        let state = Mutex::new(State { queues, front: 0, waiting: 0, closed: false });
+        InOrder { state, changed: Condvar::new(), limit }
+    }
+
+    /// Takes a result of a task, and whether it is the last one. Waits while too much waits already.
+    ///
+    /// # Errors
+    /// The results are not wanted any more.
+    pub fn send(&self, task: usize, item: T, size: usize, last: bool) -> Result<(), Closed> {
+        let must_wait = |state: &mut State<T>| {
+            let is_wanted_now = state.front == task && state.queues[task].items.is_empty();
+            !state.closed && !is_wanted_now && state.waiting > 0 && state.waiting + size > self.limit
+        };
+        let state = self.changed.wait_while(self.lock(), must_wait);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(Closed);
+        }
+        state.waiting += size;
+        state.queues[task].items.push_back((item, size));
+        state.queues[task].finished = last;
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next result in order; waits for it. `None` after the last one of the last task.
+    #[must_use]
+    pub fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            let front = state.front;
+            let queue = state.queues.get_mut(front)?;
+            if let Some((item, size)) = queue.items.pop_front() {
+                state.waiting -= size;
+                drop(state);
+                self.changed.notify_all();
+                return Some(item);
+            }
+            if queue.finished {
+                queue.items = VecDeque::new();
+                state.front += 1;
+                self.changed.notify_all();
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    /// Says that nobody wants the results any more.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// A panic can't have left it half-changed.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_order_of_the_tasks_whoever_is_first() {
+        // With a limit of one, every result but the one that is wanted waits.
+        for limit in [1, 10, 1_000] {
+            let results = InOrder::new(20, limit);
+            thread::scope(|scope| {
+                for tasks in [(0..20).step_by(2).collect::<Vec<_>>(), (0..20).skip(1).step_by(2).collect()] {
+                    let results = &results;
+                    scope.spawn(move || {
+                        for task in tasks {
+                            for i in 0..5 {
+                                results.send(task, (task, i), 3, i == 4).unwrap();
+                            }
+                        }
+                    });
+                }
+                let expected: Vec<_> = (0..20).flat_map(|task| (0..5).map(move |i| (task, i))).collect();
+                assert_eq!(std::iter::from_fn(|| results.next()).collect::<Vec<_>>(), expected);
+            });
+        }
+    }
+
+    #[test]
+    fn who_waits_is_told_that_nobody_wants_it() {
+        let results = InOrder::new(2, 10);
+        results.send(1, "early", 10, false).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| results.send(1, "too much", 10, true));
+            results.close();
+            waiting.join().unwrap().unwrap_err();
+        });
+        results.send(0, "late", 1, true).unwrap_err();
+    }
+}
