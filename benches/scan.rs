@@ -1,15 +1,16 @@
 //! Scanning in one process, beside what can't be avoided: inflating the same file.
 //!
-//! `cargo bench --bench scan [-- LOG.json.gz]` prints medians; without a file it makes up a log.
+//! `cargo bench --bench scan [-- LOG.json.gz]` prints medians, of the ratios too, each of two runs that follow each other;
+//! without a file it makes up a log.
 
 #![allow(clippy::expect_used, clippy::cast_precision_loss, clippy::cast_possible_truncation)] // of a benchmark
 
 use std::hint::black_box;
 use std::io::Write;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use cloudtrail_alerter::configuration;
-use cloudtrail_alerter::filter::Matcher;
+use cloudtrail_alerter::filter::{Filter, Matcher};
 use cloudtrail_alerter::log_file::{LogFile, RawRecord};
 use cloudtrail_alerter::triage::Triage;
 use flate2::write::GzEncoder;
@@ -23,47 +24,36 @@ const PIECE: usize = 16 << 10;
 fn main() {
     let given = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let file = given.map_or_else(made_up, |path| std::fs::read(path).expect("a readable log"));
-    let (bytes, records) = scan(&file, r#"{"source": "^nothing$", "regexp": "^nothing$"}"#);
+    let (bytes, records) = scan(&file, &filter(r#"{"source": "^nothing$", "regexp": "^nothing$"}"#));
     println!("{:.1} MB of JSON, {records} records; medians of {RUNS} runs", bytes as f64 / 1e6);
-    let inflating = median(|| {
-        black_box(inflate(&file));
-    });
-    report("inflating alone", inflating, inflating, bytes);
     for (what, config) in [
-        ("scanning, 1 rule", r#"{"source": "^nothing$", "regexp": "^nothing$"}"#.to_owned()),
-        ("scanning, 30 rules", rules(30)),
-        ("scanning, 300 rules", rules(300)),
-        ("scanning, both packs", r#"{"packs": ["cis", "threats"]}"#.to_owned()),
+        ("1 rule", r#"{"source": "^nothing$", "regexp": "^nothing$"}"#.to_owned()),
+        ("30 rules", rules(30)),
+        ("300 rules", rules(300)),
+        ("both packs", r#"{"packs": ["cis", "threats"]}"#.to_owned()),
         ("all match", r#"{"source": "", "regexp": ""}"#.to_owned()),
     ] {
-        report(
-            what,
-            median(|| {
-                black_box(scan(&file, &config));
-            }),
-            inflating,
-            bytes,
-        );
+        let filter = filter(&config);
+        let (mut inflating, mut scanning, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..RUNS {
+            inflating.push(milliseconds(|| inflate(&file)));
+            scanning.push(milliseconds(|| scan(&file, &filter)));
+            ratios.push(scanning[scanning.len() - 1] / inflating[inflating.len() - 1]);
+        }
+        let (inflating, scanning, ratio) = (median(inflating), median(scanning), median(ratios));
+        println!("{what:10}  inflating {inflating:>6.1} ms  scanning {scanning:>6.1} ms  ratio {ratio:.2}");
     }
 }
 
-fn report(what: &str, time: Duration, floor: Duration, bytes: u64) {
-    let speed = bytes as f64 / 1e6 / time.as_secs_f64();
-    let ratio = time.as_secs_f64() / floor.as_secs_f64();
-    println!("{what:22} {:>7.1} ms {speed:>6.0} MB/s {ratio:>5.2} of inflating", time.as_secs_f64() * 1e3);
+fn milliseconds<T>(run: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    black_box(run());
+    start.elapsed().as_secs_f64() * 1e3
 }
 
-fn median(mut run: impl FnMut()) -> Duration {
-    run();
-    let mut times: Vec<_> = (0..RUNS)
-        .map(|_| {
-            let start = Instant::now();
-            run();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    times[RUNS / 2]
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }
 
 fn inflate(file: &[u8]) -> u64 {
@@ -76,10 +66,13 @@ fn inflate(file: &[u8]) -> u64 {
     member.total_out()
 }
 
+fn filter(config: &str) -> Filter {
+    configuration::parse(config.as_bytes(), None).expect("a valid configuration")
+}
+
 /// The bytes and the number of the records.
-fn scan(file: &[u8], config: &str) -> (u64, u64) {
-    let filter = configuration::parse(config.as_bytes(), None).expect("a valid configuration");
-    let mut matcher = Matcher::new(&filter, false);
+fn scan(file: &[u8], filter: &Filter) -> (u64, u64) {
+    let mut matcher = Matcher::new(filter, false);
     let mut triage = Triage::new(&mut matcher, "log", None);
     let (mut bytes, mut log) = (0, LogFile::new());
     let mut on_record = |raw: &RawRecord<'_>| {

@@ -1,5 +1,6 @@
 //! The filter: which rules a record matches. Pure. How it is written down is [`crate::configuration`]'s matter.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 
@@ -136,6 +137,11 @@ pub fn literals(pattern: &Regex) -> Vec<String> {
 }
 
 impl Condition {
+    /// Whether it looks at every source and name.
+    fn is_unconditional(&self) -> bool {
+        self.source.is_none() && self.event.is_none()
+    }
+
     fn source_matches(&self, source: Option<&str>) -> bool {
         self.source.as_ref().is_none_or(|pattern| source.is_some_and(|text| pattern.is_match(text)))
     }
@@ -306,8 +312,8 @@ pub struct Matcher<'f> {
 #[derive(Debug, Default)]
 pub struct Memory {
     sources: HashMap<String, Source, RandomState>,
-    /// How many names all [`Source`]s hold.
-    names: usize,
+    /// One for each name that the [`Source`]s hold.
+    found: Vec<Vec<usize>>,
 }
 
 /// What is known of an event source.
@@ -315,22 +321,49 @@ pub struct Memory {
 struct Source {
     /// The rules whose `source` matches it.
     rules: Vec<usize>,
-    /// By `eventName`, those of them whose `regexp` matches it.
-    events: HashMap<String, Vec<usize>, RandomState>,
+    /// By `eventName`, where those of them stand whose `regexp` matches it.
+    events: HashMap<String, usize, RandomState>,
 }
 
 /// The most names remembered, and the longest: AWS has about 20,000 calls, an account uses some hundreds.
 const NAMES_LIMIT: usize = 10_000;
 const NAME_LENGTH_LIMIT: usize = 256;
 
+impl Memory {
+    /// The rules that have a `source` or a `regexp`, and whose match.
+    fn rules(&mut self, filter: &Filter, source: Option<&str>, event: Option<&str>) -> Cow<'_, [usize]> {
+        let rules = &filter.rules;
+        let by_source = || {
+            let of_source =
+                |i: &usize| !rules[*i].condition.is_unconditional() && rules[*i].condition.source_matches(source);
+            (0..rules.len()).filter(of_source).collect::<Vec<_>>()
+        };
+        let by_event =
+            |of: &[usize]| of.iter().copied().filter(|i| rules[*i].condition.event_matches(event)).collect::<Vec<_>>();
+        let (Some(source), Some(event)) = (source, event) else { return by_event(&by_source()).into() };
+        if source.len() > NAME_LENGTH_LIMIT || event.len() > NAME_LENGTH_LIMIT {
+            return by_event(&by_source()).into();
+        }
+        let known = self.sources.get(source).and_then(|source| source.events.get(event).copied());
+        let known = known.unwrap_or_else(|| {
+            if self.found.len() == NAMES_LIMIT {
+                *self = Memory::default();
+            }
+            let new = || Source { rules: by_source(), events: HashMap::default() };
+            let source = self.sources.entry(source.to_owned()).or_insert_with(new);
+            source.events.insert(event.to_owned(), self.found.len());
+            self.found.push(by_event(&source.rules));
+            self.found.len() - 1
+        });
+        Cow::Borrowed(&self.found[known])
+    }
+}
+
 impl<'f> Matcher<'f> {
     /// Matches with this filter. `noting` has it look at more than it must, to know which paths have had a text.
     #[must_use]
     pub fn new(filter: &'f Filter, noting: bool) -> Self {
-        let is_unconditional = |i: &usize| {
-            let Condition { source, event, .. } = &filter.rules[*i].condition;
-            source.is_none() && event.is_none()
-        };
+        let is_unconditional = |i: &usize| filter.rules[*i].condition.is_unconditional();
         let unconditional = (0..filter.rules.len()).filter(is_unconditional).collect();
         let seen = vec![false; if noting { filter.tests } else { 0 }];
         Matcher { filter, unconditional, memory: Memory::default(), seen }
@@ -366,50 +399,18 @@ impl<'f> Matcher<'f> {
     ///
     /// Only where there are any does a record have to be parsed.
     pub fn candidates(&mut self, source: Option<&str>, event: Option<&str>, plain: Option<&[u8]>) -> Vec<usize> {
-        let mut found = self.conditional(source, event);
-        let is_new = |test: &Test| self.seen.get(test.id) == Some(&false);
+        let Matcher { filter, unconditional, memory, seen } = self;
+        let is_new = |test: &Test| seen.get(test.id) == Some(&false);
         let is_candidate = |i: &usize| {
-            let wheres = &self.filter.rules[*i].condition.wheres;
+            let wheres = &filter.rules[*i].condition.wheres;
             plain.is_none_or(|record| {
                 wheres.iter().all(|test| test.may_match(record))
                     || wheres.iter().any(|test| is_new(test) && test.may_be_in(record))
             })
         };
-        found.retain(is_candidate);
-        found.extend(self.unconditional.iter().filter(|i| is_candidate(i)));
+        let conditional = memory.rules(filter, source, event);
+        let mut found: Vec<_> = conditional.iter().chain(&*unconditional).copied().filter(is_candidate).collect();
         found.sort_unstable();
-        found
-    }
-
-    /// The rules that have a `source` or a `regexp`, and whose match.
-    fn conditional(&mut self, source: Option<&str>, event: Option<&str>) -> Vec<usize> {
-        let (rules, unconditional) = (&self.filter.rules, &self.unconditional);
-        let by_source = || {
-            let is_conditional = |i: &usize| unconditional.binary_search(i).is_err();
-            let of_source = |i: &usize| rules[*i].condition.source_matches(source);
-            (0..rules.len()).filter(is_conditional).filter(of_source).collect::<Vec<_>>()
-        };
-        let by_event =
-            |of: &[usize]| of.iter().copied().filter(|i| rules[*i].condition.event_matches(event)).collect::<Vec<_>>();
-        let (Some(source), Some(event)) = (source, event) else { return by_event(&by_source()) };
-        if source.len() > NAME_LENGTH_LIMIT || event.len() > NAME_LENGTH_LIMIT {
-            return by_event(&by_source());
-        }
-        let memory = &mut self.memory;
-        if let Some(known) = memory.sources.get(source).and_then(|source| source.events.get(event)) {
-            return known.clone();
-        }
-        if memory.names == NAMES_LIMIT {
-            memory.sources.clear();
-            memory.names = 0;
-        }
-        memory.names += 1;
-        let known = memory
-            .sources
-            .entry(source.to_owned())
-            .or_insert_with(|| Source { rules: by_source(), events: HashMap::default() });
-        let found = by_event(&known.rules);
-        known.events.insert(event.to_owned(), found.clone());
         found
     }
 

@@ -1,0 +1,46 @@
+//! What scanning allocates, however many records there are.
+
+use allocation_counter::measure;
+use cloudtrail_alerter::configuration;
+use cloudtrail_alerter::filter::Matcher;
+use cloudtrail_alerter::log_file::{LogFile, RawRecord};
+use cloudtrail_alerter::triage::{Outcome, Triage};
+use serde_json::{Value, json};
+
+/// How often memory is asked for while a log of so many copies of these records is read.
+fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
+    let log = json!({ "Records": vec![records; copies].concat() }).to_string();
+    let filter = configuration::parse(config.to_string().as_bytes(), None).unwrap();
+    let mut matcher = Matcher::new(&filter, false);
+    let mut log_file = LogFile::new();
+    let mut triage = Triage::new(&mut matcher, "log", None);
+    let mut unmatched = 0;
+    let counted = measure(|| {
+        let mut on_record = |raw: &RawRecord<'_>| {
+            unmatched += u64::from(matches!(triage.record(raw)?, Outcome::Unmatched));
+            Ok(())
+        };
+        for mut piece in log.as_bytes().chunks(10_000) {
+            while log_file.step(&mut piece, &mut on_record).unwrap() {}
+        }
+        log_file.finish(&mut on_record).unwrap();
+    });
+    assert_eq!(unmatched, (copies * records.len()) as u64);
+    counted.count_total
+}
+
+#[test]
+fn a_record_that_matches_nothing_allocates_nothing() {
+    let records: Vec<_> = (0..50)
+        .map(|i| {
+            json!({"eventSource": format!("s{}.amazonaws.com", i % 5), "eventName": format!("Call{i}"), "errorCode": "Other",
+                   "userIdentity": {"type": "AssumedRole"}, "requestParameters": {"text": "{\"a\":[\"\\u00e9\"]}"}})
+        })
+        .collect();
+    let config = json!({"packs": ["cis", "threats"], "rules": [
+        {"name": "a", "source": "^s1", "regexp": "^Nothing$"},
+        {"name": "b", "where": {"userIdentity.type": "^Root$"}},
+        {"name": "c", "source": "^s2", "where": {"errorCode": "^AccessDenied$"}},
+    ]});
+    assert_eq!(allocations(&config, &records, 100), allocations(&config, &records, 10));
+}
