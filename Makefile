@@ -39,7 +39,7 @@ demo: release .venv/ready ## deploy onto a local AWS, drop a CloudTrail log ther
 test: .venv/ready ## run all tests (REAL_LOGS=folder adds real CloudTrail logs)
 	$(CARGO) test --locked
 	$(MAKE) release
-	$(VENV)/pytest -p no:cacheprovider -ra tests/local_aws
+	$(VENV)/pytest -p no:cacheprovider -ra tests/local_aws benches/instructions.py
 
 .PHONY: lint
 lint: pure .venv/ready .venv/sam/ready ## check format, lints, purity, the template and the Python code
@@ -78,8 +78,12 @@ invoke: .venv/ready ## invoke the watched function (EVENT=file)
 	$(CARGO_LAMBDA) invoke cloudtrail-alerter --data-file $(EVENT)
 
 .PHONY: bench
-bench: release .venv/ready ## compare scanning logs of 1, 50 and 500 MB with gzip
+bench: release .venv/ready ## measure, beside gzip, jq, Python and Node (REAL_LOGS=folder adds a log of real records)
 	$(VENV)/python benches/bench.py
+
+.PHONY: bench-record
+bench-record: release .venv/ready ## record the instructions of scanning, which make test holds it to
+	$(VENV)/python benches/instructions.py
 
 .PHONY: fuzz
 fuzz: $(FUZZ)/cargo-fuzz ## fuzz TARGET=log_file, payload or configuration for SECONDS=600

@@ -1,0 +1,148 @@
+"""The logs that are scanned: made up, the same ones every time, or mixed from real ones."""
+
+import gzip
+import json
+import random
+import uuid
+from itertools import count
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+BINARY = ROOT / "target" / "release" / "cloudtrail-alerter"
+FOLDER = ROOT / "target" / "bench"
+# The bytes of JSON in the log of real records.
+REAL_SIZE = 58_000_000
+CALLS = {
+    "ec2": ["DescribeInstances", "DescribeNetworkInterfaces", "DescribeSecurityGroups", "RunInstances"],
+    "s3": ["GetBucketAcl", "GetBucketLocation", "ListBuckets"],
+    "kms": ["Decrypt", "GenerateDataKey"],
+    "sts": ["AssumeRole", "GetCallerIdentity"],
+    "lambda": ["ListFunctions20150331", "GetFunction20150331v2"],
+    "logs": ["DescribeLogGroups", "CreateLogStream"],
+}
+# What no made-up record is unless it is asked for, and a configuration for it in the original form.
+RARE = ("iam", "CreateUser")
+RARE_ONLY = {"source": r"^iam\.amazonaws\.com$", "regexp": "^CreateUser$"}
+
+
+def record(rng, rare=False):
+    """A record as CloudTrail writes them: an assumed role that calls a service."""
+    service = rng.choice(list(CALLS))
+    service, call = RARE if rare else (service, rng.choice(CALLS[service]))
+    account = "123456789012"
+    role = f"{rng.choice(['app', 'deploy', 'audit', 'backup'])}-{rng.randrange(40)}"
+    arn = f"arn:aws:iam::{account}:role/{role}"
+    time = f"2026-11-20T{rng.randrange(24):02}:{rng.randrange(60):02}:{rng.randrange(60):02}Z"
+    instances = [{"instanceId": f"i-{rng.getrandbits(68):017x}"} for _ in range(rng.choice([0, 1, 1, 2, 20]))]
+    return {
+        "eventVersion": "1.09",
+        "userIdentity": {
+            "type": "AssumedRole",
+            "principalId": f"AROA{rng.getrandbits(64):016X}:{role}",
+            "arn": f"arn:aws:sts::{account}:assumed-role/{role}/session-{rng.randrange(1000)}",
+            "accountId": account,
+            "accessKeyId": f"ASIA{rng.getrandbits(64):016X}",
+            "sessionContext": {
+                "sessionIssuer": {"type": "Role", "arn": arn, "accountId": account, "userName": role},
+                "attributes": {"creationDate": time, "mfaAuthenticated": "false"},
+            },
+        },
+        "eventTime": time,
+        "eventSource": f"{service}.amazonaws.com",
+        "eventName": call,
+        "awsRegion": rng.choice(["us-east-1", "us-west-2", "eu-central-1"]),
+        "sourceIPAddress": f"203.0.113.{rng.randrange(256)}",
+        "userAgent": f"aws-sdk-go-v2/1.{rng.randrange(30)}.0 os/linux lang/go#1.22 md/GOARCH#arm64",
+        "requestParameters": {"instancesSet": {"items": instances}, "maxResults": rng.randrange(1000)},
+        "responseElements": None,
+        "requestID": identifier(rng),
+        "eventID": identifier(rng),
+        "readOnly": True,
+        "eventType": "AwsApiCall",
+        "managementEvent": True,
+        "recipientAccountId": account,
+        "eventCategory": "Management",
+        "tlsDetails": {"tlsVersion": "TLSv1.3", "clientProvidedHostHeader": f"{service}.us-east-1.amazonaws.com"},
+    }
+
+
+def identifier(rng):
+    """A UUID, as requests and events have them."""
+    return str(uuid.UUID(int=rng.getrandbits(128)))
+
+
+def written(records):
+    """A log's JSON in pieces, as CloudTrail lays it out."""
+    separator = b'{"Records":['
+    for each in records:
+        yield separator + json.dumps(each, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
+        separator = b","
+    yield b"]}"
+
+
+def plain(records):
+    """A log, not gzipped."""
+    return b"".join(written(records))
+
+
+def made_up(megabytes):
+    """A log of that many MB of JSON, gzipped as CloudTrail does; one record of a hundred is the rare call."""
+    path = FOLDER / f"made-up-{megabytes}MB.json.gz"
+    if not path.exists() or path.stat().st_mtime < Path(__file__).stat().st_mtime:
+        rng = random.Random(megabytes)
+        store(path, (record(rng, rare=number % 100 == 99) for number in count()), megabytes * 1_000_000)
+    return path
+
+
+def real(folder):
+    """The records of real logs over and over, until they fill a log.
+
+    Logs come in another order each time, and events and requests get new ids: nothing repeats within what gzip sees at
+    once. The records of a log stay together, as CloudTrail delivers them.
+    """
+    paths = (path for path in sorted(Path(folder).rglob("*")) if path.name.endswith((".json", ".json.gz")))
+    logs = []
+    for path in paths:
+        content = path.read_bytes()
+        logs.append(json.loads(gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content)["Records"])
+    assert any(logs), f"no records in {folder}"
+    rng = random.Random(0)
+
+    def endless():
+        while True:
+            rng.shuffle(logs)
+            for each in (each for log in logs for each in log):
+                for key in {"eventID", "requestID"} & each.keys():
+                    each[key] = identifier(rng)
+                yield each
+
+    path = FOLDER / "real.json.gz"
+    store(path, endless(), REAL_SIZE)
+    return path
+
+
+def store(path, records, size):
+    """Write a gzipped log of that many bytes of JSON."""
+    print(f"Generating {path.relative_to(ROOT)}", flush=True)
+    left = size
+
+    def enough():
+        nonlocal left
+        for each in records:
+            yield each
+            if left <= 0:
+                return
+
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    with unfinished.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as log:
+        for piece in written(enough()):
+            left -= log.write(piece)
+    unfinished.rename(path)
+
+
+def json_size(log):
+    """How many bytes a gzipped file of one member, under 4 GiB, inflates to: its last four bytes say so."""
+    with log.open("rb") as file:
+        file.seek(-4, 2)
+        return int.from_bytes(file.read(), "little")
