@@ -159,8 +159,9 @@ def with_jq(what, log):
 
 def in_process(executable, log):
     """What `cargo bench --bench scan` says."""
-    print("\nIn one process (`cargo bench --bench scan`), on the same log:\n", flush=True)
+    print(f"\nIn one process: `cargo bench --bench scan -- {log.relative_to(ROOT)}`.\n\n```", flush=True)
     subprocess.run([executable, log], check=True)
+    print("```")
 
 
 def by_instructions():
@@ -170,8 +171,8 @@ def by_instructions():
     recorded = json.loads(instructions.RECORD.read_text())["instructions per byte of JSON"]
     rows = [[what, f"{now:.2f}", limited(now / recorded[what], instructions.GROWTH, "{:.2f}", f"instructions, {what}")]
             for what, now in instructions.measured().items()]
-    table("Instructions for a byte of a made-up log's JSON, without those of starting, counted once by callgrind: they do "
-          "not move with the machine's load.", ["log", "instructions", "of what is recorded"], rows)
+    table("Instructions for a byte of a made-up log's JSON, without those of starting, counted once by callgrind: they "
+          "do not move with the machine's load.", ["log", "instructions", "of what is recorded"], rows)
 
 
 def contenders():
@@ -233,11 +234,10 @@ def one_round(command, environment, found, large):
             assert function.messages == 1000, f"{command} published {function.messages} of 1,000 alerts"
             for what, value in seconds.items():
                 figures[f"round trips of {latency} ms", what] = value * 1e3 / latency
-            figures["CPU", "1,000 alerts"] = (function.cpu() - before) * 1e3
-            figures["peak", "1,000 alerts"] = function.peak()
-            figures["requests", "1,000 alerts"] = function.requests
-            figures["requests at once", "1,000 alerts"] = function.most_under_way
-    return figures
+            alerts = {"CPU": (function.cpu() - before) * 1e3, "peak": function.peak(),
+                      "requests": function.requests, "requests at once": function.most_under_way}
+    # Of the longest latency, with which the most is under way.
+    return figures | {(measured, "1,000 alerts"): figure for measured, figure in alerts.items()}
 
 
 def invocations(functions, found, log):
@@ -254,7 +254,7 @@ def invocations(functions, found, log):
             shown[OURS] = limited(row[OURS], limit, form, f"{what}, {measured}")
         rows.append([f"{what}: {measured}", *shown.values()])
     table("Functions side by side, under a fake Lambda, S3 and SNS; Python and Node do the original sample's steps "
-          "(benches/sample.py, sample.js). A round trip is the time from a request to its answer; connecting takes none. "
+          "(benches/sample.py, sample.js). A round trip is the time from request to answer; connecting takes none. "
           "Invocations are warm and go from the event to the answer; a cold one goes from the start of the process. "
           "50 MB are read without latency; a quiet log has 800 records, that with 1,000 alerts 2,000. "
           f"Medians of {FUNCTION_RUNS} rounds.", ["", *functions], rows)

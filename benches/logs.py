@@ -112,9 +112,7 @@ def real(folder):
         while True:
             rng.shuffle(logs)
             for each in (each for log in logs for each in log):
-                for key in {"eventID", "requestID"} & each.keys():
-                    each[key] = identifier(rng)
-                yield each
+                yield each | {key: identifier(rng) for key in ("eventID", "requestID") if key in each}
 
     path = FOLDER / "real.json.gz"
     store(path, endless(), REAL_SIZE)
