@@ -1,7 +1,7 @@
 """`make bench`: what scanning and invocations cost, beside what a user would run instead.
 
-REAL_LOGS=folder adds a log mixed from real ones. Limits that are promised stand beside their figures; ends with 1 where
-one is exceeded.
+REAL_LOGS=folder adds a log mixed from real ones. What is promised stands beside its figure, and a broken promise ends
+the run with 1. What is compared runs in turns, so that the load of the machine meets all alike.
 """
 
 import ctypes
@@ -32,6 +32,7 @@ LATENCIES = (20, 100)  # milliseconds
 NODE_PACKAGES = ["@aws-sdk/client-s3@3.1169.0", "@aws-sdk/client-sns@3.1169.0"]
 NO_MATCH = {"source": "^nothing$", "regexp": "^nothing$"}
 ORIGINAL = json.loads((ROOT / "filter_config.json").read_text())
+# The same for jq; a record without one of the fields ends neither.
 JQ = ('.Records[] | select((.eventSource // "" | tostring | test("{source}"))'
       ' and (.eventName // "" | tostring | test("{regexp}")))')
 
@@ -75,7 +76,7 @@ def medians(rounds):
 
 
 def measure(*command):
-    """CPU seconds and peak MB of one process and of those that it waits for.
+    """CPU seconds of one process and of those that it waits for, and the peak MB of the largest.
 
     A process's peak starts at the size of the one that it was forked from. So a small shell starts it and ends, and
     this process, which adopts such orphans, waits for it.
@@ -276,7 +277,7 @@ def machine():
 
 def benches():
     """Cargo's benchmarks, built: name → executable."""
-    command = ["cargo", "bench", "--locked", "--no-run", "--benches", "--message-format=json"]
+    command = ["cargo", "bench", "--locked", "--no-run", "--bench", "*", "--message-format=json"]
     built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
     messages = [json.loads(line) for line in built.splitlines()]
     return {each["target"]["name"]: each["executable"] for each in messages

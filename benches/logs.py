@@ -10,8 +10,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BINARY = ROOT / "target" / "release" / "cloudtrail-alerter"
 FOLDER = ROOT / "target" / "bench"
-# The bytes of JSON in the log of real records.
-REAL_SIZE = 58_000_000
+REAL_SIZE = 58_000_000  # bytes of JSON in the log of real records
+END = b"]}"
 CALLS = {
     "ec2": ["DescribeInstances", "DescribeNetworkInterfaces", "DescribeSecurityGroups", "RunInstances"],
     "s3": ["GetBucketAcl", "GetBucketLocation", "ListBuckets"],
@@ -71,18 +71,17 @@ def identifier(rng):
     return str(uuid.UUID(int=rng.getrandbits(128)))
 
 
-def written(records):
-    """A log's JSON in pieces, as CloudTrail lays it out."""
+def pieces(records):
+    """A log's JSON as CloudTrail lays it out, without its end, record by record."""
     separator = b'{"Records":['
     for each in records:
         yield separator + json.dumps(each, separators=(",", ":"), ensure_ascii=False).encode(errors="surrogatepass")
         separator = b","
-    yield b"]}"
 
 
 def plain(records):
     """A log, not gzipped."""
-    return b"".join(written(records))
+    return b"".join(pieces(records)) + END
 
 
 def made_up(megabytes):
@@ -120,22 +119,15 @@ def real(folder):
 
 
 def store(path, records, size):
-    """Write a gzipped log of that many bytes of JSON."""
+    """Write a gzipped log of that many bytes of JSON, out of endless records."""
     print(f"Generating {path.relative_to(ROOT)}", flush=True)
-    left = size
-
-    def enough():
-        nonlocal left
-        for each in records:
-            yield each
-            if left <= 0:
-                return
-
     FOLDER.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
     with unfinished.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as log:
-        for piece in written(enough()):
-            left -= log.write(piece)
+        written, records = 0, pieces(records)
+        while written < size:
+            written += log.write(next(records))
+        log.write(END)
     unfinished.rename(path)
 
 
