@@ -241,7 +241,8 @@ impl Invocation<'_> {
             }
         };
         let opening = in_time(self.deadline, storage.open(object));
-        let (in_force, bytes) = Box::pin(async { tokio::join!(in_force, opening) }).await;
+        let both = Box::pin(async { tokio::join!(in_force, opening) });
+        let (in_force, bytes) = self.outbox.meanwhile(both).await;
         let in_force = match in_force {
             Ok((in_force, error)) => {
                 self.failures.extend(error);
@@ -272,7 +273,8 @@ impl Invocation<'_> {
         let unavailable = |cause| Error::LogUnavailable { object: name.clone(), cause };
         let malformed = |e: Malformed| Error::LogMalformed { object: name.clone(), cause: e.to_string() };
         let read = 'reading: loop {
-            let piece = match in_time(self.deadline, bytes.next()).await.flatten() {
+            let next = in_time(self.deadline, bytes.next());
+            let piece = match self.outbox.meanwhile(next).await.flatten() {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break Ok(()),
                 Err(cause) => break Err(unavailable(cause)),

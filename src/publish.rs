@@ -1,8 +1,10 @@
 //! Sending alerts: ten to a request, several requests at once, and again what failed for no fault of its own.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::future::ready;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::mem;
+use std::pin::pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +14,7 @@ use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alert, SIZE_LIMIT};
 use crate::error::Error;
@@ -166,7 +168,7 @@ impl<'a> Outbox<'a> {
     }
 
     /// Takes an alert about a record of `log`, and starts a request when there is enough for one. Waits only while as
-    /// many requests as are allowed are under way.
+    /// many requests as are allowed are under way. What is not enough for one goes out [meanwhile](Self::meanwhile).
     pub async fn add(&mut self, alert: Alert, log: &str) {
         // Without a topic no configuration is in force.
         let Some(topic) = alert.topic.clone() else { return };
@@ -190,13 +192,26 @@ impl<'a> Outbox<'a> {
         }
     }
 
+    /// Does what waits for something else than SNS, and meanwhile sends what is not enough for a full request whenever
+    /// none is under way. This is [Nagle's algorithm](https://www.rfc-editor.org/rfc/rfc896): the first alert goes out
+    /// at once, and of very many no more than one request in a round trip is not full.
+    pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(answer) = self.under_way.join_next() => self.answered(answer),
+                () = ready(()), if self.under_way.is_empty() && !self.waiting.is_empty() => self.send_all().await,
+            }
+        }
+    }
+
     /// Sends what is left, waits for all answers, adds the counts to the report, and gives what failed.
     pub async fn finish(mut self, report: &mut Report) -> Vec<Error> {
-        for batch in mem::take(&mut self.waiting).into_values() {
-            self.send(batch).await;
-        }
-        while !self.under_way.is_empty() {
-            self.one_answer().await;
+        self.send_all().await;
+        while let Some(answer) = self.under_way.join_next().await {
+            self.answered(answer);
         }
         report.alerts += self.alerts;
         report.published += self.published;
@@ -212,22 +227,32 @@ impl<'a> Outbox<'a> {
         self.failed.into_iter().map(error).collect()
     }
 
+    async fn send_all(&mut self) {
+        for batch in mem::take(&mut self.waiting).into_values() {
+            self.send(batch).await;
+        }
+    }
+
     async fn send(&mut self, batch: Vec<Entry>) {
         let Some(first) = batch.first() else { return };
-        while self.under_way.len() >= REQUESTS_AT_ONCE {
-            self.one_answer().await;
+        while self.under_way.len() >= REQUESTS_AT_ONCE
+            && let Some(answer) = self.under_way.join_next().await
+        {
+            self.answered(answer);
         }
         let client = self.publisher.client(first.topic.region());
         self.under_way.spawn(deliver(client, batch, self.deadline));
+        // There is one thread: a log whose bytes are all there would be read to its end before the request goes out.
+        tokio::task::yield_now().await;
     }
 
-    async fn one_answer(&mut self) {
+    fn answered(&mut self, answer: Result<Vec<(Entry, Outcome)>, JoinError>) {
         // A task that panicked took its entries with it: `finish` would count too few. Nothing in it panics; should
         // it, the panic is passed on, and the invocation ends in an error.
-        let outcomes = match self.under_way.join_next().await {
-            Some(Ok(outcomes)) => outcomes,
-            Some(Err(e)) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            _ => return,
+        let outcomes = match answer {
+            Ok(outcomes) => outcomes,
+            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
+            Err(_) => return,
         };
         let now = SystemTime::now();
         for (entry, outcome) in outcomes {

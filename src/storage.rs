@@ -100,7 +100,8 @@ impl LogBytes {
                 Ok(None) => return Ok(None),
                 Err(e) => {
                     let broke_off = format!("S3 broke off after {} bytes ({})", self.position, DisplayErrorContext(e));
-                    self.resume().await.map_err(|why| format!("{broke_off}, and {why}"))?;
+                    // Boxed: it happens rarely, and every wait for bytes would be as large as a request.
+                    Box::pin(self.resume()).await.map_err(|why| format!("{broke_off}, and {why}"))?;
                 }
             }
         }

@@ -24,8 +24,8 @@ pub enum S3Fault {
     Status(u16, &'static str),
     /// The bucket is in this region, not in the one that was asked.
     OtherRegion(&'static str),
-    /// After so many bytes of the body, and when something has been published, the body goes on.
-    PauseAfter(usize),
+    /// After so many bytes of the body, it goes on when so many publish requests have come.
+    PauseAfter(usize, usize),
     /// After so many bytes of the object the connection breaks.
     CutAfter(usize),
     /// The same, and by then there is another version of the object.
@@ -92,6 +92,8 @@ struct State {
     full_batches_only: bool,
     hold_s3: usize,
     hold_sns: usize,
+    /// How long SNS takes for an answer.
+    slow_sns: Duration,
     seen: Vec<Seen>,
     messages: Vec<Message>,
     /// What real SNS would have refused: a defect of the program, whatever else a test looks at.
@@ -167,6 +169,11 @@ impl FakeAws {
     /// No publish request is answered before so many have come.
     pub fn hold_sns(&self, until: usize) {
         self.state().hold_sns = until;
+    }
+
+    /// Publish requests take so long.
+    pub fn slow_sns(&self, pause: Duration) {
+        self.state().slow_sns = pause;
     }
 
     pub fn gets(&self) -> Vec<Seen> {
@@ -275,6 +282,8 @@ async fn answer(
         arrived.send_modify(|n| n.1 += 1);
         let hold = state.lock().unwrap().hold_sns;
         patience(&state, "publish requests at once", waiter.wait_for(|n| n.1 >= hold)).await;
+        let pause = state.lock().unwrap().slow_sns;
+        tokio::time::sleep(pause).await;
         let answer = publish(&form, &mut seen, &mut state.lock().unwrap());
         seen.status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         state.lock().unwrap().seen.push(seen);
@@ -338,7 +347,9 @@ fn get_object(
         answer = answer.status(206).header(CONTENT_RANGE, format!("bytes {from}-{}/{length}", length - 1));
     }
     let (stop, pieces, pause, longer) = match fault {
-        Some(S3Fault::PauseAfter(at) | S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => (at, 0, Duration::ZERO, 0),
+        Some(S3Fault::PauseAfter(at, _) | S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => {
+            (at, 0, Duration::ZERO, 0)
+        }
         Some(S3Fault::ReplacedAfter(at)) => {
             // A gzip member without anything in it: another version of the same.
             now.objects.get_mut(&seen.what).unwrap().extend(crate::gzip(b""));
@@ -359,8 +370,9 @@ fn get_object(
         }
         match fault {
             Some(S3Fault::StallAfter(_)) => sender.closed().await,
-            Some(S3Fault::PauseAfter(_)) => {
-                patience(&state, "a publish request while the log is read", arrived.wait_for(|n| n.1 > 0)).await;
+            Some(S3Fault::PauseAfter(_, publishes)) => {
+                let came = arrived.wait_for(|n| n.1 >= publishes);
+                patience(&state, "publish requests while the log is read", came).await;
                 sender.send(Ok(Bytes::copy_from_slice(tail))).await.ok();
             }
             // What was sent before is to arrive.

@@ -183,9 +183,48 @@ async fn alerts_go_out_while_the_log_is_read_and_several_requests_at_once() {
     let bytes = gzip(&log(&records(1_000)));
     let half = bytes.len() / 2;
     world.aws.put(BUCKET, KEY, bytes);
-    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(half), 1);
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(half, 1), 1);
     world.aws.hold_sns(3);
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1_000);
+}
+
+/// How many messages each publish request had.
+fn sizes(world: &World) -> Vec<usize> {
+    world.aws.publishes().iter().map(|request| request.ids.len()).collect()
+}
+
+/// A log of so many matches, each followed by 40,000 bytes, so that they come in pieces of their own.
+fn spread_out(count: usize) -> Vec<u8> {
+    let other = json!({ "eventSource": "s3.amazonaws.com", "userAgent": "x".repeat(40_000) });
+    log(&records(count).into_iter().flat_map(|record| [record, other.clone()]).collect::<Vec<_>>())
+}
+
+#[tokio::test]
+async fn the_first_alert_of_a_slow_log_goes_out_at_once_and_the_next_when_that_is_answered() {
+    let mut world = world().await;
+    let bytes = spread_out(3);
+    let at = bytes.len() - 50_000;
+    world.aws.put(BUCKET, KEY, bytes);
+    // The second one is read while the first one is under way.
+    world.aws.slow_sns(Duration::from_millis(100));
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(at, 2), 1);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 3);
+    assert_eq!(sizes(&world), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn while_a_request_is_under_way_alerts_wait_until_there_are_ten_or_the_log_ends() {
+    for (count, expected) in [(6, &[1, 5][..]), (15, &[1, 4, 10])] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, spread_out(count));
+        world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(20_000, 1), 1);
+        // The first one is not answered before the log's end.
+        world.aws.hold_sns(expected.len());
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], count);
+        let mut sizes = sizes(&world);
+        sizes.sort_unstable();
+        assert_eq!(sizes, expected);
+    }
 }
 
 #[tokio::test]
