@@ -5,7 +5,7 @@ use std::future::ready;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
 use std::mem;
 use std::pin::pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{Region, SdkConfig};
@@ -14,6 +14,7 @@ use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::error::{BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alert, SIZE_LIMIT};
@@ -24,8 +25,9 @@ use crate::report::Report;
 /// The most messages of [a request](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
 const BATCH: usize = 10;
 
-/// The most requests under way at once: enough to hide their round trips, few enough to stay far below SNS's quotas.
-const REQUESTS_AT_ONCE: usize = 8;
+/// The most requests under way at once, and the most batches that are on their way or wait to be tried again: 1,000
+/// alerts then take seven round trips. A region's quota may be less; see [`Pace`].
+const REQUESTS_AT_ONCE: usize = 16;
 
 /// How often a message is offered before it counts as failed. With the pauses between, about 12 seconds.
 const ATTEMPTS: u32 = 8;
@@ -124,6 +126,7 @@ pub struct Outbox<'a> {
     /// Alerts that wait until a request is full, by topic.
     waiting: BTreeMap<TopicArn, Vec<Entry>>,
     under_way: JoinSet<Vec<(Entry, Outcome)>>,
+    pace: Arc<Pace>,
     /// What this invocation has taken, whether or not SNS has.
     taken: Memory,
     alerts: u64,
@@ -158,6 +161,7 @@ impl<'a> Outbox<'a> {
             deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
             waiting: BTreeMap::new(),
             under_way: JoinSet::new(),
+            pace: Arc::default(),
             taken: Memory::default(),
             alerts: 0,
             published: 0,
@@ -241,7 +245,7 @@ impl<'a> Outbox<'a> {
             self.answered(answer);
         }
         let client = self.publisher.client(first.topic.region());
-        self.under_way.spawn(deliver(client, batch, self.deadline));
+        self.under_way.spawn(deliver(client, batch, self.pace.clone(), self.deadline));
         // There is one thread: a log whose bytes are all there would be read to its end before the request goes out.
         tokio::task::yield_now().await;
     }
@@ -272,19 +276,69 @@ impl<'a> Outbox<'a> {
     }
 }
 
+/// How many requests may be under way: half as many as before whenever SNS throttles, since a region's quota may be as
+/// low as [300 messages a second](https://docs.aws.amazon.com/general/latest/gr/sns.html) for all that publish there;
+/// one more with every request that it takes.
+struct Pace(watch::Sender<Places>);
+
+struct Places {
+    allowed: usize,
+    taken: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Pace(watch::Sender::new(Places { allowed: REQUESTS_AT_ONCE, taken: 0 }))
+    }
+}
+
+impl Pace {
+    /// Waits for a place, which is free again when [`answered`](Self::answered) is told.
+    async fn place(&self) {
+        let mut changes = self.0.subscribe();
+        let take = |places: &mut Places| {
+            let free = places.taken < places.allowed;
+            places.taken += usize::from(free);
+            free
+        };
+        while !self.0.send_if_modified(take) {
+            // It can't fail: the sender lives as long as `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
+    fn answered(&self, failures: &[Option<Failure>]) {
+        let throttled = failures.iter().flatten().any(|failure| failure.kind == Kind::Throttled);
+        let good = failures.iter().all(Option::is_none);
+        self.0.send_modify(|places| {
+            places.taken -= 1;
+            if throttled {
+                places.allowed = (places.allowed / 2).max(1);
+            } else if good {
+                places.allowed = (places.allowed + 1).min(REQUESTS_AT_ONCE);
+            }
+        });
+    }
+}
+
 /// Sends one topic's messages, at most as many as a request may hold, until each is taken or refused for good.
-async fn deliver(client: Client, mut entries: Vec<Entry>, deadline: SystemTime) -> Vec<(Entry, Outcome)> {
+async fn deliver(
+    client: Client,
+    mut entries: Vec<Entry>,
+    pace: Arc<Pace>,
+    deadline: SystemTime,
+) -> Vec<(Entry, Outcome)> {
     let mut done = Vec::new();
     for attempt in 1.. {
         // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
         let pause = FIRST_PAUSE.saturating_mul(1 << attempt).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
-        let failures = attempt_once(&client, &entries, deadline).await;
+        let failures = attempt_once(&client, &entries, &pace, deadline).await;
         let goes_on = attempt < ATTEMPTS && SystemTime::now() + pause < deadline;
         let mut again = Vec::new();
         for (entry, failure) in mem::take(&mut entries).into_iter().zip(failures) {
             match failure {
                 None => done.push((entry, Outcome::Published)),
-                Some(Failure { passing: true, .. }) if goes_on => again.push(entry),
+                Some(failure) if failure.kind != Kind::Lasting && goes_on => again.push(entry),
                 Some(failure) => done.push((entry, Outcome::Failed(failure.cause))),
             }
         }
@@ -300,26 +354,40 @@ async fn deliver(client: Client, mut entries: Vec<Entry>, deadline: SystemTime) 
 /// Why a message was not taken.
 #[derive(Clone)]
 struct Failure {
-    /// Whether trying again may help.
-    passing: bool,
+    kind: Kind,
     cause: String,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Trying again may help.
+    Passing,
+    /// So may it, and all the more if there are fewer requests.
+    Throttled,
+    /// Trying again is no use.
+    Lasting,
+}
+
 /// One request; for each entry, why it was not taken, or `None`.
-async fn attempt_once(client: &Client, entries: &[Entry], deadline: SystemTime) -> Vec<Option<Failure>> {
+async fn attempt_once(client: &Client, entries: &[Entry], pace: &Pace, deadline: SystemTime) -> Vec<Option<Failure>> {
     let all = |failure: Failure| vec![Some(failure); entries.len()];
     let Some(topic) = entries.first().map(|entry| entry.topic.as_str()) else { return Vec::new() };
     let batch = match entries.iter().enumerate().map(|(i, entry)| request_entry(i, &entry.alert)).collect() {
         Ok(batch) => batch,
-        Err(e) => return all(Failure { passing: false, cause: format!("no request could be made ({e})") }),
+        Err(e) => return all(Failure { kind: Kind::Lasting, cause: format!("no request could be made ({e})") }),
     };
+    let time_left = || deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    if time_left().is_zero() || tokio::time::timeout(time_left(), pace.place()).await.is_err() {
+        return all(Failure { kind: Kind::Passing, cause: "the time was up before they could be sent".to_owned() });
+    }
     let request = client.publish_batch().topic_arn(topic).set_publish_batch_request_entries(Some(batch)).send();
-    let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-    match tokio::time::timeout(time_left, request).await {
+    let failures = match tokio::time::timeout(time_left(), request).await {
         Ok(Ok(output)) => refused(&output, entries.len()),
         Ok(Err(e)) => all(request_failure(&e)),
-        Err(_) => all(Failure { passing: true, cause: "SNS had not answered when the time was up".to_owned() }),
-    }
+        Err(_) => all(Failure { kind: Kind::Passing, cause: "SNS had not answered when the time was up".to_owned() }),
+    };
+    pace.answered(&failures);
+    failures
 }
 
 fn request_entry(id: usize, alert: &Alert) -> Result<PublishBatchRequestEntry, BuildError> {
@@ -360,7 +428,7 @@ fn is_fifo_id(text: &str) -> bool {
 /// A request that succeeds may hold entries that did not.
 fn refused(output: &PublishBatchOutput, count: usize) -> Vec<Option<Failure>> {
     // An entry that the answer does not mention was not taken, as far as anyone knows.
-    let unknown = Failure { passing: true, cause: "SNS did not say what became of them".to_owned() };
+    let unknown = Failure { kind: Kind::Passing, cause: "SNS did not say what became of them".to_owned() };
     let mut failures = vec![Some(unknown); count];
     for taken in output.successful() {
         if let Some(failure) = taken.id().and_then(|id| failures.get_mut(id.parse::<usize>().ok()?)) {
@@ -370,8 +438,12 @@ fn refused(output: &PublishBatchOutput, count: usize) -> Vec<Option<Failure>> {
     for refused in output.failed() {
         let said = format!("SNS said {}: {}", refused.code(), refused.message().unwrap_or("no reason"));
         if let Some(failure) = refused.id().parse::<usize>().ok().and_then(|i| failures.get_mut(i)) {
-            let passing = !refused.sender_fault() || is_throttling(refused.code());
-            *failure = Some(Failure { passing, cause: said });
+            let kind = match (is_throttling(refused.code()), refused.sender_fault()) {
+                (true, _) => Kind::Throttled,
+                (false, false) => Kind::Passing,
+                (false, true) => Kind::Lasting,
+            };
+            *failure = Some(Failure { kind, cause: said });
         }
     }
     failures
@@ -379,11 +451,18 @@ fn refused(output: &PublishBatchOutput, count: usize) -> Vec<Option<Failure>> {
 
 fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
     let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
-        let passing = !matches!(error, SdkError::ConstructionFailure(_));
-        return Failure { passing, cause: format!("SNS could not be reached ({})", DisplayErrorContext(error)) };
+        let lasting = matches!(error, SdkError::ConstructionFailure(_));
+        let kind = if lasting { Kind::Lasting } else { Kind::Passing };
+        return Failure { kind, cause: format!("SNS could not be reached ({})", DisplayErrorContext(error)) };
     };
     let code = error.code().unwrap_or_default();
-    let passing = status == 429 || status >= 500 || is_throttling(code) || matches!(error, SdkError::ResponseError(_));
+    let kind = match status {
+        429 | 503 => Kind::Throttled,
+        _ if is_throttling(code) => Kind::Throttled,
+        500.. => Kind::Passing,
+        _ if matches!(error, SdkError::ResponseError(_)) => Kind::Passing,
+        _ => Kind::Lasting,
+    };
     let advice = match (status, code) {
         (_, code) if code.starts_with("KMS") && !is_throttling(code) => {
             "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key"
@@ -393,7 +472,7 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         _ => "",
     };
     let message = error.message().unwrap_or("no reason");
-    Failure { passing, cause: format!("SNS said {status} {code}: {message}{advice}") }
+    Failure { kind, cause: format!("SNS said {status} {code}: {message}{advice}") }
 }
 
 /// SNS's codes for throttling, of which the SDK knows only some.

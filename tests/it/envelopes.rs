@@ -254,20 +254,29 @@ async fn a_log_in_two_messages_is_read_once_and_handed_back_with_both() {
 #[tokio::test]
 async fn a_failed_publish_is_laid_at_every_message_whose_log_is_in_it() {
     let mut world = world().await;
-    for (number, key) in ["a", "b"].into_iter().enumerate() {
-        world.aws.put(BUCKET, key, gzip(&log(&[record(2 * number), record(2 * number + 1)])));
-    }
+    let all = records(10);
+    world.aws.put(BUCKET, "a", gzip(&log(&all[..5])));
+    world.aws.put(BUCKET, "b", gzip(&log(&all[5..])));
     world.aws.put(BUCKET, "quiet", gzip(&log(&[json!({})])));
-    let batch = in_sqs(&[s3("a"), s3("quiet"), bridged("b"), wrapped(&delivery("b"))]);
-    world.aws.sns_fault(SnsFault::Status(403, "AuthorizationError"), 1);
-    let counts = hands_back(&mut world, &batch, &["m0", "m2", "m3"]).await;
-    assert_eq!((&counts["logs"], &counts["published"], &counts["failed"]), (&json!(3), &json!(0), &json!(4)));
+    let batch = in_sqs(&[s3("first"), s3("a"), s3("quiet"), bridged("b"), wrapped(&delivery("b"))]);
+    // Those of `a` and `b` share a request, because one of `first` is under way until they come.
+    let first = |world: &World, number| {
+        world.aws.put(BUCKET, "first", gzip(&log(&[record(number)])));
+        let sent = world.aws.publishes().len();
+        world.aws.s3_fault(BUCKET, "a", S3Fault::PauseAfter(0, sent + 1), 1);
+        world.aws.hold_sns(sent + 2);
+    };
+    first(&world, 100);
+    world.aws.sns_fault_of_full_batches(SnsFault::Status(403, "AuthorizationError"), 1);
+    let counts = hands_back(&mut world, &batch, &["m1", "m3", "m4"]).await;
+    assert_eq!((&counts["logs"], &counts["published"], &counts["failed"]), (&json!(4), &json!(1), &json!(10)));
 
-    // Of one request only what was refused: the third entry is of `b`.
-    world.aws.sns_fault(SnsFault::Entries(&[2], true), 1);
-    assert_eq!(hands_back(&mut world, &batch, &["m2", "m3"]).await["published"], 3);
+    // Of one request only what was refused: the eighth entry is of `b`.
+    first(&world, 101);
+    world.aws.sns_fault_of_full_batches(SnsFault::Entries(&[7], true), 1);
+    assert_eq!(hands_back(&mut world, &batch, &["m3", "m4"]).await["published"], 10);
     assert_eq!(hands_back(&mut world, &batch, &[]).await["published"], 1);
-    assert_eq!(world.aws.messages().len(), 4);
+    assert_eq!(world.aws.messages().len(), 12);
 }
 
 #[tokio::test]

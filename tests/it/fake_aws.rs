@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
@@ -47,6 +47,8 @@ pub enum SnsFault {
     Status(u16, &'static str),
     /// These entries of the batch fail; whether by the sender's fault.
     Entries(&'static [usize], bool),
+    /// The first entry of the batch is throttled.
+    EntryThrottled,
     Dropped,
     /// No answer ever comes.
     Silent,
@@ -63,6 +65,10 @@ pub struct Seen {
     pub range: Option<String>,
     pub status: u16,
     pub ids: Vec<String>,
+    /// How many publish requests were under way when this one had come.
+    pub at_once: usize,
+    /// How many publish requests had been taken, with all their messages, by then.
+    pub taken: usize,
 }
 
 /// A message that SNS accepted.
@@ -94,6 +100,12 @@ struct State {
     hold_sns: usize,
     /// How long SNS takes for an answer.
     slow_sns: Duration,
+    /// The messages that SNS takes in a second, and how many it would take now; none before the first request.
+    quota: Option<f64>,
+    left: Option<(f64, Instant)>,
+    /// How many publish requests have come and not been answered, and how many were taken with all their messages.
+    under_way: usize,
+    taken: usize,
     seen: Vec<Seen>,
     messages: Vec<Message>,
     /// What real SNS would have refused: a defect of the program, whatever else a test looks at.
@@ -174,6 +186,11 @@ impl FakeAws {
     /// Publish requests take so long.
     pub fn slow_sns(&self, pause: Duration) {
         self.state().slow_sns = pause;
+    }
+
+    /// SNS takes so many messages a second, and none at first.
+    pub fn sns_quota(&self, messages: u32) {
+        self.state().quota = Some(messages.into());
     }
 
     pub fn gets(&self) -> Vec<Seen> {
@@ -268,7 +285,8 @@ async fn answer(
     let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
     let (if_none_match, if_match, range) = (header(IF_NONE_MATCH), header(IF_MATCH), header(RANGE));
     let path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
-    let mut seen = Seen { what: path, region, if_none_match, if_match, range, status: 0, ids: Vec::new() };
+    let mut seen =
+        Seen { what: path, region, if_none_match, if_match, range, status: 0, ids: Vec::new(), at_once: 0, taken: 0 };
     let mut waiter = arrived.subscribe();
     if request.method() == Method::GET {
         arrived.send_modify(|n| n.0 += 1);
@@ -279,14 +297,19 @@ async fn answer(
         answer
     } else {
         let form = request.into_body().collect().await.ok()?.to_bytes();
+        let (hold, pause) = {
+            let mut state = state.lock().unwrap();
+            state.under_way += 1;
+            (seen.at_once, seen.taken) = (state.under_way, state.taken);
+            (state.hold_sns, state.slow_sns)
+        };
         arrived.send_modify(|n| n.1 += 1);
-        let hold = state.lock().unwrap().hold_sns;
         patience(&state, "publish requests at once", waiter.wait_for(|n| n.1 >= hold)).await;
-        let pause = state.lock().unwrap().slow_sns;
         tokio::time::sleep(pause).await;
         let answer = publish(&form, &mut seen, &mut state.lock().unwrap());
         seen.status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         state.lock().unwrap().seen.push(seen);
+        state.lock().unwrap().under_way -= 1;
         match answer {
             Err(SnsFault::Silent) => std::future::pending().await,
             answer => answer.ok(),
@@ -417,26 +440,40 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
         }
     }
     state.violations.extend(violations(seen, &entries));
+    let error = |who, status, code| {
+        let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
+        whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
+    };
 
+    if let Some(quota) = state.quota {
+        let (left, at) = state.left.get_or_insert((0.0, Instant::now()));
+        *left = (*left + at.elapsed().as_secs_f64() * quota).min(quota);
+        *at = Instant::now();
+        let wanted = f64::from(u32::try_from(entries.len()).unwrap());
+        if *left < wanted {
+            return Ok(error("Sender", 429, "Throttled"));
+        }
+        *left -= wanted;
+    }
     let fault =
         state.sns_fault.as_mut().filter(|f| f.1 > 0 && !(state.full_batches_only && entries.len() < 10)).map(|f| {
             f.1 = f.1.saturating_sub(1);
             f.0
         });
-    let (failing, sender) = match fault {
+    let (failing, sender, code) = match fault {
         Some(fault @ (SnsFault::Dropped | SnsFault::Silent)) => return Err(fault),
         Some(SnsFault::Status(status, code)) => {
             let who = if status < 500 { "Sender" } else { "Receiver" };
-            let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
-            return Ok(whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>")));
+            return Ok(error(who, status, code));
         }
-        Some(SnsFault::Entries(failing, sender)) => (failing, sender),
-        None => (&[][..], false),
+        Some(SnsFault::Entries(failing, true)) => (failing, true, "InvalidParameter"),
+        Some(SnsFault::Entries(failing, false)) => (failing, false, "InternalError"),
+        Some(SnsFault::EntryThrottled) => (&[0][..], true, "Throttled"),
+        None => (&[][..], false, ""),
     };
     let (mut failed, mut successful) = (Vec::new(), Vec::new());
     for (number, (id, message)) in seen.ids.iter().zip(entries).enumerate() {
         if failing.contains(&number) {
-            let code = if sender { "InvalidParameter" } else { "InternalError" };
             let code = format!("<Code>{code}</Code><SenderFault>{sender}</SenderFault>");
             failed.push(format!("<member><Id>{id}</Id>{code}</member>"));
         } else {
@@ -444,6 +481,7 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
             state.messages.push(message);
         }
     }
+    state.taken += usize::from(failed.is_empty());
     let (failed, successful) = (failed.concat(), successful.concat());
     let result = format!("<Failed>{failed}</Failed><Successful>{successful}</Successful><MessageId>m</MessageId>");
     let action = &seen.what;

@@ -559,6 +559,45 @@ async fn sns_is_asked_again_when_the_fault_is_its_own() {
 }
 
 #[tokio::test]
+async fn where_sns_throttles_fewer_requests_go_out_at_once_until_it_takes_them_again() {
+    for fault in [
+        SnsFault::Status(429, "Throttled"),
+        SnsFault::Status(503, "ServiceUnavailable"),
+        SnsFault::Status(400, "KMSThrottling"),
+        SnsFault::EntryThrottled,
+    ] {
+        let mut world = world().await;
+        world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
+        // The first sixteen at once, and all in vain.
+        world.aws.hold_sns(16);
+        world.aws.sns_fault(fault, 16);
+        world.aws.slow_sns(Duration::from_millis(50));
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1_000);
+        assert_eq!(user_names(&world.aws.messages()), (0..1_000).map(|n| format!("user-{n}")).collect::<Vec<_>>());
+        let publishes = world.aws.publishes();
+        let most = publishes.iter().map(|request| request.at_once).max();
+        assert_eq!(most, Some(16), "never more");
+        for request in &publishes[16..] {
+            // Then one, and one more for each that was taken.
+            assert!(request.at_once <= 1 + request.taken, "{request:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_matches_arrive_where_the_quota_is_low() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
+    world.aws.sns_quota(300);
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((&counts["published"], &counts["failed"]), (&json!(1_000), &json!(0)));
+    assert_eq!(user_names(&world.aws.messages()), (0..1_000).map(|n| format!("user-{n}")).collect::<Vec<_>>());
+    let publishes = world.aws.publishes();
+    assert!(publishes.iter().any(|request| request.status == 429));
+    assert!(publishes.iter().all(|request| request.at_once <= 16));
+}
+
+#[tokio::test]
 async fn only_the_entries_that_failed_are_sent_again() {
     let mut world = world().await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
