@@ -24,8 +24,10 @@ use crate::triage::Triage;
 /// it has little time at all.
 const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
 
-const TOO_LATE: &str =
-    "the invocation's time was up before it was read to its end: raise the function's timeout, or its memory";
+/// How long the configuration may take before the first event: Lambda gives ten seconds to all of the start.
+const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
+
+const TOO_LATE: &str = "the time was up before it was read to its end: raise the function's timeout, or its memory";
 
 const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
      environment";
@@ -51,6 +53,24 @@ impl Handler {
     #[must_use]
     pub fn new(settings: Settings, storage: Storage, publisher: Publisher) -> Self {
         Handler { settings, storage, publisher, configurations: Mutex::default() }
+    }
+
+    /// Does before the first event what needs no event, where the configuration's bucket is known: loads the
+    /// configuration, and opens the two connections to S3 that an invocation begins with. What fails is only a warning,
+    /// since an invocation asks again, and then it is an error.
+    pub async fn warm_up(&self) {
+        let Some(bucket) = self.settings.config_bucket.clone() else { return };
+        let object = S3Object { bucket, key: self.settings.config_key.clone() };
+        let deadline = SystemTime::now() + TIME_TO_WARM_UP;
+        let consequence = "the first event will ask again".to_owned();
+        let loading = self.fetch(&object, None, deadline, consequence);
+        // An HTTP/1.1 connection is opened by a request that finds all others taken.
+        let connecting = in_time(deadline, self.storage.configuration(&object, None));
+        let (loaded, _) = Box::pin(async { tokio::join!(loading, connecting) }).await;
+        match loaded {
+            Ok(configuration) => _ = self.configurations.lock().await.insert(object, configuration),
+            Err(error) => tracing::warn!(kind = error.kind(), "{error}"),
+        }
     }
 
     /// Handles one invocation, which must be over by `deadline`: every object of the payload, whatever happens to the

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
 async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
     let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
     let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
+    handler.warm_up().await;
     let handler = &handler;
     let handle = |event: LambdaEvent<Value>| async move {
         let (now, deadline) = (SystemTime::now(), event.context.deadline());

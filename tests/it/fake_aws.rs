@@ -60,6 +60,8 @@ pub struct Seen {
     /// `bucket/key`, or the action of a publish request.
     pub what: String,
     pub region: String,
+    /// The number of the connection that it came on.
+    pub connection: usize,
     pub if_none_match: Option<String>,
     pub if_match: Option<String>,
     pub range: Option<String>,
@@ -236,11 +238,13 @@ where
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+        for connection in 0_usize.. {
+            let Ok((stream, _)) = listener.accept().await else { break };
             let (handler, mut closing) = (handler.clone(), closing.clone());
             closing.mark_unchanged();
             tokio::spawn(async move {
-                let service = service_fn(|request| {
+                let service = service_fn(|mut request: Request<Incoming>| {
+                    request.extensions_mut().insert(connection);
                     let answer = handler(request);
                     async { answer.await.ok_or_else(|| io::Error::other("dropped on purpose")) }
                 });
@@ -285,8 +289,19 @@ async fn answer(
     let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
     let (if_none_match, if_match, range) = (header(IF_NONE_MATCH), header(IF_MATCH), header(RANGE));
     let path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
-    let mut seen =
-        Seen { what: path, region, if_none_match, if_match, range, status: 0, ids: Vec::new(), at_once: 0, taken: 0 };
+    let connection = *request.extensions().get::<usize>().unwrap();
+    let mut seen = Seen {
+        what: path,
+        region,
+        connection,
+        if_none_match,
+        if_match,
+        range,
+        status: 0,
+        ids: Vec::new(),
+        at_once: 0,
+        taken: 0,
+    };
     let mut waiter = arrived.subscribe();
     if request.method() == Method::GET {
         arrived.send_modify(|n| n.0 += 1);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
+use crate::fake_aws::{FakeAws, Message, S3Fault, Seen, SnsFault};
 use crate::runtime_api::{Failure, Lambda};
 use crate::{SUBJECTS, event, file, first_body, gzip, log, record};
 
@@ -269,6 +269,68 @@ async fn another_bucket_and_key_for_the_configuration() {
     // The configuration is told from a log by its bucket too: this one lies in another.
     world.aws.put(BUCKET, "a/b c.json", log(&records(2)));
     assert_eq!(world.counts(&put_keys(&["a/b+c.json"])).await["unmatched"], 2);
+}
+
+const WARM: [(&str, &str); 2] = [("TOPIC_ARN", TOPIC), ("FILTER_CONFIG_BUCKET", BUCKET)];
+
+#[tokio::test]
+async fn where_the_bucket_is_known_configuration_and_connections_are_there_before_the_first_event() {
+    let aws = FakeAws::start().await;
+    aws.put(BUCKET, CONFIG, file(CONFIG));
+    aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+    // Both requests of the start are under way at once.
+    aws.hold_s3(2);
+    let mut world = World { lambda: Lambda::start(aws.address, &WARM, TIMEOUT).await, aws, invocations: 0 };
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    let mut gets = world.aws.gets();
+    let of_event = gets.split_off(2);
+    assert!(gets.iter().all(|get| get.what.ends_with(CONFIG)), "{gets:?}");
+    let mut statuses: Vec<_> = of_event.iter().map(|get| (get.status, get.if_none_match.is_some())).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [(200, false), (304, true)]);
+    let connections = |gets: &[Seen]| gets.iter().map(|get| get.connection).collect::<HashSet<_>>();
+    assert_eq!(connections(&of_event), connections(&gets), "no new connection");
+    assert_eq!(connections(&gets).len(), 2);
+}
+
+#[tokio::test]
+async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again() {
+    let unavailable = Some("ConfigurationUnavailable");
+    for (config, fault, part, kind) in [
+        ("{}", Some(S3Fault::Status(404, "NoSuchKey")), "NoSuchKey", unavailable),
+        ("{}", Some(S3Fault::Status(403, "AccessDenied")), "s3:GetObject", unavailable),
+        ("{", None, "can't be used", Some("InvalidConfiguration")),
+        // An invocation would wait for it until its deadline.
+        ("{}", Some(S3Fault::StallAfter(1)), "time was up", None),
+    ] {
+        let aws = FakeAws::start().await;
+        aws.put(BUCKET, CONFIG, config);
+        aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+        if let Some(fault) = fault {
+            aws.s3_fault(BUCKET, CONFIG, fault, usize::MAX);
+        }
+        let mut world = World { lambda: Lambda::start(aws.address, &WARM, TIMEOUT).await, aws, invocations: 0 };
+        world.lambda.is_ready().await;
+        world.lambda.prints("the first event will ask again").await;
+        let output = world.lambda.output();
+        assert!(output.contains(part) && output.contains("WARN") && !output.contains("ERROR"), "{output}");
+        if let Some(kind) = kind {
+            world.fails(&put_keys(&[KEY]), kind, &[CONFIG, part, "was not read"]).await;
+        }
+        world.aws.mend();
+        world.aws.put(BUCKET, CONFIG, file(CONFIG));
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    }
+}
+
+#[tokio::test]
+async fn what_was_loaded_before_the_first_event_is_the_last_good_configuration() {
+    let mut world = world_with(&WARM, TIMEOUT).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+    world.lambda.is_ready().await;
+    world.aws.put(BUCKET, CONFIG, "{");
+    let counts = world.fails(&put_keys(&[KEY]), "InvalidConfiguration", &[CONFIG, "the last good one"]).await;
+    assert_eq!(counts["published"], 1);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ pub struct Lambda {
     payloads: mpsc::Sender<Vec<u8>>,
     answers: mpsc::Receiver<Result<Value, Failure>>,
     output: watch::Receiver<String>,
+    ready: watch::Receiver<bool>,
 }
 
 /// An invocation's error, as Lambda shows it.
@@ -38,7 +39,15 @@ impl Lambda {
         let (payloads, receiver) = mpsc::channel(1);
         let receiver = Arc::new(Mutex::new(receiver));
         let (sender, answers) = mpsc::channel(1);
-        let api = serve(move |request| runtime_api(request, receiver.clone(), sender.clone(), timeout)).await;
+        let is_ready = watch::Sender::new(false);
+        let ready = is_ready.subscribe();
+        let api = serve(move |request| {
+            if request.uri().path().ends_with("/invocation/next") {
+                is_ready.send_replace(true);
+            }
+            runtime_api(request, receiver.clone(), sender.clone(), timeout)
+        })
+        .await;
         let mut child = Command::new(crate::PROGRAM)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.to_string())
@@ -62,7 +71,7 @@ impl Lambda {
             .unwrap();
         let output = watch::Sender::new(String::new());
         let (mut stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
-        let lambda = Self { child, payloads, answers, output: output.subscribe() };
+        let lambda = Self { child, payloads, answers, output: output.subscribe(), ready };
         tokio::spawn(async move {
             let (mut out, mut err) = ([0; 4096], [0; 4096]);
             loop {
@@ -77,6 +86,12 @@ impl Lambda {
             }
         });
         lambda
+    }
+
+    /// Waits until the program has asked for an event.
+    pub async fn is_ready(&mut self) {
+        let wait = self.ready.wait_for(|ready| *ready);
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "it never asked for an event: {}", self.output());
     }
 
     /// One invocation, its answer or its error.
@@ -103,6 +118,12 @@ impl Lambda {
             Ok(Ok(text)) => of_invocations(&text).remove(number - 1),
             _ => panic!("no metrics"),
         }
+    }
+
+    /// Waits until the program has printed a text.
+    pub async fn prints(&mut self, part: &str) {
+        let wait = self.output.wait_for(|text| text.contains(part));
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "no {part:?} in {}", self.output());
     }
 
     /// All that the program has printed.
