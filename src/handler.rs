@@ -1,12 +1,13 @@
 //! One invocation, from payload to answer.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 
 use crate::alert::Alert;
 use crate::configuration;
@@ -26,6 +27,9 @@ const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
 
 /// How long the configuration may take before the first event: Lambda gives ten seconds to all of the start.
 const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
+
+/// How many logs are asked for at once; they are read one after another.
+const OPEN_AT_ONCE: usize = 4;
 
 const TOO_LATE: &str = "the time was up before it was read to its end: raise the function's timeout, or its memory";
 
@@ -90,8 +94,14 @@ impl Handler {
             report: Report::default(),
             failures: Vec::new(),
         };
-        for object in objects(&payload) {
-            invocation.object(object).await;
+        let logs: Vec<_> = objects(&payload).filter(|object| invocation.is_log(object)).collect();
+        let mut logs = logs.into_iter();
+        let mut opening = VecDeque::new();
+        loop {
+            let more = logs.by_ref().take(OPEN_AT_ONCE - opening.len());
+            opening.extend(more.map(|log| (log, invocation.open(log))));
+            let Some((log, bytes)) = opening.pop_front() else { break };
+            invocation.object(log, bytes).await;
         }
         let Invocation { outbox, mut report, mut failures, .. } = invocation;
         failures.extend(outbox.finish(&mut report).await);
@@ -119,6 +129,12 @@ impl Handler {
             (None, Some(error)) => Err(error),
             (None, None) => Ok(Answer::Report(report)),
         }
+    }
+
+    /// Where the configuration for a log is.
+    fn configuration_of(&self, log: &S3Object) -> S3Object {
+        let Settings { config_bucket, config_key, .. } = &self.settings;
+        S3Object { bucket: config_bucket.as_ref().unwrap_or(&log.bucket).clone(), key: config_key.clone() }
     }
 
     /// The configuration for a log as it is in S3 now. Where that can't be had: the last good one, with the error
@@ -179,7 +195,7 @@ impl Handler {
 
 /// Does what must be done before a deadline, or says that there was no time.
 async fn in_time<T>(deadline: SystemTime, work: impl Future<Output = T>) -> Result<T, String> {
-    let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let time_left = deadline.duration_since(SystemTime::now()).map_err(|_| TOO_LATE)?;
     tokio::time::timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
 }
 
@@ -237,22 +253,27 @@ struct Invocation<'a> {
 }
 
 impl Invocation<'_> {
-    /// Processes one announced object.
-    async fn object(&mut self, object: &S3Object) {
+    /// Counts an announced object, and says whether it is to be read.
+    fn is_log(&mut self, object: &S3Object) -> bool {
         self.report.objects += 1;
         if let Some(reason) = event::no_log(&object.key) {
             self.report.skipped.add(reason);
-            return;
+            return false;
         }
-        let Handler { settings, storage, .. } = self.handler;
-        let configuration = S3Object {
-            bucket: settings.config_bucket.as_ref().unwrap_or(&object.bucket).clone(),
-            key: settings.config_key.clone(),
-        };
-        if *object == configuration {
-            self.report.skipped.configuration += 1;
-            return;
-        }
+        let is_configuration = *object == self.handler.configuration_of(object);
+        self.report.skipped.configuration += u64::from(is_configuration);
+        !is_configuration
+    }
+
+    /// Asks for a log at once, while others are read. The answer waits in the connection until it is read.
+    fn open(&self, log: &S3Object) -> JoinHandle<Result<LogBytes, String>> {
+        let (storage, log, deadline) = (self.handler.storage.clone(), log.clone(), self.deadline);
+        tokio::spawn(async move { in_time(deadline, storage.open(&log)).await.flatten() })
+    }
+
+    /// Processes one log.
+    async fn object(&mut self, object: &S3Object, opening: JoinHandle<Result<LogBytes, String>>) {
+        let configuration = self.handler.configuration_of(object);
         let known = self.configurations.get(&configuration).cloned();
         let in_force = async {
             match known {
@@ -260,7 +281,6 @@ impl Invocation<'_> {
                 None => self.handler.configuration(&configuration, object, self.deadline).await,
             }
         };
-        let opening = in_time(self.deadline, storage.open(object));
         let both = Box::pin(async { tokio::join!(in_force, opening) });
         let (in_force, bytes) = self.outbox.meanwhile(both).await;
         let in_force = match in_force {
@@ -274,7 +294,7 @@ impl Invocation<'_> {
                 return;
             }
         };
-        let read = match bytes.flatten() {
+        let read = match bytes.unwrap_or_else(|e| Err(format!("it could not be opened ({e})"))) {
             Ok(bytes) => self.log(object, bytes, &in_force).await,
             Err(cause) => Err(Error::LogUnavailable { object: object.to_string(), cause }),
         };

@@ -15,6 +15,7 @@ use crate::event::S3Object;
 const ATTEMPTS: u32 = 5;
 
 /// Reads objects from S3.
+#[derive(Clone)]
 pub struct Storage(Client);
 
 /// What a conditional request for the configuration brought.

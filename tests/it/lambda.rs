@@ -178,6 +178,21 @@ async fn configuration_and_log_are_asked_for_together() {
 }
 
 #[tokio::test]
+async fn while_a_log_is_read_the_next_ones_are_asked_for() {
+    let mut world = world().await;
+    let keys = ["a", "b", "c", "d", "e", "f"];
+    for (number, key) in keys.into_iter().enumerate() {
+        world.aws.put(BUCKET, key, gzip(&log(&[record(number)])));
+    }
+    // The configuration and the first four at once; the others when one has been read.
+    world.aws.hold_s3(5);
+    assert_eq!(world.counts(&put_keys(&keys)).await["published"], keys.len());
+    let mut first: Vec<_> = world.aws.gets()[..5].iter().map(|get| get.what.replace(BUCKET, "")).collect();
+    first.sort_unstable();
+    assert_eq!(first, ["/a", "/b", "/c", "/d", "/filter_config.json"]);
+}
+
+#[tokio::test]
 async fn alerts_go_out_while_the_log_is_read_and_several_requests_at_once() {
     let mut world = world().await;
     let bytes = gzip(&log(&records(1_000)));
