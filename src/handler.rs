@@ -1,6 +1,6 @@
 //! One invocation, from payload to answer.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::alert::Alert;
 use crate::configuration;
 use crate::error::Error;
 use crate::event::{self, Message, Payload, S3Object};
-use crate::filter::{Filter, Matcher};
+use crate::filter::{Filter, Matcher, TopicArn};
 use crate::log_file::{LogFile, Malformed, RawRecord};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
@@ -60,8 +60,8 @@ impl Handler {
     }
 
     /// Does before the first event what needs no event, where the configuration's bucket is known: loads the
-    /// configuration, and opens the two connections to S3 that an invocation begins with. What fails is only a warning,
-    /// since an invocation asks again, and then it is an error.
+    /// configuration, and opens the connections that an invocation begins with, two to S3 and one to SNS. What fails is
+    /// only a warning, since an invocation asks again, and then it is an error.
     pub async fn warm_up(&self) {
         let Some(bucket) = self.settings.config_bucket.clone() else { return };
         let object = S3Object { bucket, key: self.settings.config_key.clone() };
@@ -71,9 +71,15 @@ impl Handler {
         // An HTTP/1.1 connection is opened by a request that finds all others taken.
         let connecting = in_time(deadline, self.storage.configuration(&object, None));
         let (loaded, _) = Box::pin(async { tokio::join!(loading, connecting) }).await;
-        match loaded {
-            Ok(configuration) => _ = self.configurations.lock().await.insert(object, configuration),
-            Err(error) => tracing::warn!(kind = error.kind(), "{error}"),
+        let configuration = match loaded {
+            Ok(configuration) => configuration,
+            Err(error) => return tracing::warn!(kind = error.kind(), "{error}"),
+        };
+        self.configurations.lock().await.insert(object, configuration.clone());
+        let topics = configuration.filter.topics.iter().filter_map(|topic| topic.arn.as_ref());
+        for region in topics.map(TopicArn::region).collect::<BTreeSet<_>>() {
+            // Where there is no time, the first alert opens it.
+            let _ = in_time(deadline, self.publisher.connect(region)).await;
         }
     }
 

@@ -200,7 +200,12 @@ impl FakeAws {
     }
 
     pub fn publishes(&self) -> Vec<Seen> {
-        self.state().seen.iter().filter(|s| !s.what.contains('/')).cloned().collect()
+        self.state().seen.iter().filter(|s| s.what.starts_with("Publish")).cloned().collect()
+    }
+
+    /// Requests without a signature, which are refused.
+    pub fn unsigned(&self) -> Vec<Seen> {
+        self.state().seen.iter().filter(|s| s.what == "unsigned").cloned().collect()
     }
 
     /// What was accepted since the last call, in the order of the event IDs.
@@ -303,6 +308,11 @@ async fn answer(
         taken: 0,
     };
     let mut waiter = arrived.subscribe();
+    if seen.region.is_empty() {
+        "unsigned".clone_into(&mut seen.what);
+        state.lock().unwrap().seen.push(Seen { status: 403, ..seen });
+        return Some(sns_error("Sender", 403, "MissingAuthenticationToken"));
+    }
     if request.method() == Method::GET {
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
@@ -425,6 +435,11 @@ fn get_object(
     Some(answer.header(CONTENT_LENGTH, length).body(Streamed(receiver)).unwrap())
 }
 
+fn sns_error(who: &str, status: u16, code: &str) -> Answer {
+    let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
+    whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
+}
+
 fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, SnsFault> {
     let form: HashMap<String, String> = std::str::from_utf8(form)
         .unwrap()
@@ -455,10 +470,6 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
         }
     }
     state.violations.extend(violations(seen, &entries));
-    let error = |who, status, code| {
-        let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
-        whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
-    };
 
     if let Some(quota) = state.quota {
         let (left, at) = state.left.get_or_insert((0.0, Instant::now()));
@@ -466,7 +477,7 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
         *at = Instant::now();
         let wanted = f64::from(u32::try_from(entries.len()).unwrap());
         if *left < wanted {
-            return Ok(error("Sender", 429, "Throttled"));
+            return Ok(sns_error("Sender", 429, "Throttled"));
         }
         *left -= wanted;
     }
@@ -479,7 +490,7 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
         Some(fault @ (SnsFault::Dropped | SnsFault::Silent)) => return Err(fault),
         Some(SnsFault::Status(status, code)) => {
             let who = if status < 500 { "Sender" } else { "Receiver" };
-            return Ok(error(who, status, code));
+            return Ok(sns_error(who, status, code));
         }
         Some(SnsFault::Entries(failing, true)) => (failing, true, "InvalidParameter"),
         Some(SnsFault::Entries(failing, false)) => (failing, false, "InternalError"),

@@ -300,12 +300,16 @@ async fn where_the_bucket_is_known_configuration_and_connections_are_there_befor
     let mut gets = world.aws.gets();
     let of_event = gets.split_off(2);
     assert!(gets.iter().all(|get| get.what.ends_with(CONFIG)), "{gets:?}");
+    let unsigned = world.aws.unsigned();
+    assert_eq!(unsigned.len(), 1, "to SNS");
     let mut statuses: Vec<_> = of_event.iter().map(|get| (get.status, get.if_none_match.is_some())).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [(200, false), (304, true)]);
     let connections = |gets: &[Seen]| gets.iter().map(|get| get.connection).collect::<HashSet<_>>();
-    assert_eq!(connections(&of_event), connections(&gets), "no new connection");
     assert_eq!(connections(&gets).len(), 2);
+    assert_eq!(connections(&of_event), connections(&gets), "no new connection to S3");
+    let opened = connections(&[gets, unsigned].concat());
+    assert!(connections(&world.aws.publishes()).is_subset(&opened), "no new connection to SNS");
 }
 
 #[tokio::test]
