@@ -1,6 +1,7 @@
 //! One invocation, from payload to answer.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +14,7 @@ use crate::alert::Alert;
 use crate::configuration;
 use crate::error::Error;
 use crate::event::{self, Message, Payload, S3Object};
-use crate::filter::{Filter, Matcher, TopicArn};
+use crate::filter::{Filter, Matcher, Memory, TopicArn};
 use crate::log_file::{LogFile, Malformed, RawRecord};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
@@ -43,6 +44,8 @@ pub struct Handler {
     publisher: Publisher,
     /// The last good configuration of each bucket that one was looked for in.
     configurations: Mutex<HashMap<S3Object, Configuration>>,
+    /// One log is read after the other, all through one window.
+    log_file: Mutex<LogFile>,
 }
 
 /// A configuration in force, and the version of the file that it was read from.
@@ -50,13 +53,15 @@ pub struct Handler {
 struct Configuration {
     etag: Option<String>,
     filter: Arc<Filter>,
+    /// What was learnt from logs before.
+    memory: Arc<Mutex<Memory>>,
 }
 
 impl Handler {
     /// Handles invocations with these settings and clients.
     #[must_use]
     pub fn new(settings: Settings, storage: Storage, publisher: Publisher) -> Self {
-        Handler { settings, storage, publisher, configurations: Mutex::default() }
+        Handler { settings, storage, publisher, configurations: Mutex::default(), log_file: Mutex::default() }
     }
 
     /// Does before the first event what needs no event, where the configuration's bucket is known: loads the
@@ -192,7 +197,11 @@ impl Handler {
         };
         let parsed = configuration::parse(&file, self.settings.topic_arn.as_deref()).and_then(|filter| {
             let named = filter.topics.iter().all(|topic| topic.arn.is_some());
-            if named { Ok(Configuration { etag, filter: Arc::new(filter) }) } else { Err(vec![NO_TOPIC.to_owned()]) }
+            if named {
+                Ok(Configuration { etag, filter: Arc::new(filter), memory: Arc::default() })
+            } else {
+                Err(vec![NO_TOPIC.to_owned()])
+            }
         });
         let invalid = |problems| Error::InvalidConfiguration { object: object_name, problems, consequence };
         parsed.map_err(invalid).inspect(|_| self.publisher.forget())
@@ -313,8 +322,10 @@ impl Invocation<'_> {
     /// Reads a log to its end, and hands over its alerts while it is being read.
     async fn log(&mut self, object: &S3Object, mut bytes: LogBytes, in_force: &Configuration) -> Result<(), Error> {
         let name = object.to_string();
-        let mut log = LogFile::new();
-        let mut matcher = Matcher::new(&in_force.filter, false);
+        let mut log = self.handler.log_file.lock().await;
+        log.restart();
+        let mut memory = in_force.memory.lock().await;
+        let mut matcher = Matcher::resume(&in_force.filter, mem::take(&mut memory));
         let mut triage = Triage::new(&mut matcher, &name, None);
         let unavailable = |cause| Error::LogUnavailable { object: name.clone(), cause };
         let malformed = |e: Malformed| Error::LogMalformed { object: name.clone(), cause: e.to_string() };
@@ -353,6 +364,7 @@ impl Invocation<'_> {
             Ok(())
         });
         alerts.extend(triage.summaries());
+        *memory = matcher.into_memory();
         self.send(alerts, &name).await;
         read.and(finished.map_err(malformed))
     }
