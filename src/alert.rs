@@ -537,7 +537,14 @@ fn ascii(text: &str) -> String {
 /// a queue refuses. The escapes are JSON's, so that escaped JSON is still the same JSON.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    let mut rest = text;
+    loop {
+        let plain = rest.bytes().take_while(|b| matches!(b, b' '..=b'~')).count();
+        out.push_str(&rest[..plain]);
+        rest = &rest[plain..];
+        let mut chars = rest.chars();
+        let Some(c) = chars.next() else { return out };
+        rest = chars.as_str();
         match c {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
@@ -558,7 +565,6 @@ fn escaped(text: &str) -> String {
             _ => out.push(c),
         }
     }
-    out
 }
 
 #[cfg(test)]

@@ -102,6 +102,9 @@ fn collect_texts(json: &str, path: &[String], arrays: usize, found: &mut Vec<Str
     }
 }
 
+/// About how many a record has.
+const USUAL_FIELDS: usize = 24;
+
 /// The keys and values of one object, in its order.
 #[derive(Default)]
 struct Fields<'a>(Vec<(Key<'a>, &'a RawValue)>);
@@ -131,7 +134,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
+                let mut entries = Vec::with_capacity(USUAL_FIELDS);
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);
                 }
