@@ -230,7 +230,7 @@ impl<'a> Outbox<'a> {
 
     /// Does what waits for something else than SNS, and meanwhile sends what is not enough for a full request whenever
     /// none is under way. This is [Nagle's algorithm](https://www.rfc-editor.org/rfc/rfc896): the first alert goes out
-    /// at once, and of very many no more than one request in a round trip is not full.
+    /// at once, and of very many no more than one request for each topic in a round trip is not full.
     pub async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         loop {
