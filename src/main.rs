@@ -4,6 +4,12 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use cloudtrail_alerter::handler::Handler;
 use cloudtrail_alerter::publish::Publisher;
 use cloudtrail_alerter::settings::Settings;
@@ -37,7 +43,7 @@ fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
-    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await;
     let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
     handler.warm_up().await;
     let handler = &handler;
@@ -48,6 +54,18 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
         handler.handle(&event.payload, deadline).await
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
+}
+
+/// One TLS configuration, one reading of the certificates and one pool of connections for all clients, made when the
+/// first request needs them. By the SDK's way each client makes its own, and another just to see whether that works.
+fn http_client() -> SharedHttpClient {
+    let client = Builder::new().build_with_connector_fn(|settings, components| {
+        let mut connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.proxy_config(ProxyConfig::from_env()).build()
+    });
+    http_client_fn(move |settings, components| client.http_connector(settings, components))
 }
 
 /// Logs as Lambda's logging controls say; of the libraries, warnings only.
