@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
+use aws_config::environment::EnvironmentVariableCredentialsProvider;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -43,7 +44,12 @@ fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
-    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client()).load().await;
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
+    // As the default chain would; but before it looks there, that builds the clients of all its other sources.
+    if std::env::var_os("AWS_ACCESS_KEY_ID").is_some_and(|key| !key.is_empty()) {
+        loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
+    }
+    let config = loader.load().await;
     let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
     handler.warm_up().await;
     let handler = &handler;
