@@ -252,10 +252,12 @@ fn below(bit: u32) -> u64 {
 
 /// For each bit, the parity of the bits up to it.
 fn prefix_xor(mut bits: u64) -> u64 {
-    for shift in [1, 2, 4, 8, 16, 32] {
-        bits ^= bits << shift;
-    }
-    bits
+    bits ^= bits << 1;
+    bits ^= bits << 2;
+    bits ^= bits << 4;
+    bits ^= bits << 8;
+    bits ^= bits << 16;
+    bits ^ bits << 32
 }
 
 /// What stands where in a block: bit `i` is about byte `i`.
