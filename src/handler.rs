@@ -1,6 +1,6 @@
 //! One invocation, from payload to answer.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +14,7 @@ use crate::alert::Alert;
 use crate::configuration;
 use crate::error::Error;
 use crate::event::{self, Message, Payload, S3Object};
-use crate::filter::{Filter, Matcher, Memory, TopicArn};
+use crate::filter::{Filter, Matcher, Memory};
 use crate::log_file::{LogFile, Malformed, RawRecord};
 use crate::publish::{Outbox, Publisher};
 use crate::report::Report;
@@ -73,18 +73,17 @@ impl Handler {
         let deadline = SystemTime::now() + TIME_TO_WARM_UP;
         let consequence = "the first event will ask again".to_owned();
         let loading = self.fetch(&object, None, deadline, consequence);
-        // An HTTP/1.1 connection is opened by a request that finds all others taken.
-        let connecting = in_time(deadline, self.storage.configuration(&object, None));
-        let (loaded, _) = Box::pin(async { tokio::join!(loading, connecting) }).await;
-        let configuration = match loaded {
-            Ok(configuration) => configuration,
-            Err(error) => return tracing::warn!(kind = error.kind(), "{error}"),
+        let connecting = async {
+            // The configuration's own handshake comes first.
+            tokio::task::yield_now().await;
+            // An HTTP/1.1 connection is opened by a request that finds all others taken.
+            let second = in_time(deadline, self.storage.configuration(&object, None));
+            tokio::join!(second, in_time(deadline, self.publisher.connect()))
         };
-        self.configurations.lock().await.insert(object, configuration.clone());
-        let topics = configuration.filter.topics.iter().filter_map(|topic| topic.arn.as_ref());
-        for region in topics.map(TopicArn::region).collect::<BTreeSet<_>>() {
-            // Where there is no time, the first alert opens it.
-            let _ = in_time(deadline, self.publisher.connect(region)).await;
+        let (loaded, _) = Box::pin(async { tokio::join!(loading, connecting) }).await;
+        match loaded {
+            Ok(configuration) => drop(self.configurations.lock().await.insert(object, configuration)),
+            Err(error) => tracing::warn!(kind = error.kind(), "{error}"),
         }
     }
 

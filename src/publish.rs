@@ -64,11 +64,13 @@ impl Publisher {
         *lock(&self.published) = Memory::default();
     }
 
-    /// Opens a connection to SNS in a region. The request that does it is not signed and names no topic: SNS refuses it
-    /// without knowing whose it is, so it needs no permission, costs nothing and is in nobody's trail.
-    pub async fn connect(&self, region: &str) {
+    /// Opens a connection to SNS in the function's own region, where most topics are. The request that does it is not
+    /// signed and names no topic: SNS refuses it without knowing whose it is, so it needs no permission, costs nothing
+    /// and is in nobody's trail.
+    pub async fn connect(&self) {
+        let Some(region) = self.config.region() else { return };
         // Whatever is wrong, the first alert will tell.
-        let _ = self.client(region).publish_batch().customize().interceptor(Unsigned).send().await;
+        let _ = self.client(region.as_ref()).publish_batch().customize().interceptor(Unsigned).send().await;
     }
 
     fn client(&self, region: &str) -> Client {
