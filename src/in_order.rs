@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 /// What one task has brought that is not handed over yet.
 struct Queue<T> {
@@ -64,11 +65,11 @@ impl<T> InOrder<T> {
         Ok(())
     }
 
-    /// The next result in order; waits for it. `None` after the last one of the last task.
+    /// The next result in order; waits for it. `None` after the last one of the last task, or once it is closed.
     #[must_use]
     pub fn next(&self) -> Option<T> {
         let mut state = self.lock();
-        loop {
+        while !state.closed {
             let front = state.front;
             let queue = state.queues.get_mut(front)?;
             if let Some((item, size)) = queue.items.pop_front() {
@@ -85,6 +86,13 @@ impl<T> InOrder<T> {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
         }
+        None
+    }
+
+    /// Closes it if the thread that holds this panics: the others would wait for it for ever.
+    #[must_use]
+    pub fn close_on_panic(&self) -> impl Drop {
+        CloseOnPanic(self)
     }
 
     /// Says that nobody wants the results any more.
@@ -99,10 +107,18 @@ impl<T> InOrder<T> {
     }
 }
 
+struct CloseOnPanic<'a, T>(&'a InOrder<T>);
+
+impl<T> Drop for CloseOnPanic<'_, T> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::thread;
-
     use super::*;
 
     #[test]
@@ -137,5 +153,18 @@ mod tests {
             waiting.join().unwrap().unwrap_err();
         });
         results.send(0, "late", 1, true).unwrap_err();
+    }
+
+    #[test]
+    fn a_panic_ends_the_waiting() {
+        let results = InOrder::<()>::new(1, 10);
+        thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let _guard = results.close_on_panic();
+                panic!("as a test");
+            });
+            assert!(results.next().is_none());
+            panicking.join().unwrap_err();
+        });
     }
 }

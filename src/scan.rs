@@ -56,16 +56,16 @@ pub fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBu
         for i in 0..threads.min(logs.len()) {
             let (logs, work, results, filter) = (&logs, &work, &results, &filter);
             scope.spawn(move || {
-                let (mut matcher, mut log_file) = (Matcher::new(filter, true), LogFile::new());
+                let _guard = results.close_on_panic();
+                let mut worker = Worker { log_file: LogFile::new(), matcher: Matcher::new(filter, true), format };
                 while let Some(log) = take(work, i == 0) {
-                    log_file.restart();
-                    let printer = Printer { results, log };
-                    if scan_log(&logs[log], &mut log_file, &mut matcher, format, &printer).is_err() {
+                    if worker.scan(&logs[log], &Printer { results, log }).is_err() {
                         break;
                     }
                 }
             });
         }
+        let _guard = results.close_on_panic();
         // A reader who has gone, or a full disk, ends the scanning, too.
         print(&results, &mut summary, &progress).inspect_err(|_| results.close())
     });
@@ -182,73 +182,75 @@ fn take(work: &Mutex<Work>, in_order: bool) -> Option<usize> {
     }
 }
 
-fn scan_log<'f>(
-    path: &Path,
-    log_file: &mut LogFile,
-    matcher: &mut Matcher<'f>,
+/// What a thread keeps between logs.
+struct Worker<'f> {
+    log_file: LogFile,
+    matcher: Matcher<'f>,
     format: Format,
-    printer: &Printer<'_, 'f>,
-) -> Result<(), Closed> {
-    let mut end = LogEnd::default();
-    let error = match read_log(path, log_file, matcher, format, printer, &mut end) {
-        Err(e) if e.is::<Closed>() => return Err(Closed),
-        read => read.err().map(|e| format!("{}: {e}", path.display())),
-    };
-    end.seen = matcher.seen().to_vec();
-    printer.send(Piece::End { log: end, error })
 }
 
-fn read_log<'f>(
-    path: &Path,
-    log: &mut LogFile,
-    matcher: &mut Matcher<'f>,
-    format: Format,
-    printer: &Printer<'_, 'f>,
-    end: &mut LogEnd,
-) -> Result<(), Box<dyn Error>> {
-    let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-    let name = path.display().to_string();
-    let mut triage = Triage::new(matcher, &name, Some(format));
-    let mut buffer = vec![0; PIECE];
-    let result = loop {
-        let read = match input.read(&mut buffer) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            read => read,
+impl<'f> Worker<'f> {
+    fn scan(&mut self, path: &Path, printer: &Printer<'_, 'f>) -> Result<(), Closed> {
+        let mut end = LogEnd::default();
+        let error = match self.read(path, printer, &mut end) {
+            Err(e) if e.is::<Closed>() => return Err(Closed),
+            read => read.err().map(|e| format!("{}: {e}", path.display())),
         };
-        let mut rest = &buffer[..*read.as_ref().unwrap_or(&0)];
-        let at_end = rest.is_empty();
-        let scanned = loop {
-            let mut found = Vec::new();
-            let mut on_record = |raw: &RawRecord<'_>| {
-                end.span.extend(raw.bytes);
-                if let Outcome::Matched(matched) = triage.record(raw)? {
-                    found.push(Found::of(matched, format));
-                }
-                Ok(())
-            };
-            // Where reading broke off, whole records may still wait.
-            let more =
-                if at_end { log.finish(&mut on_record).map(|()| false) } else { log.step(&mut rest, &mut on_record) };
-            if !found.is_empty() {
-                printer.send(Piece::Found(found))?;
-            }
-            if !matches!(more, Ok(true)) {
-                break more;
-            }
-        };
-        match (read, scanned) {
-            (Err(e), _) => break Err(e.into()),
-            (_, Err(e)) => break Err(e.into()),
-            _ if at_end => break Ok(()),
-            _ => {}
-        }
-    };
-    let summaries: Vec<_> = triage.summaries().iter().map(|alert| Found::summary(alert, format)).collect();
-    if !summaries.is_empty() {
-        printer.send(Piece::Found(summaries))?;
+        end.seen = self.matcher.seen().to_vec();
+        printer.send(Piece::End { log: end, error })
     }
-    end.records = log.records();
-    result
+
+    fn read(&mut self, path: &Path, printer: &Printer<'_, 'f>, end: &mut LogEnd) -> Result<(), Box<dyn Error>> {
+        let Worker { log_file: log, matcher, format } = self;
+        let format = *format;
+        log.restart();
+        let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+        let name = path.display().to_string();
+        let mut triage = Triage::new(matcher, &name, Some(format));
+        let mut buffer = vec![0; PIECE];
+        let result = loop {
+            let read = match input.read(&mut buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                read => read,
+            };
+            let mut rest = &buffer[..*read.as_ref().unwrap_or(&0)];
+            let at_end = rest.is_empty();
+            let scanned = loop {
+                let mut found = Vec::new();
+                let mut on_record = |raw: &RawRecord<'_>| {
+                    end.span.extend(raw.bytes);
+                    if let Outcome::Matched(matched) = triage.record(raw)? {
+                        found.push(Found::of(matched, format));
+                    }
+                    Ok(())
+                };
+                // Where reading broke off, whole records may still wait.
+                let more = if at_end {
+                    log.finish(&mut on_record).map(|()| false)
+                } else {
+                    log.step(&mut rest, &mut on_record)
+                };
+                if !found.is_empty() {
+                    printer.send(Piece::Found(found))?;
+                }
+                if !matches!(more, Ok(true)) {
+                    break more;
+                }
+            };
+            match (read, scanned) {
+                (Err(e), _) => break Err(e.into()),
+                (_, Err(e)) => break Err(e.into()),
+                _ if at_end => break Ok(()),
+                _ => {}
+            }
+        };
+        let summaries: Vec<_> = triage.summaries().iter().map(|alert| Found::summary(alert, format)).collect();
+        if !summaries.is_empty() {
+            printer.send(Piece::Found(summaries))?;
+        }
+        end.records = log.records();
+        result
+    }
 }
 
 impl<'f> Found<'f> {
