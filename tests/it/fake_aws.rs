@@ -125,7 +125,7 @@ type Answer = Response<Streamed>;
 impl FakeAws {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        // (S3 requests, publish requests) that have arrived: what holds and pauses wait for.
+        // (requests to S3 or without a signature, publish requests) that have arrived: what holds and pauses wait for.
         let arrived = watch::Sender::new((0usize, 0usize));
         let for_server = state.clone();
         let closing = watch::Sender::new(());
@@ -175,7 +175,7 @@ impl FakeAws {
         self.state().full_batches_only = true;
     }
 
-    /// No request to S3 is answered before so many have come.
+    /// No request to S3, and none without a signature, is answered before so many have come.
     pub fn hold_s3(&self, until: usize) {
         self.state().hold_s3 = until;
     }
@@ -308,15 +308,16 @@ async fn answer(
         taken: 0,
     };
     let mut waiter = arrived.subscribe();
-    if seen.region.is_empty() {
-        "unsigned".clone_into(&mut seen.what);
-        state.lock().unwrap().seen.push(Seen { status: 403, ..seen });
-        return Some(sns_error("Sender", 403, "MissingAuthenticationToken"));
-    }
-    if request.method() == Method::GET {
+    let unsigned = seen.region.is_empty();
+    if unsigned || request.method() == Method::GET {
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
+        if unsigned {
+            "unsigned".clone_into(&mut seen.what);
+            state.lock().unwrap().seen.push(Seen { status: 403, ..seen });
+            return Some(sns_error("Sender", 403, "MissingAuthenticationToken"));
+        }
         let answer = get_object(&mut seen, &state, waiter);
         state.lock().unwrap().seen.push(Seen { status: answer.as_ref().map_or(0, |a| a.status().as_u16()), ..seen });
         answer
