@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::alert::Alert;
 use crate::configuration;
@@ -70,18 +71,18 @@ impl Handler {
     pub async fn warm_up(&self) {
         let Some(bucket) = self.settings.config_bucket.clone() else { return };
         let object = S3Object { bucket, key: self.settings.config_key.clone() };
-        let deadline = SystemTime::now() + TIME_TO_WARM_UP;
-        let consequence = "the first event will ask again".to_owned();
-        let loading = self.fetch(&object, None, deadline, consequence);
+        let loading = timeout(TIME_TO_WARM_UP, self.storage.configuration(&object, None));
         let connecting = async {
-            // The configuration's own handshake comes first.
+            // The configuration's own handshake comes first: a turn to connect, and one to say hello.
+            tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             // An HTTP/1.1 connection is opened by a request that finds all others taken.
-            let second = in_time(deadline, self.storage.configuration(&object, None));
-            tokio::join!(second, in_time(deadline, self.publisher.connect()))
+            let second = self.storage.configuration(&object, None);
+            timeout(TIME_TO_WARM_UP, async { tokio::join!(second, self.publisher.connect()) }).await
         };
         let (loaded, _) = Box::pin(async { tokio::join!(loading, connecting) }).await;
-        match loaded {
+        let loaded = loaded.unwrap_or_else(|_| Err(format!("it took over {} s", TIME_TO_WARM_UP.as_secs())));
+        match self.configured(&object, None, loaded, "the first event will ask again".to_owned()) {
             Ok(configuration) => drop(self.configurations.lock().await.insert(object, configuration)),
             Err(error) => tracing::warn!(kind = error.kind(), "{error}"),
         }
@@ -156,42 +157,36 @@ impl Handler {
         deadline: SystemTime,
     ) -> Result<(Configuration, Option<Error>), Error> {
         let mut configurations = self.configurations.lock().await;
-        let Some(known) = configurations.get(object) else {
-            let consequence = format!("{log} was not read");
-            let first = self.fetch(object, None, deadline, consequence).await?;
-            configurations.insert(object.clone(), first.clone());
-            return Ok((first, None));
-        };
-        let consequence = format!("{log} was read with the last good one");
-        match self.fetch(object, Some(known), deadline, consequence).await {
-            Ok(configuration) => {
+        let known = configurations.get(object).cloned();
+        let etag = known.as_ref().and_then(|known| known.etag.as_deref());
+        let fetched = in_time(deadline, self.storage.configuration(object, etag)).await.flatten();
+        let how = known.as_ref().map_or("not read", |_| "read with the last good one");
+        match (self.configured(object, known.as_ref(), fetched, format!("{log} was {how}")), known) {
+            (Ok(configuration), _) => {
                 configurations.insert(object.clone(), configuration.clone());
                 Ok((configuration, None))
             }
-            Err(error) => Ok((known.clone(), Some(error))),
+            (Err(error), Some(known)) => Ok((known, Some(error))),
+            (Err(error), None) => Err(error),
         }
     }
 
-    /// Reads a configuration anew, unless S3 has the version that is known. The last argument ends the error.
-    async fn fetch(
+    /// What S3 gave, ready for use, or the version that is known. The last argument ends the error.
+    fn configured(
         &self,
         object: &S3Object,
         known: Option<&Configuration>,
-        deadline: SystemTime,
+        fetched: Result<Fetched, String>,
         consequence: String,
     ) -> Result<Configuration, Error> {
-        let etag = known.and_then(|known| known.etag.as_deref());
-        let object_name = object.to_string();
-        let fetched = in_time(deadline, self.storage.configuration(object, etag)).await.flatten();
+        let object = object.to_string();
         let (etag, file) = match (fetched, known) {
             (Ok(Fetched::New { etag, file }), _) => (etag, file),
             (Ok(Fetched::Unchanged), Some(known)) => return Ok(known.clone()),
-            (Ok(Fetched::Unchanged), None) => {
-                let cause = "S3 says that it has not changed, but it was never read".to_owned();
-                return Err(Error::ConfigurationUnavailable { object: object_name, cause, consequence });
-            }
-            (Err(cause), _) => {
-                return Err(Error::ConfigurationUnavailable { object: object_name, cause, consequence });
+            (fetched, _) => {
+                let never_read = || "S3 says that it has not changed, but it was never read".to_owned();
+                let cause = fetched.err().unwrap_or_else(never_read);
+                return Err(Error::ConfigurationUnavailable { object, cause, consequence });
             }
         };
         let parsed = configuration::parse(&file, self.settings.topic_arn.as_deref()).and_then(|filter| {
@@ -202,7 +197,7 @@ impl Handler {
                 Err(vec![NO_TOPIC.to_owned()])
             }
         });
-        let invalid = |problems| Error::InvalidConfiguration { object: object_name, problems, consequence };
+        let invalid = |problems| Error::InvalidConfiguration { object, problems, consequence };
         parsed.map_err(invalid).inspect(|_| self.publisher.forget())
     }
 }
@@ -210,7 +205,7 @@ impl Handler {
 /// Does what must be done before a deadline, or says that there was no time.
 async fn in_time<T>(deadline: SystemTime, work: impl Future<Output = T>) -> Result<T, String> {
     let time_left = deadline.duration_since(SystemTime::now()).map_err(|_| TOO_LATE)?;
-    tokio::time::timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
+    timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
 }
 
 /// The announced objects, each once.

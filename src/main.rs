@@ -1,16 +1,16 @@
 //! Starts the Lambda function where Lambda started the program, else the command line.
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_config::environment::EnvironmentVariableCredentialsProvider;
+use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_http_client::{Builder, Connector};
-use aws_smithy_runtime_api::client::http::{HttpClient, SharedHttpClient, http_client_fn};
-use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::client::http::{HttpConnectorSettings, SharedHttpConnector, http_client_fn};
 use cloudtrail_alerter::handler::Handler;
 use cloudtrail_alerter::publish::Publisher;
 use cloudtrail_alerter::settings::Settings;
@@ -24,6 +24,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// [Lambda's limit](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html).
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
+
+/// For a connection, without TLS's handshake: the SDK's own default.
+const TIME_TO_CONNECT: Duration = Duration::from_millis(3_100);
 
 fn main() -> ExitCode {
     if std::env::var_os(settings::AWS_LAMBDA_RUNTIME_API).is_none() {
@@ -44,7 +47,8 @@ fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http_client());
+    let mut loader =
+        aws_config::defaults(BehaviorVersion::latest()).http_client(http_client_fn(|_, _| CONNECTOR.clone()));
     // As the default chain would; but before it looks there, that builds the clients of all its other sources.
     if std::env::var_os("AWS_ACCESS_KEY_ID").is_some_and(|key| !key.is_empty()) {
         loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
@@ -64,15 +68,12 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
 
 /// One TLS configuration, one reading of the certificates and one pool of connections for all clients, made when the
 /// first request needs them. By the SDK's way each client makes its own, and another just to see whether that works.
-fn http_client() -> SharedHttpClient {
-    let client = Builder::new().build_with_connector_fn(|settings, components| {
-        let mut connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-        connector.proxy_config(ProxyConfig::from_env()).build()
-    });
-    http_client_fn(move |settings, components| client.http_connector(settings, components))
-}
+static CONNECTOR: LazyLock<SharedHttpConnector> = LazyLock::new(|| {
+    let settings = HttpConnectorSettings::builder().connect_timeout(TIME_TO_CONNECT).build();
+    let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    let connector = connector.proxy_config(ProxyConfig::from_env()).connector_settings(settings);
+    SharedHttpConnector::new(connector.build())
+});
 
 /// Logs as Lambda's logging controls say; of the libraries, warnings only.
 fn init_logging(settings: &Settings) {

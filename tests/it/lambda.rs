@@ -321,7 +321,7 @@ async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again
         ("{}", Some(S3Fault::Status(403, "AccessDenied")), "s3:GetObject", unavailable),
         ("{", None, "can't be used", Some("InvalidConfiguration")),
         // An invocation would wait for it until its deadline.
-        ("{}", Some(S3Fault::StallAfter(1)), "time was up", None),
+        ("{}", Some(S3Fault::StallAfter(1)), "it took over 5 s", None),
     ] {
         let aws = FakeAws::start().await;
         aws.put(BUCKET, CONFIG, config);
