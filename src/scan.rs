@@ -1,13 +1,14 @@
 //! `scan`: the alerts that logs in files would send. Logs are read on all cores, and printed in their order.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use console::Style;
@@ -24,7 +25,7 @@ use crate::log_file::{LogFile, RawRecord};
 use crate::summary::{LogEnd, Summary};
 use crate::triage::{Match, Outcome, Triage};
 
-/// How many bytes of a file are read at once.
+/// How many bytes of a file are read at once, and of alerts handed over at once.
 const PIECE: usize = 64 << 10;
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 64 << 20;
@@ -49,17 +50,22 @@ pub fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBu
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} logs, {per_sec}, {msg}, {eta} left") {
         progress.set_style(style);
     }
-    let work = Mutex::new(Work::new(&logs));
+    let sizes = logs.iter().map(|log| fs::metadata(log).map_or(0, |file| file.len())).collect();
+    let work = Mutex::new(Work::new(sizes));
     let results = InOrder::new(logs.len(), WAITING_LIMIT);
     let printed = thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, usize::from);
-        for i in 0..threads.min(logs.len()) {
+        let threads = thread::available_parallelism().map_or(1, usize::from).min(logs.len());
+        for i in 0..threads {
             let (logs, work, results, filter) = (&logs, &work, &results, &filter);
+            // One thread never leaves the order, so that what is printed next is always being read.
+            let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take(threads, i == 0);
             scope.spawn(move || {
                 let _guard = results.close_on_panic();
-                let mut worker = Worker { log_file: LogFile::new(), matcher: Matcher::new(filter, true), format };
-                while let Some(log) = take(work, i == 0) {
-                    if worker.scan(&logs[log], &Printer { results, log }).is_err() {
+                let (log_file, matcher) = (LogFile::new(), Matcher::new(filter, true));
+                let printer = Printer { results, next: Piece::default(), sent: VecDeque::new() };
+                let mut worker = Worker { log_file, matcher, format, printer };
+                while let Some(log) = take() {
+                    if worker.scan(log, &logs[log]).is_err() {
                         break;
                     }
                 }
@@ -121,87 +127,109 @@ fn is_named_as_log(path: &Path) -> bool {
     name.ends_with(".json.gz") || name.ends_with(".json")
 }
 
-/// What a log's scan hands over for printing.
-enum Piece<'f> {
-    Found(Vec<Found<'f>>),
-    End { log: LogEnd, error: Option<String> },
+/// What a log's scan hands over for printing: some of its matches, and at last its end.
+#[derive(Default)]
+struct Piece<'f> {
+    found: Vec<Found<'f>>,
+    size: usize,
+    end: Option<LogEnd>,
 }
 
 /// A match, or a summary, with its alerts ready to be printed.
 struct Found<'f> {
-    event_id: Option<String>,
     matched: Option<Match<'f>>,
     alerts: Vec<(Vec<String>, String)>,
 }
 
-/// To where a log's pieces go.
+/// To where a thread's matches go.
 struct Printer<'a, 'f> {
-    results: &'a InOrder<Piece<'f>>,
-    log: usize,
+    results: &'a InOrder<Arc<Piece<'f>>>,
+    /// Gathers, because every handing over wakes another thread.
+    next: Piece<'f>,
+    /// Waits here until it is printed, too: what the other thread gave back to the allocator, this one could reuse only
+    /// after taking locks.
+    sent: VecDeque<Arc<Piece<'f>>>,
 }
 
 impl<'f> Printer<'_, 'f> {
-    fn send(&self, piece: Piece<'f>) -> Result<(), Closed> {
-        let (size, last) = match &piece {
-            Piece::Found(found) => (found.iter().map(Found::size).sum(), false),
-            Piece::End { .. } => (0, true),
-        };
-        self.results.send(self.log, piece, size, last)
+    fn add(&mut self, log: usize, found: Vec<Found<'f>>) -> Result<(), Closed> {
+        self.next.size += found.iter().map(Found::size).sum::<usize>();
+        self.next.found.extend(found);
+        if self.next.size < PIECE { Ok(()) } else { self.send(log) }
+    }
+
+    fn end(&mut self, log: usize, end: LogEnd) -> Result<(), Closed> {
+        self.next.end = Some(end);
+        self.send(log)
+    }
+
+    fn send(&mut self, log: usize) -> Result<(), Closed> {
+        while self.sent.front().is_some_and(|piece| Arc::strong_count(piece) == 1) {
+            self.sent.pop_front();
+        }
+        let piece = Arc::new(mem::take(&mut self.next));
+        self.sent.push_back(piece.clone());
+        let (size, last) = (piece.size, piece.end.is_some());
+        self.results.send(log, piece, size, last)
     }
 }
 
-/// The logs that nobody has taken yet.
+/// Which logs nobody has taken yet.
 struct Work {
-    taken: Vec<bool>,
-    /// The first that may not be taken.
-    first: usize,
+    sizes: Vec<u64>,
     /// All of them, the largest last.
     by_size: Vec<usize>,
+    taken: Vec<bool>,
+    /// Those before it are taken.
+    first: usize,
+    /// The size of all that nobody has taken.
+    left: u64,
 }
 
 impl Work {
-    fn new(logs: &[PathBuf]) -> Self {
-        let mut by_size: Vec<_> = (0..logs.len()).collect();
-        by_size.sort_by_cached_key(|log| (fs::metadata(&logs[*log]).map_or(0, |file| file.len()), Reverse(*log)));
-        Work { taken: vec![false; logs.len()], first: 0, by_size }
+    fn new(sizes: Vec<u64>) -> Self {
+        let mut by_size: Vec<_> = (0..sizes.len()).collect();
+        by_size.sort_by_key(|log| (sizes[*log], Reverse(*log)));
+        Work { left: sizes.iter().sum(), taken: vec![false; sizes.len()], sizes, by_size, first: 0 }
     }
-}
 
-/// Takes a log. One thread takes the first in order, so that what is printed next is always being read; the others take
-/// the largest, so that at the end nobody has to wait for one of them.
-fn take(work: &Mutex<Work>, in_order: bool) -> Option<usize> {
-    let mut work = work.lock().unwrap_or_else(PoisonError::into_inner);
-    loop {
-        let log = if in_order { work.first } else { work.by_size.pop()? };
-        if in_order {
-            work.first += 1;
+    /// Takes the first log, or one that is so large that the others of these threads would have to wait for it at the
+    /// end. What is taken early waits in memory until it is its turn to be printed.
+    fn take(&mut self, threads: usize, in_order: bool) -> Option<usize> {
+        while *self.taken.get(self.first)? {
+            self.first += 1;
         }
-        if !std::mem::replace(work.taken.get_mut(log)?, true) {
-            return Some(log);
-        }
+        while self.by_size.pop_if(|log| self.taken[*log]).is_some() {}
+        let largest = *self.by_size.last()?;
+        let is_urgent = self.sizes[largest].saturating_mul(threads as u64) >= self.left;
+        let log = if is_urgent && !in_order { largest } else { self.first };
+        self.taken[log] = true;
+        self.left -= self.sizes[log];
+        Some(log)
     }
 }
 
 /// What a thread keeps between logs.
-struct Worker<'f> {
+struct Worker<'a, 'f> {
     log_file: LogFile,
     matcher: Matcher<'f>,
     format: Format,
+    printer: Printer<'a, 'f>,
 }
 
-impl<'f> Worker<'f> {
-    fn scan(&mut self, path: &Path, printer: &Printer<'_, 'f>) -> Result<(), Closed> {
+impl Worker<'_, '_> {
+    fn scan(&mut self, number: usize, path: &Path) -> Result<(), Closed> {
         let mut end = LogEnd::default();
-        let error = match self.read(path, printer, &mut end) {
+        end.error = match self.read(number, path, &mut end) {
             Err(e) if e.is::<Closed>() => return Err(Closed),
             read => read.err().map(|e| format!("{}: {e}", path.display())),
         };
         end.seen = self.matcher.seen().to_vec();
-        printer.send(Piece::End { log: end, error })
+        self.printer.end(number, end)
     }
 
-    fn read(&mut self, path: &Path, printer: &Printer<'_, 'f>, end: &mut LogEnd) -> Result<(), Box<dyn Error>> {
-        let Worker { log_file: log, matcher, format } = self;
+    fn read(&mut self, number: usize, path: &Path, end: &mut LogEnd) -> Result<(), Box<dyn Error>> {
+        let Worker { log_file: log, matcher, format, printer } = self;
         let format = *format;
         log.restart();
         let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
@@ -230,9 +258,7 @@ impl<'f> Worker<'f> {
                 } else {
                     log.step(&mut rest, &mut on_record)
                 };
-                if !found.is_empty() {
-                    printer.send(Piece::Found(found))?;
-                }
+                printer.add(number, found)?;
                 if !matches!(more, Ok(true)) {
                     break more;
                 }
@@ -244,10 +270,7 @@ impl<'f> Worker<'f> {
                 _ => {}
             }
         };
-        let summaries: Vec<_> = triage.summaries().iter().map(|alert| Found::summary(alert, format)).collect();
-        if !summaries.is_empty() {
-            printer.send(Piece::Found(summaries))?;
-        }
+        printer.add(number, triage.summaries().into_iter().map(|alert| Found::summary(alert, format)).collect())?;
         end.records = log.records();
         result
     }
@@ -255,20 +278,16 @@ impl<'f> Worker<'f> {
 
 impl<'f> Found<'f> {
     fn of(mut matched: Match<'f>, format: Format) -> Self {
-        let alerts = std::mem::take(&mut matched.alerts);
-        Found {
-            event_id: matched.event_id.clone(),
-            alerts: alerts.iter().map(|alert| (alert.rules.clone(), to_text(alert, format))).collect(),
-            matched: Some(matched),
-        }
+        let alerts = mem::take(&mut matched.alerts).into_iter().map(|alert| to_print(alert, format)).collect();
+        Found { matched: Some(matched), alerts }
+    }
+
+    fn summary(alert: Alert, format: Format) -> Self {
+        Found { matched: None, alerts: vec![to_print(alert, format)] }
     }
 
     fn size(&self) -> usize {
         size_of::<Self>() + self.alerts.iter().map(|(_, text)| text.len()).sum::<usize>()
-    }
-
-    fn summary(alert: &Alert, format: Format) -> Self {
-        Found { event_id: None, matched: None, alerts: vec![(alert.rules.clone(), to_text(alert, format))] }
     }
 }
 
@@ -281,49 +300,74 @@ fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-fn to_text(alert: &Alert, format: Format) -> String {
-    if format == Format::Json {
-        return format!("{}\n", alert.body);
-    }
-    let subject = Style::new().for_stdout().bold().apply_to(format!("Subject: {}", alert.subject));
-    format!("{subject}\n{}\n", alert.body)
+/// An alert's rules, and what is printed of it.
+fn to_print(alert: Alert, format: Format) -> (Vec<String>, String) {
+    let text = if format == Format::Json {
+        format!("{}\n", alert.body)
+    } else {
+        let subject = Style::new().for_stdout().bold().apply_to(format!("Subject: {}", alert.subject));
+        format!("{subject}\n{}\n", alert.body)
+    };
+    (alert.rules, text)
 }
 
 /// Prints what the logs bring, log by log.
-fn print<'f>(results: &InOrder<Piece<'f>>, summary: &mut Summary<'f>, progress: &ProgressBar) -> io::Result<()> {
+fn print<'f>(results: &InOrder<Arc<Piece<'f>>>, summary: &mut Summary<'f>, progress: &ProgressBar) -> io::Result<()> {
     let mut seen = HashSet::new();
     while let Some(piece) = results.next() {
-        match piece {
-            Piece::Found(found) => {
-                let mut text = String::new();
-                for Found { event_id, matched, alerts } in found {
-                    if event_id.is_some_and(|id| !seen.insert(id)) {
-                        summary.repeats += 1;
-                        continue;
-                    }
-                    if let Some(matched) = matched {
-                        summary.count(matched);
-                    }
-                    for (rules, alert) in alerts {
-                        summary.count_message(&rules);
-                        text.push_str(&alert);
-                    }
+        let mut text = String::new();
+        for Found { matched, alerts } in &piece.found {
+            if let Some(matched) = matched {
+                if matched.event_id.as_ref().is_some_and(|id| !seen.insert(id.clone())) {
+                    summary.repeats += 1;
+                    continue;
                 }
-                progress.suspend(|| {
-                    let mut stdout = io::stdout().lock();
-                    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-                })?;
+                summary.count(matched);
             }
-            Piece::End { log, error } => {
-                match error {
-                    Some(error) => progress.suspend(|| fail(summary, &error)),
-                    None => summary.logs += 1,
-                }
-                summary.end_log(&log);
-                progress.set_message(format!("{} matches", summary.matches));
-                progress.inc(1);
+            for (rules, alert) in alerts {
+                summary.count_message(rules);
+                text.push_str(alert);
             }
+        }
+        if !text.is_empty() {
+            progress.suspend(|| {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+            })?;
+        }
+        if let Some(end) = &piece.end {
+            match &end.error {
+                Some(error) => progress.suspend(|| fail(summary, error)),
+                None => summary.logs += 1,
+            }
+            summary.end_log(end);
+            progress.set_message(format!("{} matches", summary.matches));
+            progress.inc(1);
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_others_begin_with_a_log_that_would_keep_them_waiting_and_else_follow_the_order() {
+        for (sizes, taken) in [
+            (&[1, 1, 1, 1][..], [0, 1, 2, 3].as_slice()),
+            (&[1, 1, 1, 3], &[3, 0, 1, 2]),
+            (&[1, 1, 1, 1, 2], &[0, 1, 4, 2, 3]),
+            (&[5, 0], &[0, 1]),
+            (&[u64::MAX / 2, u64::MAX / 2], &[0, 1]),
+        ] {
+            let mut work = Work::new(sizes.to_vec());
+            assert_eq!(std::iter::from_fn(|| work.take(2, false)).collect::<Vec<_>>(), taken, "{sizes:?}");
+            let mut work = Work::new(sizes.to_vec());
+            assert_eq!(
+                std::iter::from_fn(|| work.take(2, true)).collect::<Vec<_>>(),
+                (0..sizes.len()).collect::<Vec<_>>()
+            );
+        }
+    }
 }

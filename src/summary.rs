@@ -22,6 +22,8 @@ pub struct LogEnd {
     pub span: Span,
     /// As [`Matcher::seen`](crate::filter::Matcher::seen) gives it.
     pub seen: Vec<bool>,
+    /// Why it could not be read further.
+    pub error: Option<String>,
 }
 
 /// The counts of a run.
@@ -72,15 +74,19 @@ impl<'f> Summary<'f> {
     }
 
     /// Counts a match.
-    pub fn count(&mut self, matched: Match<'f>) {
+    pub fn count(&mut self, matched: &Match<'f>) {
         self.matches += 1;
-        let who = matched.who.unwrap_or_else(|| NOTHING.to_owned());
-        let event = matched.event.unwrap_or_else(|| NOTHING.to_owned());
-        for rule in matched.rules {
+        for rule in &matched.rules {
             let counts = self.rules.entry(&rule.name).or_default();
             counts.matches += 1;
-            *counts.callers.entry(who.clone()).or_default() += 1;
-            *counts.events.entry(event.clone()).or_default() += 1;
+            for (counts, what) in [(&mut counts.callers, &matched.who), (&mut counts.events, &matched.event)] {
+                let what = what.as_deref().unwrap_or(NOTHING);
+                // Most are known, and then need no memory of their own.
+                match counts.get_mut(what) {
+                    Some(count) => *count += 1,
+                    None => drop(counts.insert(what.to_owned(), 1)),
+                }
+            }
         }
     }
 
