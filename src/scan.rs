@@ -146,13 +146,16 @@ struct Printer<'a, 'f> {
     results: &'a InOrder<Arc<Piece<'f>>>,
     /// Gathers, because every handing over wakes another thread.
     next: Piece<'f>,
-    /// Waits here until it is printed, too: what the other thread gave back to the allocator, this one could reuse only
-    /// after taking locks.
+    /// What was handed over, until it is printed: it is let go by the thread that made it, which can reuse the memory
+    /// without waiting for another.
     sent: VecDeque<Arc<Piece<'f>>>,
 }
 
 impl<'f> Printer<'_, 'f> {
     fn add(&mut self, log: usize, found: Vec<Found<'f>>) -> Result<(), Closed> {
+        while self.sent.front().is_some_and(|piece| Arc::strong_count(piece) == 1) {
+            self.sent.pop_front();
+        }
         self.next.size += found.iter().map(Found::size).sum::<usize>();
         self.next.found.extend(found);
         if self.next.size < PIECE { Ok(()) } else { self.send(log) }
@@ -164,9 +167,6 @@ impl<'f> Printer<'_, 'f> {
     }
 
     fn send(&mut self, log: usize) -> Result<(), Closed> {
-        while self.sent.front().is_some_and(|piece| Arc::strong_count(piece) == 1) {
-            self.sent.pop_front();
-        }
         let piece = Arc::new(mem::take(&mut self.next));
         self.sent.push_back(piece.clone());
         let (size, last) = (piece.size, piece.end.is_some());
