@@ -334,8 +334,8 @@ fn attributes(strings: &[(&'static str, Option<&str>)], rules: &[&Rule]) -> Vec<
 const CONSOLE: &str = "Console";
 
 /// What all formats say about a record.
-struct Facts<'a> {
-    record: &'a Record<'a>,
+struct Facts<'a, 'r> {
+    record: &'a Record<'r>,
     rules: &'a [&'a Rule],
     context: &'a Context<'a>,
     event: Option<String>,
@@ -347,8 +347,8 @@ struct Facts<'a> {
     failure: Option<String>,
 }
 
-impl<'a> Facts<'a> {
-    fn of(record: &'a Record<'a>, rules: &'a [&'a Rule], context: &'a Context<'a>) -> Self {
+impl<'a, 'r> Facts<'a, 'r> {
+    fn of(record: &'a Record<'r>, rules: &'a [&'a Rule], context: &'a Context<'a>) -> Self {
         Facts {
             record,
             rules,

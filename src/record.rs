@@ -1,6 +1,7 @@
 //! A record's fields. Made only for records that rules are interested in, so it may cost more than scanning. Pure.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use memchr::memchr2;
@@ -11,11 +12,8 @@ use serde_json::value::RawValue;
 /// What stands in place of a secret.
 const MASK: &str = "\"****\"";
 
-/// The top-level fields of a record, each as the JSON text that the log holds. A key that stands twice has its last value.
-pub struct Record<'a> {
-    json: &'a str,
-    fields: Fields<'a>,
-}
+/// A record: an object whose fields are the JSON text that the log holds. A key that stands twice has its last value.
+pub struct Record<'a>(Value<'a>);
 
 impl<'a> Record<'a> {
     /// Parses a record's JSON, as [`readable`] gives it. A value that is no object has no fields.
@@ -28,36 +26,32 @@ impl<'a> Record<'a> {
         } else {
             Fields::default()
         };
-        Ok(Record { json, fields })
+        Ok(Record(Value { json, fields: fields.into() }))
     }
 
     /// The whole record as compact JSON, keys in its order, secrets masked.
     #[must_use]
     pub fn compact(&self) -> String {
-        compact(self.json)
+        compact(self.0.json)
     }
 
     /// The top-level keys and values as compact JSON, in the record's order, secrets masked.
     #[must_use]
     pub fn compact_fields(&self) -> Vec<(String, String)> {
-        let entry = |(key, value): &(Key<'_>, &RawValue)| {
+        let entry = |(key, value): &(Key<'_>, Value<'_>)| {
             let key = serde_json::to_string(key).unwrap_or_default();
-            let pair = compact(&format!("{{{key}:{value}}}")); // so that a secret's key masks it
+            let pair = compact(&format!("{{{key}:{}}}", value.json)); // so that a secret's key masks it
             let value = pair[key.len() + 2..pair.len() - 1].to_owned();
             (key, value)
         };
-        self.fields.0.iter().map(entry).collect()
+        self.0.fields().0.iter().map(entry).collect()
     }
 
     /// The JSON text at a path of keys, `None` where there is nothing or `null`.
     #[must_use]
     pub fn json(&self, path: &[&str]) -> Option<&'a str> {
-        let (first, rest) = path.split_first()?;
-        let mut value = self.fields.get(first)?;
-        for key in rest {
-            value = Fields::of(value).get(key)?;
-        }
-        (value != "null").then_some(value)
+        let value = path.iter().try_fold(&self.0, |value, key| value.fields().get(key))?;
+        (value.json != "null").then_some(value.json)
     }
 
     /// The texts at a path of keys, where an array on the way or at the end stands for each of its elements: a string
@@ -66,9 +60,9 @@ impl<'a> Record<'a> {
     pub fn texts(&self, path: &[String]) -> Vec<String> {
         let mut found = Vec::new();
         if let Some((first, rest)) = path.split_first()
-            && let Some(value) = self.fields.get(first)
+            && let Some(value) = self.0.fields().get(first)
         {
-            collect_texts(value, rest, ARRAYS_LIMIT, &mut found);
+            value.collect_texts(rest, ARRAYS_LIMIT, &mut found);
         }
         found
     }
@@ -76,29 +70,57 @@ impl<'a> Record<'a> {
     /// The string at a path of keys. `None` where there is nothing, or something of another type.
     #[must_use]
     pub fn string(&self, path: &[&str]) -> Option<String> {
-        serde_json::from_str(self.json(path)?).ok()
+        string(self.json(path)?)
     }
+}
+
+/// The text that a JSON string stands for. `None` for another value.
+fn string(json: &str) -> Option<String> {
+    let text = json.strip_prefix('"')?;
+    // Most have no escape.
+    if text.contains('\\') { serde_json::from_str(json).ok() } else { text.strip_suffix('"').map(str::to_owned) }
 }
 
 /// How many arrays deep a path is followed. CloudTrail's own records need two or three.
 const ARRAYS_LIMIT: usize = 32;
 
-fn collect_texts(json: &str, path: &[String], arrays: usize, found: &mut Vec<String>) {
-    match (json.as_bytes().first(), path.split_first()) {
-        (Some(b'['), _) if arrays > 0 => {
-            for element in serde_json::from_str::<Vec<&RawValue>>(json).unwrap_or_default() {
-                collect_texts(element.get(), path, arrays - 1, found);
+/// One value of a record, as the log writes it.
+struct Value<'a> {
+    json: &'a str,
+    /// Parsed when somebody asks; several rules, and an alert, look into the same few objects.
+    fields: OnceCell<Fields<'a>>,
+}
+
+impl<'a> Value<'a> {
+    fn of(json: &'a RawValue) -> Self {
+        Value { json: json.get(), fields: OnceCell::new() }
+    }
+
+    /// What is no object has no fields.
+    fn fields(&self) -> &Fields<'a> {
+        self.fields.get_or_init(|| {
+            let is_object = self.json.starts_with('{');
+            if is_object { serde_json::from_str(self.json).unwrap_or_default() } else { Fields::default() }
+        })
+    }
+
+    fn collect_texts(&self, path: &[String], arrays: usize, found: &mut Vec<String>) {
+        match (self.json.as_bytes().first(), path.split_first()) {
+            (Some(b'['), _) if arrays > 0 => {
+                for element in serde_json::from_str::<Vec<&RawValue>>(self.json).unwrap_or_default() {
+                    Value::of(element).collect_texts(path, arrays - 1, found);
+                }
             }
-        }
-        (Some(b'{'), Some((first, rest))) => {
-            if let Some(value) = Fields::of(json).get(first) {
-                collect_texts(value, rest, arrays, found);
+            (Some(b'{'), Some((first, rest))) => {
+                if let Some(value) = self.fields().get(first) {
+                    value.collect_texts(rest, arrays, found);
+                }
             }
+            (Some(b'{'), None) => found.push(written(self.json, false)),
+            (Some(b'"'), None) => found.extend(string(self.json)),
+            (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
+            (Some(_), None) => found.push(self.json.to_owned()),
         }
-        (Some(b'{'), None) => found.push(written(json, false)),
-        (Some(b'"'), None) => found.extend(serde_json::from_str::<String>(json)),
-        (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
-        (Some(_), None) => found.push(json.to_owned()),
     }
 }
 
@@ -107,36 +129,31 @@ const USUAL_FIELDS: usize = 24;
 
 /// The keys and values of one object, in its order.
 #[derive(Default)]
-struct Fields<'a>(Vec<(Key<'a>, &'a RawValue)>);
+struct Fields<'a>(Vec<(Key<'a>, Value<'a>)>);
 
 #[derive(Deserialize, Serialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'a> Fields<'a> {
-    /// What is no object has no fields.
-    fn of(json: &'a str) -> Self {
-        serde_json::from_str(json).unwrap_or_default()
-    }
-
     /// The value of the last such key.
-    fn get(&self, key: &str) -> Option<&'a str> {
-        self.0.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| value.get())
+    fn get(&self, key: &str) -> Option<&Value<'a>> {
+        self.0.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| value)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Vec<(Key<'de>, &'de RawValue)>;
+            type Value = Vec<(Key<'de>, Value<'de>)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::with_capacity(USUAL_FIELDS);
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
+                while let Some((key, value)) = map.next_entry()? {
+                    entries.push((key, Value::of(value)));
                 }
                 Ok(entries)
             }
@@ -246,7 +263,7 @@ fn string_length(json: &str) -> usize {
 
 /// Whether the value of a key (a string literal) must not be shown.
 fn is_secret(key: &str) -> bool {
-    let key = serde_json::from_str::<String>(key).unwrap_or_default();
+    let key = string(key).unwrap_or_default();
     matches!(key.as_str(), "sessionToken" | "secretAccessKey") || key.ends_with("Password") || key.ends_with("password")
 }
 
