@@ -1,5 +1,6 @@
 //! From a match to a message that SNS takes whatever the record holds: subject, body, attributes. Pure.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -277,12 +278,15 @@ impl Message<'_> {
     }
 }
 
+/// About how many bytes a text has.
+const USUAL_BODY: usize = 1_000;
+
 fn text_body(lines: &[Line], room: usize) -> String {
-    let mut body = String::new();
+    let mut body = String::with_capacity(USUAL_BODY);
     for (label, value) in lines {
         if !label.is_empty() {
-            let value = value.as_deref().filter(|value| !value.is_empty()).map_or_else(|| NOTHING.to_owned(), escaped);
-            let _ = write!(body, "{label}: {value}");
+            let value = value.as_deref().filter(|value| !value.is_empty());
+            body.extend([*label, ": ", &value.map_or(Cow::Borrowed(NOTHING), |value| escaped(value).into())]);
         }
         body.push('\n');
     }
