@@ -229,9 +229,11 @@ def cold_start(functions, empty, found):
     rounds = {name: [] for name in functions}
     for _ in range(RUNS):
         for name, (command, environment) in functions.items():
-            with Function(command, found, **environment) as function:
-                poll = function.first_poll()
-            rounds[name].append((poll, 0 if command == [empty] else first_hello(command, **environment)))
+            for _ in range(2):  # the second one counts: the first finds the processor's caches as another left them
+                with Function(command, found, **environment) as function:
+                    poll = function.first_poll()
+                hello = 0 if command == [empty] else first_hello(command, **environment)
+            rounds[name].append((poll, hello))
     rows = []
     for name, figures in rounds.items():
         poll, hello = medians(figures)

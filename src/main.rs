@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 use std::sync::LazyLock;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
@@ -34,6 +35,10 @@ fn main() -> ExitCode {
     }
     let settings = Settings::from_env();
     init_logging(&settings);
+    // Else the first request comes with the first event.
+    if settings.config_bucket.is_some() {
+        read_certificates();
+    }
     // A function below 1,769 MB has less than one CPU: more threads would only take turns.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(serve(settings)));
@@ -66,14 +71,27 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
     Box::pin(lambda_runtime::run(service_fn(handle))).await
 }
 
-/// One TLS configuration, one reading of the certificates and one pool of connections for all clients, made when the
-/// first request needs them. By the SDK's way each client makes its own, and another just to see whether that works.
+/// One TLS configuration, one reading of the certificates and one pool of connections for all clients. By the SDK's way
+/// each client makes its own, and another just to see whether that works.
 static CONNECTOR: LazyLock<SharedHttpConnector> = LazyLock::new(|| {
     let settings = HttpConnectorSettings::builder().connect_timeout(TIME_TO_CONNECT).build();
     let connector = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
     let connector = connector.proxy_config(ProxyConfig::from_env()).connector_settings(settings);
     SharedHttpConnector::new(connector.build())
 });
+
+/// Begins to read the certificates, while the clients are made: most of what precedes the first handshake.
+fn read_certificates() {
+    let main = thread::current();
+    let read = move || {
+        main.unpark();
+        LazyLock::force(&CONNECTOR);
+    };
+    if thread::Builder::new().spawn(read).is_ok() {
+        // Linux often lets a new thread wait behind its parent, and seldom one that is woken.
+        thread::park();
+    }
+}
 
 /// Logs as Lambda's logging controls say; of the libraries, warnings only.
 fn init_logging(settings: &Settings) {
