@@ -229,7 +229,7 @@ def cold_start(functions, empty, found):
     rounds = {name: [] for name in functions}
     for _ in range(RUNS):
         for name, (command, environment) in functions.items():
-            for _ in range(2):  # the second one counts: the first finds the processor's caches as another left them
+            for _ in range(2):  # the first finds the processor's caches as another program left them
                 with Function(command, found, **environment) as function:
                     poll = function.first_poll()
                 hello = 0 if command == [empty] else first_hello(command, **environment)
@@ -239,8 +239,8 @@ def cold_start(functions, empty, found):
         poll, hello = medians(figures)
         rows.append([name, ms(poll), ms(hello) if hello else "–"])
     table("Cold start: from the start of the process to its first poll for work, and to the first byte of TLS that it "
-          f"sends to AWS; no latency; medians of {RUNS} rounds. {OURS} loads its configuration and opens its "
-          "connections before it polls, where a bucket is named for the configuration.",
+          f"sends to AWS; no latency; medians of {RUNS} rounds, the second of two starts in each. {OURS} loads its "
+          "configuration and opens its connections before it polls, where a bucket is named for the configuration.",
           ["function", "first poll", "first TLS"], rows)
 
 

@@ -13,6 +13,7 @@ use crate::triage::Match;
 
 /// How many callers and events of a rule are named.
 const TOP: usize = 3;
+
 /// What is known of a log at its end.
 #[derive(Debug, Default)]
 pub struct LogEnd {
