@@ -27,6 +27,7 @@ pub mod error;
 pub mod event;
 pub mod filter;
 pub mod handler;
+pub mod https;
 pub mod in_order;
 pub mod log_file;
 pub mod object;

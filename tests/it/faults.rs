@@ -1,6 +1,6 @@
 //! Every fault on the way of an alert: nothing is lost in silence, and nothing is sent twice in the same environment.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -470,6 +470,18 @@ async fn what_was_cut_is_resumed_from_the_byte_reached_in_the_same_version() {
     assert_eq!((first.status, &first.range, &first.if_match), (200, &None, &None));
     assert_eq!((second.status, second.range.clone()), (206, Some(format!("bytes={half}-"))));
     assert!(second.if_match.is_some());
+}
+
+/// The host behind it may be the one that is broken.
+#[tokio::test]
+async fn after_an_error_of_the_server_its_connection_is_not_used_again() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::Status(500, "InternalError"), 2);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    let gets = world.aws.gets().into_iter().filter(|get| get.what.ends_with(KEY));
+    let connections: HashSet<_> = gets.map(|get| get.connection).collect();
+    assert_eq!(connections.len(), 3);
 }
 
 #[tokio::test]

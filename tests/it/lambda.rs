@@ -31,11 +31,16 @@ pub async fn world() -> World {
 pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
     let aws = FakeAws::start().await;
     aws.put(BUCKET, CONFIG, file(CONFIG));
-    let lambda = Lambda::start(aws.address, environment, timeout).await;
-    World { aws, lambda, invocations: 0 }
+    World::start(aws, environment, timeout).await
 }
 
 impl World {
+    /// With what is in S3 already.
+    pub async fn start(aws: FakeAws, environment: &[(&str, &str)], timeout: Duration) -> Self {
+        let lambda = Lambda::start(aws.address, environment, timeout).await;
+        World { aws, lambda, invocations: 0 }
+    }
+
     pub async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
         self.invocations += 1;
         self.lambda.invoke(payload).await
@@ -295,7 +300,7 @@ async fn where_the_bucket_is_known_configuration_and_connections_are_there_befor
     aws.put(BUCKET, KEY, gzip(&log(&records(1))));
     // The requests of the start are under way at once: two to S3, one to SNS.
     aws.hold_s3(3);
-    let mut world = World { lambda: Lambda::start(aws.address, &WARM, TIMEOUT).await, aws, invocations: 0 };
+    let mut world = World::start(aws, &WARM, TIMEOUT).await;
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
     let mut gets = world.aws.gets();
     let of_event = gets.split_off(2);
@@ -329,7 +334,7 @@ async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again
         if let Some(fault) = fault {
             aws.s3_fault(BUCKET, CONFIG, fault, usize::MAX);
         }
-        let mut world = World { lambda: Lambda::start(aws.address, &WARM, TIMEOUT).await, aws, invocations: 0 };
+        let mut world = World::start(aws, &WARM, TIMEOUT).await;
         world.lambda.is_ready().await;
         world.lambda.prints("the first event will ask again").await;
         let output = world.lambda.output();

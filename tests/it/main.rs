@@ -1,5 +1,5 @@
 //! The built program from outside: as Lambda starts it, against a Lambda, an S3 and an SNS on the loopback device
-//! (`lambda`, `envelopes`, `messages`, `faults`), and as a person does (`cli`, `rules`).
+//! (`lambda`, `envelopes`, `messages`, `faults`, `https`), and as a person does (`cli`, `rules`).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -8,6 +8,7 @@ mod cli;
 mod envelopes;
 mod fake_aws;
 mod faults;
+mod https;
 mod lambda;
 mod messages;
 mod rules;

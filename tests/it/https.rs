@@ -1,0 +1,186 @@
+//! The function behind TLS, and behind a proxy.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
+use tempfile::NamedTempFile;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+use crate::fake_aws::FakeAws;
+use crate::lambda::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, put_keys, records};
+use crate::{file, gzip, log};
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// What a server says of itself.
+#[derive(Clone, Copy)]
+struct Server {
+    name: &'static str,
+    expires: i32,
+    /// On so many connections, the first ones, it says nothing.
+    silent: usize,
+}
+
+const SERVER: Server = Server { name: "127.0.0.1", expires: 4000, silent: 0 };
+
+impl Server {
+    /// Takes TLS off before `aws`; the address.
+    async fn start(self, aws: SocketAddr, authority: &Authority) -> SocketAddr {
+        let mut params = CertificateParams::new([self.name.to_owned()]).unwrap();
+        params.not_after = date_time_ymd(self.expires, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, authority).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate.into()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    if connection < self.silent {
+                        stream.read_to_end(&mut Vec::new()).await.ok();
+                    } else if let Ok(mut stream) = acceptor.accept(stream).await {
+                        let mut to_aws = TcpStream::connect(aws).await.unwrap();
+                        copy_bidirectional(&mut stream, &mut to_aws).await.ok();
+                    }
+                });
+            }
+        });
+        address
+    }
+}
+
+/// A function that asks `server`, and trusts whom `trusted` names, with a log in S3 that makes one alert.
+async fn world(server: Server, authority: &Authority, environment: &[(&str, &str)]) -> World {
+    let aws = FakeAws::start().await;
+    aws.put(BUCKET, CONFIG, file(CONFIG));
+    aws.put(BUCKET, KEY, gzip(&log(&records(1))));
+    let endpoint = format!("https://{}", server.start(aws.address, authority).await);
+    let environment = [&[("AWS_ENDPOINT_URL", endpoint.as_str()), ("TOPIC_ARN", TOPIC)], environment].concat();
+    World::start(aws, &environment, TIMEOUT).await
+}
+
+/// The authorities that a function trusts, in a file.
+fn trusted(authority: &Authority) -> (NamedTempFile, String) {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(&file, authority.pem()).unwrap();
+    let path = file.path().to_str().unwrap().to_owned();
+    (file, path)
+}
+
+#[tokio::test]
+async fn alerts_go_out_over_tls() {
+    let authority = authority("ours");
+    let (_file, certificates) = trusted(&authority);
+    for bucket in ["", BUCKET] {
+        let environment = [("SSL_CERT_FILE", certificates.as_str()), ("FILTER_CONFIG_BUCKET", bucket)];
+        let mut world = world(SERVER, &authority, &environment).await;
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_to_be_trusted_gets_no_request() {
+    let authority = Arc::new(authority("ours"));
+    let (_file, certificates) = trusted(&authority);
+    let other = Arc::new(self::authority("other"));
+    let mut rows = JoinSet::new();
+    for (server, by, certificates, parts) in [
+        (SERVER, &other, certificates.as_str(), &["UnknownIssuer"][..]),
+        (Server { name: "s3.us-east-1.amazonaws.com", ..SERVER }, &authority, &certificates, &["not valid for name"]),
+        (Server { expires: 2020, ..SERVER }, &authority, &certificates, &["expired"]),
+        (SERVER, &authority, "/nonexistent", &["/nonexistent", "SSL_CERT_FILE"]),
+        (SERVER, &authority, "/dev/null", &["SSL_CERT_FILE"]),
+    ] {
+        let (by, certificates) = (by.clone(), certificates.to_owned());
+        rows.spawn(async move {
+            let mut world = world(server, &by, &[("SSL_CERT_FILE", &certificates)]).await;
+            world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", parts).await;
+            assert_eq!(world.aws.gets().len(), 0);
+        });
+    }
+    rows.join_all().await;
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_left_and_asked_again() {
+    let authority = authority("ours");
+    let (_file, certificates) = trusted(&authority);
+    let mut world = world(Server { silent: 2, ..SERVER }, &authority, &[("SSL_CERT_FILE", &certificates)]).await;
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+}
+
+/// A proxy's address, and the heads of the requests that come to it; it lets them through, or refuses them.
+async fn proxy(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, heads) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap();
+            let server = head.split(' ').nth(1).unwrap().to_owned();
+            sender.send(head).unwrap();
+            stream.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).await.unwrap();
+            if answer.starts_with("200") {
+                tokio::spawn(async move {
+                    let mut to_server = TcpStream::connect(server).await.unwrap();
+                    copy_bidirectional(&mut stream, &mut to_server).await.ok();
+                });
+            }
+        }
+    });
+    (address, heads)
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_where_the_environment_names_one() {
+    let authority = authority("ours");
+    let (_file, certificates) = trusted(&authority);
+    let (address, mut heads) = proxy("200 OK").await;
+    let proxy = format!("http://user:secret@{address}");
+    let environment = [("SSL_CERT_FILE", certificates.as_str()), ("HTTPS_PROXY", proxy.as_str())];
+    let mut proxied = world(SERVER, &authority, &environment).await;
+    assert_eq!(proxied.counts(&put_keys(&[KEY])).await["published"], 1);
+    let head = heads.recv().await.unwrap();
+    assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
+    assert!(head.to_lowercase().contains("proxy-authorization: basic dxnlcjpzzwnyzxq="), "{head}");
+
+    while heads.try_recv().is_ok() {}
+    let environment = [&environment[..], &[("NO_PROXY", "127.0.0.1")]].concat();
+    let mut direct = world(SERVER, &authority, &environment).await;
+    assert_eq!(direct.counts(&put_keys(&[KEY])).await["published"], 1);
+    assert!(heads.try_recv().is_err(), "the proxy was asked");
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_is_named() {
+    let authority = authority("ours");
+    let (_file, certificates) = trusted(&authority);
+    let (address, _heads) = proxy("407 Proxy Authentication Required").await;
+    let proxy = format!("http://user:secret@{address}");
+    let environment = [("SSL_CERT_FILE", certificates.as_str()), ("HTTPS_PROXY", proxy.as_str())];
+    let mut world = world(SERVER, &authority, &environment).await;
+    world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &["the proxy", &address.to_string()]).await;
+    assert!(!world.lambda.output().contains("secret"));
+}
