@@ -118,3 +118,9 @@ impl From<Error> for Diagnostic {
         Diagnostic { error_type: error.kind().to_owned(), error_message: error.to_string() }
     }
 }
+
+/// An error and all its causes, the outermost first: alone, one of the SDK's says no more than "dispatch failure".
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}

@@ -13,14 +13,14 @@ use aws_sdk_sns::Client;
 use aws_sdk_sns::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_sns::error::{BoxError, BuildError, DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::error::{BoxError, BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::alert::{Alert, SIZE_LIMIT};
-use crate::error::Error;
+use crate::error::{Error, with_causes};
 use crate::filter::TopicArn;
 use crate::report::Report;
 
@@ -487,7 +487,7 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
     let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
         let lasting = matches!(error, SdkError::ConstructionFailure(_));
         let kind = if lasting { Kind::Lasting } else { Kind::Passing };
-        return Failure { kind, cause: format!("SNS could not be reached ({})", DisplayErrorContext(error)) };
+        return Failure { kind, cause: format!("SNS could not be reached ({})", with_causes(error)) };
     };
     let code = error.code().unwrap_or_default();
     let kind = match status {
