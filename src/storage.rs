@@ -1,14 +1,17 @@
 //! What is read from S3: the configuration, and logs as streams of bytes.
 
+use std::sync::{Arc, LazyLock};
+
 use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::configuration::SIZE_LIMIT;
+use crate::error::with_causes;
 use crate::event::S3Object;
 
 /// How often a request is made before its failure counts. S3 asks for patience (503) while it adds capacity.
@@ -16,7 +19,7 @@ const ATTEMPTS: u32 = 5;
 
 /// Reads objects from S3.
 #[derive(Clone)]
-pub struct Storage(Client);
+pub struct Storage(Arc<LazyLock<Client, Box<dyn FnOnce() -> Client + Send>>>);
 
 /// What a conditional request for the configuration brought.
 pub enum Fetched {
@@ -37,7 +40,9 @@ impl Storage {
     pub fn new(config: &SdkConfig) -> Self {
         // Gzip has a checksum of its own; S3's would be computed over the same bytes once more.
         let config = Builder::from(config).response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        Storage(Client::from_conf(config.retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build()))
+        let config = config.retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build();
+        // Making the client is most of what would keep the function from polling for its first event.
+        Storage(Arc::new(LazyLock::new(Box::new(|| Client::from_conf(config)))))
     }
 
     /// The configuration, unless `known` is the version that S3 has.
@@ -57,7 +62,7 @@ impl Storage {
             match body.try_next().await {
                 Ok(Some(bytes)) => file.extend_from_slice(&bytes),
                 Ok(None) => break,
-                Err(e) => return Err(format!("S3 broke off in the middle of it ({})", DisplayErrorContext(e))),
+                Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
             }
         }
         Ok(Fetched::New { etag, file })
@@ -70,7 +75,7 @@ impl Storage {
     pub async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
         let request = self.0.get_object().bucket(&object.bucket).key(&object.key);
         let GetObjectOutput { body, e_tag: etag, .. } = request.send().await.map_err(|e| cause(&e))?;
-        Ok(LogBytes { client: self.0.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
+        Ok(LogBytes { client: (**self.0).clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
     }
 }
 
@@ -100,7 +105,7 @@ impl LogBytes {
                 }
                 Ok(None) => return Ok(None),
                 Err(e) => {
-                    let broke_off = format!("S3 broke off after {} bytes ({})", self.position, DisplayErrorContext(e));
+                    let broke_off = format!("S3 broke off after {} bytes ({})", self.position, with_causes(&e));
                     // Boxed: it happens rarely, and every wait for bytes would be as large as a request.
                     Box::pin(self.resume()).await.map_err(|why| format!("{broke_off}, and {why}"))?;
                 }
@@ -133,7 +138,7 @@ fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
 /// What S3 said, and what to do about it.
 fn cause(error: &SdkError<GetObjectError>) -> String {
     let Some(status) = status(error) else {
-        return format!("S3 could not be reached ({})", DisplayErrorContext(error));
+        return format!("S3 could not be reached ({})", with_causes(error));
     };
     let said = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("S3 said {status} {code}: {}", message.trim_end_matches('.')),
