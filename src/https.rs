@@ -4,7 +4,7 @@
 //! HTTP/2, which neither S3 nor SNS does.
 
 use std::fmt;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::Duration;
 
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -32,6 +32,8 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tower::{ServiceExt, service_fn};
+
+use crate::error::with_causes;
 
 /// For a connection, from looking up the name to the end of TLS's handshake: as long as the SDK gives it.
 const TIME_TO_CONNECT: Duration = Duration::from_millis(3_100);
@@ -78,19 +80,22 @@ impl Transport {
     }
 
     async fn connect(self, server: Uri) -> Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError> {
-        if server.scheme() != Some(&Scheme::HTTPS) {
-            return Ok(MaybeHttpsStream::Http(self.tcp.oneshot(server).await?));
+        let by_tls = server.scheme() == Some(&Scheme::HTTPS);
+        if by_tls {
+            // They are needed when the server has answered.
+            static READING: Once = Once::new();
+            READING.call_once(|| drop(spawn_blocking(|| LazyLock::force(&AUTHORITIES))));
         }
-        // They are needed when the server has answered.
-        spawn_blocking(|| LazyLock::force(&AUTHORITIES));
-        let Some(proxy) = self.proxies.intercept(&server) else {
+        let Some(proxy) = self.proxies.intercept(&server).filter(|_| by_tls) else {
             return Ok(MaybeHttpsStream::Http(self.tcp.oneshot(server).await?));
         };
         let mut tunnel = Tunnel::new(proxy.uri().clone(), self.https);
         if let Some(password) = proxy.basic_auth() {
             tunnel = tunnel.with_auth(password.clone());
         }
-        tunnel.oneshot(server).await.map_err(|e| format!("the proxy {}: {e}", proxy.uri()).into())
+        // Of a password that is not percent-encoded, the rest of the URI may hold a part.
+        let name = proxy.uri().host().unwrap_or_default();
+        tunnel.oneshot(server).await.map_err(|e| format!("the proxy {name}: {}", with_causes(&e)).into())
     }
 }
 
@@ -131,10 +136,13 @@ static AUTHORITIES: LazyLock<Result<Arc<WebPkiServerVerifier>, rustls::Error>> =
     let read = rustls_native_certs::load_native_certs();
     let mut authorities = RootCertStore::empty();
     authorities.add_parsable_certificates(read.certs);
-    WebPkiServerVerifier::builder(authorities.into()).build().map_err(|e| {
-        let why = read.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        rustls::Error::General(format!("{e} ({why}); is what SSL_CERT_FILE or SSL_CERT_DIR says right?"))
-    })
+    let verifier = WebPkiServerVerifier::builder(authorities.into()).build();
+    let problems = read.errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    if verifier.is_ok() && !problems.is_empty() {
+        tracing::warn!("not all certificates of authorities could be read: {problems}");
+    }
+    let advice = "is what SSL_CERT_FILE or SSL_CERT_DIR says right?";
+    verifier.map_err(|e| rustls::Error::General(format!("{e} ({problems}); {advice}")))
 });
 
 /// Verifies servers as rustls does by itself, but reads the authorities' certificates only then: that takes as long as

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! [`handler`] walks it for one invocation, and [`cli`] for files. [`event`], [`log_file`], [`record`], [`filter`] and
-//! [`alert`] are pure: no AWS, no clock, no environment. Only [`storage`] and [`publish`] talk to AWS.
+//! [`alert`] are pure: no AWS, no clock, no environment. Only [`storage`] and [`publish`] talk to AWS,
+//! by way of [`https`].
 //!
 //! # Environment
 //!

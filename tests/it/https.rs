@@ -93,7 +93,19 @@ async fn alerts_go_out_over_tls() {
         let environment = [("SSL_CERT_FILE", certificates.as_str()), ("FILTER_CONFIG_BUCKET", bucket)];
         let mut world = world(SERVER, &authority, &environment).await;
         assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+        assert!(!world.lambda.output().contains("WARN"), "{}", world.lambda.output());
     }
+}
+
+#[tokio::test]
+async fn certificates_that_could_not_be_read_are_a_warning_where_others_could() {
+    let authority = authority("ours");
+    let (_file, certificates) = trusted(&authority);
+    let environment = [("SSL_CERT_FILE", certificates.as_str()), ("SSL_CERT_DIR", "/nonexistent")];
+    let mut world = world(SERVER, &authority, &environment).await;
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    let output = world.lambda.output();
+    assert!(output.contains("WARN") && output.contains("/nonexistent"), "{output}");
 }
 
 #[tokio::test]
@@ -174,13 +186,22 @@ async fn a_proxy_is_used_where_the_environment_names_one() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named() {
-    let authority = authority("ours");
+async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
+    let authority = Arc::new(authority("ours"));
     let (_file, certificates) = trusted(&authority);
     let (address, _heads) = proxy("407 Proxy Authentication Required").await;
-    let proxy = format!("http://user:secret@{address}");
-    let environment = [("SSL_CERT_FILE", certificates.as_str()), ("HTTPS_PROXY", proxy.as_str())];
-    let mut world = world(SERVER, &authority, &environment).await;
-    world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &["the proxy", &address.to_string()]).await;
-    assert!(!world.lambda.output().contains("secret"));
+    let mut rows = JoinSet::new();
+    // The others are mistakes: in a URI `@` and `/` must be percent-encoded.
+    for (password, name) in [("se%40cret", "127.0.0.1"), ("se@cret", "127.0.0.1"), ("se/cret", "user")] {
+        let (authority, certificates) = (authority.clone(), certificates.clone());
+        rows.spawn(async move {
+            let proxy = format!("http://user:{password}@{address}");
+            let environment = [("SSL_CERT_FILE", certificates.as_str()), ("HTTPS_PROXY", proxy.as_str())];
+            let mut world = world(SERVER, &authority, &environment).await;
+            let parts = [format!("the proxy {name}: ")];
+            world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &[&parts[0]]).await;
+            assert!(!world.lambda.output().contains("cret"), "{}", world.lambda.output());
+        });
+    }
+    rows.join_all().await;
 }
