@@ -1,7 +1,7 @@
 //! How requests reach AWS: for all clients through one pool of connections, with one TLS configuration.
 //!
-//! The SDK's own way reads the certificates of a hundred authorities before the first handshake begins, and speaks
-//! HTTP/2, which neither S3 nor SNS does.
+//! By the SDK's own way each client makes its own, reads the certificates of a hundred authorities before the first
+//! handshake begins, and is ready for HTTP/2, which neither S3 nor SNS speaks.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock, Once};
@@ -145,8 +145,8 @@ static AUTHORITIES: LazyLock<Result<Arc<WebPkiServerVerifier>, rustls::Error>> =
     verifier.map_err(|e| rustls::Error::General(format!("{e} ({problems}); {advice}")))
 });
 
-/// Verifies servers as rustls does by itself, but reads the authorities' certificates only then: that takes as long as
-/// all that a cold start does before its first handshake.
+/// Verifies servers as rustls does by itself, but reads the authorities' certificates only then: that is more work than
+/// all that a cold start does before.
 #[derive(Debug)]
 struct Verifier(Arc<CryptoProvider>);
 
