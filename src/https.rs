@@ -38,6 +38,9 @@ use crate::error::with_causes;
 /// For a connection, from looking up the name to the end of TLS's handshake: as long as the SDK gives it.
 const TIME_TO_CONNECT: Duration = Duration::from_millis(3_100);
 
+const TOO_LATE: &str =
+    "no connection within 3.1 s; from a VPC there must be a way: an endpoint, a NAT gateway, or a proxy in HTTPS_PROXY";
+
 /// What the AWS clients send their requests with.
 ///
 /// `HTTPS_PROXY` and `NO_PROXY` count, as with other programs; requests to an `http:` endpoint go to it straight.
@@ -53,8 +56,7 @@ pub fn client() -> SharedHttpClient {
     let https = HttpsConnector::from((service_fn(move |server| Box::pin(transport.clone().connect(server))), tls));
     let in_time = service_fn(move |server: Uri| {
         let connecting = timeout(TIME_TO_CONNECT, https.clone().oneshot(server));
-        let too_late = || format!("no connection within {} ms", TIME_TO_CONNECT.as_millis());
-        Box::pin(async move { connecting.await.unwrap_or_else(|_| Err(too_late().into())) })
+        Box::pin(async { connecting.await.unwrap_or_else(|_| Err(TOO_LATE.into())) })
     });
     let pool = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(in_time);
     let connector = SharedHttpConnector::new(Pool(pool));

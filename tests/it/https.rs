@@ -139,6 +139,13 @@ async fn a_server_that_says_nothing_is_left_and_asked_again() {
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
 }
 
+#[tokio::test]
+async fn where_no_connection_comes_about_the_network_is_named() {
+    let authority = authority("ours");
+    let mut world = world(Server { silent: usize::MAX, ..SERVER }, &authority, &[]).await;
+    world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &["S3 could not be reached", "NAT gateway"]).await;
+}
+
 /// A proxy's address, and the heads of the requests that come to it; it lets them through, or refuses them.
 async fn proxy(answer: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
