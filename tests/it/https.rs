@@ -67,7 +67,7 @@ impl Server {
     }
 }
 
-/// A function that asks `server`, and trusts whom `trusted` names, with a log in S3 that makes one alert.
+/// A function that asks `server`, with a log in S3 that makes one alert.
 async fn world(server: Server, authority: &Authority, environment: &[(&str, &str)]) -> World {
     let aws = FakeAws::start().await;
     aws.put(BUCKET, CONFIG, file(CONFIG));
@@ -109,41 +109,11 @@ async fn certificates_that_could_not_be_read_are_a_warning_where_others_could() 
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_to_be_trusted_gets_no_request() {
-    let authority = Arc::new(authority("ours"));
-    let (_file, certificates) = trusted(&authority);
-    let other = Arc::new(self::authority("other"));
-    let mut rows = JoinSet::new();
-    for (server, by, certificates, parts) in [
-        (SERVER, &other, certificates.as_str(), &["UnknownIssuer"][..]),
-        (Server { name: "s3.us-east-1.amazonaws.com", ..SERVER }, &authority, &certificates, &["not valid for name"]),
-        (Server { expires: 2020, ..SERVER }, &authority, &certificates, &["expired"]),
-        (SERVER, &authority, "/nonexistent", &["/nonexistent", "SSL_CERT_FILE"]),
-        (SERVER, &authority, "/dev/null", &["SSL_CERT_FILE"]),
-    ] {
-        let (by, certificates) = (by.clone(), certificates.to_owned());
-        rows.spawn(async move {
-            let mut world = world(server, &by, &[("SSL_CERT_FILE", &certificates)]).await;
-            world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", parts).await;
-            assert_eq!(world.aws.gets().len(), 0);
-        });
-    }
-    rows.join_all().await;
-}
-
-#[tokio::test]
 async fn a_server_that_says_nothing_is_left_and_asked_again() {
     let authority = authority("ours");
     let (_file, certificates) = trusted(&authority);
     let mut world = world(Server { silent: 2, ..SERVER }, &authority, &[("SSL_CERT_FILE", &certificates)]).await;
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
-}
-
-#[tokio::test]
-async fn where_no_connection_comes_about_the_network_is_named() {
-    let authority = authority("ours");
-    let mut world = world(Server { silent: usize::MAX, ..SERVER }, &authority, &[]).await;
-    world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &["S3 could not be reached", "NAT gateway"]).await;
 }
 
 /// A proxy's address, and the heads of the requests that come to it; it lets them through, or refuses them.
@@ -193,20 +163,31 @@ async fn a_proxy_is_used_where_the_environment_names_one() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_named_and_its_password_is_not() {
-    let authority = Arc::new(authority("ours"));
-    let (_file, certificates) = trusted(&authority);
+async fn where_no_connection_comes_about_the_error_says_why_and_tells_no_password() {
+    let (ours, other) = (Arc::new(authority("ours")), Arc::new(authority("other")));
+    let (_file, certificates) = trusted(&ours);
     let (address, _heads) = proxy("407 Proxy Authentication Required").await;
+    let trusting = |certificates: &str| ("SSL_CERT_FILE", certificates.to_owned());
+    let proxied = |password: &str| ("HTTPS_PROXY", format!("http://user:{password}@{address}"));
     let mut rows = JoinSet::new();
-    // The others are mistakes: in a URI `@` and `/` must be percent-encoded.
-    for (password, name) in [("se%40cret", "127.0.0.1"), ("se@cret", "127.0.0.1"), ("se/cret", "user")] {
-        let (authority, certificates) = (authority.clone(), certificates.clone());
+    for (server, by, variable, parts) in [
+        (SERVER, &other, trusting(&certificates), &["UnknownIssuer"][..]),
+        (Server { name: "s3.amazonaws.com", ..SERVER }, &ours, trusting(&certificates), &["not valid for name"]),
+        (Server { expires: 2020, ..SERVER }, &ours, trusting(&certificates), &["expired"]),
+        (SERVER, &ours, trusting("/nonexistent"), &["/nonexistent", "SSL_CERT_FILE"]),
+        (SERVER, &ours, trusting("/dev/null"), &["SSL_CERT_FILE"]),
+        (Server { silent: usize::MAX, ..SERVER }, &ours, trusting(&certificates), &["NAT gateway"]),
+        (SERVER, &ours, proxied("se%40cret"), &["the proxy 127.0.0.1: ", "authorization required"]),
+        // These are mistakes: in a URI `@` and `/` must be percent-encoded.
+        (SERVER, &ours, proxied("se@cret"), &["the proxy 127.0.0.1: ", "authorization required"]),
+        (SERVER, &ours, proxied("se/cret"), &["the proxy user: "]),
+    ] {
+        let by = by.clone();
         rows.spawn(async move {
-            let proxy = format!("http://user:{password}@{address}");
-            let environment = [("SSL_CERT_FILE", certificates.as_str()), ("HTTPS_PROXY", proxy.as_str())];
-            let mut world = world(SERVER, &authority, &environment).await;
-            let parts = [format!("the proxy {name}: ")];
-            world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &[&parts[0]]).await;
+            let mut world = world(server, &by, &[(variable.0, &variable.1)]).await;
+            let parts = [&["S3 could not be reached"], parts].concat();
+            world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &parts).await;
+            assert_eq!(world.aws.gets().len(), 0, "{variable:?}");
             assert!(!world.lambda.output().contains("cret"), "{}", world.lambda.output());
         });
     }
