@@ -67,17 +67,17 @@ impl Handler {
 
     /// Does before the first event what needs no event, where the configuration's bucket is known: loads the
     /// configuration, and opens the connections that an invocation begins with, two to S3 and one to SNS. What fails is
-    /// only a warning, since an invocation asks again, and then it is an error.
+    /// only a warning, and not tried again: an invocation does that, and then it is an error.
     pub async fn warm_up(&self) {
         let Some(bucket) = self.settings.config_bucket.clone() else { return };
         let object = S3Object { bucket, key: self.settings.config_key.clone() };
-        let loading = timeout(TIME_TO_WARM_UP, self.storage.configuration(&object, None));
+        let loading = timeout(TIME_TO_WARM_UP, self.storage.configuration_once(&object));
         let connecting = async {
             // The configuration's own handshake comes first: a turn to connect, and one to say hello.
             tokio::task::yield_now().await;
             tokio::task::yield_now().await;
             // An HTTP/1.1 connection is opened by a request that finds all others taken.
-            let second = self.storage.configuration(&object, None);
+            let second = self.storage.configuration_once(&object);
             timeout(TIME_TO_WARM_UP, async { tokio::join!(second, self.publisher.connect()) }).await
         };
         let (loaded, _) = Box::pin(async { tokio::join!(loading, connecting) }).await;

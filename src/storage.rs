@@ -7,6 +7,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
@@ -50,22 +51,19 @@ impl Storage {
     /// # Errors
     /// Why S3 did not give it, and what to do.
     pub async fn configuration(&self, object: &S3Object, known: Option<&str>) -> Result<Fetched, String> {
-        let request = self.0.get_object().bucket(&object.bucket).key(&object.key);
-        let output = match request.set_if_none_match(known.map(Into::into)).send().await {
-            Ok(output) => output,
-            Err(e) if known.is_some() && status(&e) == Some(304) => return Ok(Fetched::Unchanged),
-            Err(e) => return Err(cause(&e)),
-        };
-        let GetObjectOutput { mut body, e_tag: etag, .. } = output;
-        let mut file = Vec::new();
-        while file.len() <= SIZE_LIMIT {
-            match body.try_next().await {
-                Ok(Some(bytes)) => file.extend_from_slice(&bytes),
-                Ok(None) => break,
-                Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
-            }
+        match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
+            Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
+            answer => whole(answer).await,
         }
-        Ok(Fetched::New { etag, file })
+    }
+
+    /// The configuration, asked for once only.
+    ///
+    /// # Errors
+    /// Why S3 did not give it, and what to do.
+    pub async fn configuration_once(&self, object: &S3Object) -> Result<Fetched, String> {
+        let no_retries = Builder::default().retry_config(RetryConfig::disabled());
+        whole(self.get(object).customize().config_override(no_retries).send().await).await
     }
 
     /// Opens a log.
@@ -73,15 +71,32 @@ impl Storage {
     /// # Errors
     /// Why S3 did not give it, and what to do.
     pub async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
-        let request = self.0.get_object().bucket(&object.bucket).key(&object.key);
-        let GetObjectOutput { body, e_tag: etag, .. } = request.send().await.map_err(|e| cause(&e))?;
-        Ok(LogBytes { client: (**self.0).clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
+        let GetObjectOutput { body, e_tag: etag, .. } = self.get(object).send().await.map_err(|e| cause(&e))?;
+        Ok(LogBytes { storage: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
     }
+
+    fn get(&self, object: &S3Object) -> GetObjectFluentBuilder {
+        self.0.get_object().bucket(&object.bucket).key(&object.key)
+    }
+}
+
+/// A configuration that S3 begins to send.
+async fn whole(answer: Result<GetObjectOutput, SdkError<GetObjectError>>) -> Result<Fetched, String> {
+    let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
+    let mut file = Vec::new();
+    while file.len() <= SIZE_LIMIT {
+        match body.try_next().await {
+            Ok(Some(bytes)) => file.extend_from_slice(&bytes),
+            Ok(None) => break,
+            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
+        }
+    }
+    Ok(Fetched::New { etag, file })
 }
 
 /// A log's bytes, as they arrive.
 pub struct LogBytes {
-    client: Client,
+    storage: Storage,
     object: S3Object,
     body: ByteStream,
     etag: Option<String>,
@@ -120,8 +135,7 @@ impl LogBytes {
             return Err(format!("that was the {ATTEMPTS}th time it was asked for the rest"));
         }
         self.resumptions += 1;
-        let request = self.client.get_object().bucket(&self.object.bucket).key(&self.object.key);
-        let request = request.if_match(etag).range(format!("bytes={}-", self.position));
+        let request = self.storage.get(&self.object).if_match(etag).range(format!("bytes={}-", self.position));
         let output = request.send().await.map_err(|e| format!("then {}", cause(&e)))?;
         if !output.content_range().is_some_and(|range| range.starts_with(&format!("bytes {}-", self.position))) {
             return Err("it did not give the rest but something else".to_owned());

@@ -109,6 +109,15 @@ async fn certificates_that_could_not_be_read_are_a_warning_where_others_could() 
 }
 
 #[tokio::test]
+async fn what_keeps_from_connecting_is_told_before_the_first_event() {
+    let authority = authority("ours");
+    let environment = [("SSL_CERT_FILE", "/nonexistent"), ("FILTER_CONFIG_BUCKET", BUCKET)];
+    let mut world = world(SERVER, &authority, &environment).await;
+    world.lambda.is_ready().await;
+    world.lambda.prints("SSL_CERT_FILE").await;
+}
+
+#[tokio::test]
 async fn a_server_that_says_nothing_is_left_and_asked_again() {
     let authority = authority("ours");
     let (_file, certificates) = trusted(&authority);
