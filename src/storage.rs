@@ -42,7 +42,7 @@ impl Storage {
         // Gzip has a checksum of its own; S3's would be computed over the same bytes once more.
         let config = Builder::from(config).response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         let config = config.retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS)).build();
-        // Making the client is most of what would keep the function from polling for its first event.
+        // Making the client would be most of what the function does before it polls for its first event.
         Storage(Arc::new(LazyLock::new(Box::new(|| Client::from_conf(config)))))
     }
 

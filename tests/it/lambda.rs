@@ -324,6 +324,7 @@ async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again
     for (config, fault, part, kind) in [
         ("{}", Some(S3Fault::Status(404, "NoSuchKey")), "NoSuchKey", unavailable),
         ("{}", Some(S3Fault::Status(403, "AccessDenied")), "s3:GetObject", unavailable),
+        ("{}", Some(S3Fault::Status(503, "SlowDown")), "SlowDown", None),
         ("{", None, "can't be used", Some("InvalidConfiguration")),
         // An invocation would wait for it until its deadline.
         ("{}", Some(S3Fault::StallAfter(1)), "it took over 5 s", None),
@@ -337,6 +338,7 @@ async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again
         let mut world = World::start(aws, &WARM, TIMEOUT).await;
         world.lambda.is_ready().await;
         world.lambda.prints("the first event will ask again").await;
+        assert_eq!(world.aws.gets().len(), 2, "on two connections, and neither again: {part}");
         let output = world.lambda.output();
         assert!(output.contains(part) && output.contains("WARN") && !output.contains("ERROR"), "{output}");
         if let Some(kind) = kind {
@@ -726,13 +728,14 @@ async fn a_topic_that_refuses_is_named() {
 #[tokio::test]
 async fn retries_end_before_the_deadline() {
     let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(4)).await;
-    world.aws.put(BUCKET, KEY, gzip(&log(&records(20))));
+    // One request's worth: of several, one may be waiting for its answer at the end, which is another failure.
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
     world.aws.sns_fault(SnsFault::Status(429, "Throttled"), usize::MAX);
     let begin = std::time::Instant::now();
     let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[TOPIC]).await;
     assert!(begin.elapsed() < Duration::from_secs(4), "Lambda would have killed it");
-    assert_eq!(counts["failed"], 20, "{counts}");
-    assert!(world.aws.publishes().len() > 2, "it did try again");
+    assert_eq!(counts["failed"], 10, "{counts}");
+    assert!(world.aws.publishes().len() > 1, "it did try again");
 }
 
 #[tokio::test]
