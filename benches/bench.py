@@ -242,9 +242,10 @@ def cold_start(functions, empty, found):
              "configuration.")
     if empty:
         floor = times[EMPTY][0]
-        hello = limited(times[OURS][1] / floor, 2, "{:.1f}", "the first TLS, of an empty function's first poll")
-        title += (f" Of an empty function's first poll: the first poll where no bucket is named "
-                  f"{times[bare][0] / floor:.1f}, the first TLS {hello}.")
+        poll = limited(times[bare][0] / floor, 1.3, "{:.2f}", "the first poll, of an empty function's")
+        hello = limited(times[OURS][1] / floor, 2, "{:.2f}", "the first TLS, of an empty function's first poll")
+        title += (f" Of an empty function's first poll: the first poll where no bucket is named {poll}, "
+                  f"the first TLS {hello}.")
     else:
         print("\nSkipped: an empty function. Cargo knows no benchmark of the name `empty`.")
     table(title, ["function", "first poll", "first TLS"],
