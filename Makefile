@@ -6,7 +6,8 @@ SHELL := bash
 
 CARGO ?= cargo
 PYTHON ?= python3
-ARCH ?= arm64
+# As in the last deployment, if it was made from here.
+ARCH ?= $(or $(shell sed -nE 's/.*Architecture=\\?"(arm64|x86_64).*/\1/p' samconfig.toml 2>/dev/null),arm64)
 EVENT ?= fixtures/events/s3-put.json
 STACK ?= cloudtrail-alerter
 TARGET ?= log_file
@@ -96,11 +97,16 @@ fuzz: $(FUZZ)/cargo-fuzz ## fuzz TARGET=log_file, payload or configuration for S
 $(FUZZ)/cargo-fuzz:
 	$(CARGO) install --quiet --locked cargo-fuzz@0.13.2 --root target/fuzz-tools
 
+DEPLOY = $(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM
+
 .PHONY: deploy
 deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, asking for the parameters
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
 	$(SAM) build --parameter-overrides Architecture=$(ARCH)
-	$(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM --parameter-overrides Architecture=$(ARCH)
+	@# Told one parameter, sam forgets what samconfig.toml keeps of the others.
+	if [ -f samconfig.toml ]; then \
+	  sed -i.old -E 's/(Architecture=\\?")(arm64|x86_64)/\1$(ARCH)/' samconfig.toml && rm samconfig.toml.old && $(DEPLOY); \
+	else $(DEPLOY) --parameter-overrides Architecture=$(ARCH); fi
 
 .PHONY: redrive
 redrive: .venv/ready ## process again what is in the dead-letter queue of STACK, in your AWS account
