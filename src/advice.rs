@@ -2,9 +2,8 @@
 
 use regex::Regex;
 
-use crate::configuration::{self, nearest};
-use crate::filter::{Filter, Rule, Test, literals};
-use crate::packs;
+use crate::configuration::{PackRules, meant_pack_rule, nearest, pack_rules};
+use crate::filter::{Condition, Filter, Rule, Test, literals};
 
 /// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
 const RECORD_KEYS: [&str; 31] = [
@@ -112,56 +111,63 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 /// Warnings about a valid configuration, each naming its rule and what to do.
 #[must_use]
 pub fn warnings(filter: &Filter) -> Vec<String> {
-    let names = |pack: &&'static str| packs::file(pack).map(|file| (*pack, configuration::rule_names(file)));
-    let packs: Vec<_> = packs::NAMES.iter().filter_map(names).collect();
+    let packs = pack_rules();
     let of_rules = filter.rules.iter().flat_map(|rule| {
-        let warnings =
-            [name(rule, filter, &packs), source(rule), event(rule), everything(rule), own_calls(rule, filter)]
-                .into_iter()
-                .flatten();
-        let paths = rule.condition.wheres.iter().chain(&rule.condition.unless).filter_map(path);
-        warnings.chain(paths).map(|warning| format!("rule {}: {warning}", rule.name)).collect::<Vec<_>>()
+        let condition = &rule.condition;
+        let warnings = [
+            name(rule, filter, &packs),
+            source(condition),
+            event(condition),
+            everything(condition),
+            own_calls(condition, filter),
+        ];
+        let warnings = warnings.into_iter().flatten().chain(paths(condition));
+        warnings.map(|warning| format!("rule {}: {warning}", rule.name)).collect::<Vec<_>>()
     });
     let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
-        let paths = entry.wheres.iter().chain(&entry.unless).filter_map(path);
-        paths.map(move |warning| format!("ignore[{i}]: {warning}"))
+        let warnings = [source(entry), event(entry), everything(entry)].into_iter().flatten().chain(paths(entry));
+        warnings.map(move |warning| format!("ignore[{i}]: {warning}"))
     });
     of_rules.chain(of_ignore).collect()
 }
 
 /// A rule is meant to override a pack's rule, and misses it.
-fn name(rule: &Rule, filter: &Filter, packs: &[(&str, Vec<String>)]) -> Option<String> {
-    packs.iter().find_map(|(pack, names)| {
-        let in_use = names.iter().all(|name| filter.rules.iter().any(|rule| rule.name == *name));
-        if names.contains(&rule.name) {
-            let why = format!("`packs` does not name `{pack}`, which has a rule of that name: this one stands alone");
-            return (!in_use).then_some(why);
+fn name(rule: &Rule, filter: &Filter, packs: &[PackRules]) -> Option<String> {
+    let ((pack, names), meant) = meant_pack_rule(&rule.name, packs)?;
+    if meant != rule.name {
+        return Some(format!("no pack has a rule of that name to override; did you mean `{meant}`?"));
+    }
+    let in_use = names.iter().all(|name| filter.rules.iter().any(|rule| rule.name == *name));
+    let why = format!("`packs` does not name `{pack}`, which has a rule of that name: this one stands alone");
+    (!in_use).then_some(why)
+}
+
+fn source(condition: &Condition) -> Option<String> {
+    const SUFFIX: &str = ".amazonaws.com";
+    let pattern = condition.source.as_ref()?;
+    literals(pattern).iter().find_map(|name| {
+        let small = name.to_lowercase();
+        if small != *name && !pattern.is_match(&small) {
+            return Some(format!(
+                "`source` matches `{name}`, but CloudTrail writes sources in small letters: `{small}`"
+            ));
         }
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let near = nearest(&rule.name, &names).filter(|near| strsim::damerau_levenshtein(near, &rule.name) <= 3)?;
-        Some(format!("no pack has a rule of that name to override; did you mean `{near}`?"))
+        let is_short = !name.is_empty()
+            && !name.contains(SUFFIX)
+            && pattern.is_match(name)
+            && !pattern.is_match(&format!("{name}{SUFFIX}"));
+        is_short.then(|| {
+            format!(
+                "`source` matches `{name}`, but CloudTrail writes `{name}{SUFFIX}`: leave out the `$`, or add the rest"
+            )
+        })
     })
 }
 
-fn source(rule: &Rule) -> Option<String> {
-    const SUFFIX: &str = ".amazonaws.com";
-    let pattern = rule.condition.source.as_ref()?;
+fn event(condition: &Condition) -> Option<String> {
+    let pattern = condition.event.as_ref()?;
     let literals = literals(pattern);
-    let short = literals.iter().find(|name| {
-        !name.is_empty()
-            && !name.contains(SUFFIX)
-            && pattern.is_match(name)
-            && !pattern.is_match(&format!("{name}{SUFFIX}"))
-    })?;
-    Some(format!(
-        "`source` matches `{short}`, but CloudTrail writes `{short}{SUFFIX}`: leave out the `$`, or add the rest"
-    ))
-}
-
-fn event(rule: &Rule) -> Option<String> {
-    let pattern = rule.condition.event.as_ref()?;
-    let literals = literals(pattern);
-    let matches_source = |source| rule.condition.source.as_ref().is_none_or(|pattern| pattern.is_match(source));
+    let matches_source = |source| condition.source.as_ref().is_none_or(|pattern| pattern.is_match(source));
     VERSIONED.iter().filter(|(source, _, _)| matches_source(source)).find_map(|(_, version, names)| {
         let name = literals.iter().find(|name| {
             names.contains(&name.as_str()) && pattern.is_match(name) && !pattern.is_match(&format!("{name}{version}"))
@@ -173,11 +179,11 @@ fn event(rule: &Rule) -> Option<String> {
     })
 }
 
-fn everything(rule: &Rule) -> Option<String> {
+fn everything(condition: &Condition) -> Option<String> {
     let matches_all = |pattern: &Option<Regex>| {
         pattern.as_ref().is_some_and(|pattern| ["q", "0", "Z", "-"].iter().all(|text| pattern.is_match(text)))
     };
-    let what = match (matches_all(&rule.condition.source), matches_all(&rule.condition.event)) {
+    let what = match (matches_all(&condition.source), matches_all(&condition.event)) {
         (true, true) => "`source` and `regexp` match",
         (true, false) => "`source` matches",
         (false, true) => "`regexp` matches",
@@ -186,11 +192,23 @@ fn everything(rule: &Rule) -> Option<String> {
     Some(format!("{what} everything: say what is meant"))
 }
 
+fn paths(condition: &Condition) -> impl Iterator<Item = String> {
+    condition.wheres.iter().chain(&condition.unless).filter_map(path)
+}
+
 fn path(test: &Test) -> Option<String> {
     let mut keys = test.path.iter().map(String::as_str);
     let (first, second) = (keys.next()?, keys.next());
+    if let Some(index) = test.path.iter().find(|key| key.ends_with(']')) {
+        let why = "an array stands for any of its elements: leave out what is in brackets";
+        return Some(format!("`{}`: CloudTrail has no key `{index}`; {why}", test.path_text()));
+    }
     let unknown = |key: &str, known: &[&str], of: &str| {
-        let meant = nearest(key, known).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        let meant = match nearest(key, known) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None if key == "$" => "; leave out the `$.` of metric filters".to_owned(),
+            None => String::new(),
+        };
         Some(format!("`{}`: {of} of CloudTrail has no key `{key}`{meant}", test.path_text()))
     };
     match second {
@@ -202,8 +220,7 @@ fn path(test: &Test) -> Option<String> {
     }
 }
 
-fn own_calls(rule: &Rule, filter: &Filter) -> Option<String> {
-    let condition = &rule.condition;
+fn own_calls(condition: &Condition, filter: &Filter) -> Option<String> {
     if condition.source.is_none() && condition.event.is_none() {
         return None;
     }

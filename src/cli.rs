@@ -72,7 +72,7 @@ enum Command {
     ///
     /// A configuration uses a pack by its name, `"packs": ["cis"]`; a rule of its own with the name of a pack's rule
     /// overrides the keys that it gives.
-    #[command(after_help = "Example:\n  cloudtrail-alerter packs cis > filter_config.json")]
+    #[command(after_help = "Example:\n  cloudtrail-alerter packs cis > cis.json")]
     Packs {
         /// The pack to print
         #[arg(value_name = "NAME")]

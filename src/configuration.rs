@@ -26,7 +26,9 @@ pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<Str
     if file.len() > SIZE_LIMIT {
         return Err(vec![format!("it is larger than {SIZE_LIMIT} bytes, and no more are read")]);
     }
-    let document = serde_json::from_slice(file).map_err(|e| vec![format!("it is no valid JSON: {e}")])?;
+    // Windows' editors begin UTF-8 with it.
+    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
+    let document = serde_json::from_slice(file).map_err(|e| vec![no_json(file, &e)])?;
     let mut reader = Reader::default();
     let filter = reader.filter(document, default_topic);
     match filter {
@@ -35,12 +37,36 @@ pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<Str
     }
 }
 
-/// The names of the rules of a file that is valid by itself.
+fn no_json(file: &[u8], error: &serde_json::Error) -> String {
+    match file {
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16, as PowerShell's `>` writes: save it as UTF-8".to_owned(),
+        [0x1F, 0x8B, ..] => "it is gzipped: unpack it".to_owned(),
+        _ if file.trim_ascii().is_empty() => "it is empty".to_owned(),
+        _ => format!("it is no valid JSON: {error}"),
+    }
+}
+
+/// A pack and the names of its rules.
+pub type PackRules = (&'static str, Vec<String>);
+
+/// The rules of all packs.
 #[must_use]
-pub fn rule_names(file: &str) -> Vec<String> {
-    parse(file.as_bytes(), None)
-        .map(|filter| filter.rules.into_iter().map(|rule| rule.name).collect())
-        .unwrap_or_default()
+pub fn pack_rules() -> Vec<PackRules> {
+    let names = |pack: &&'static str| {
+        let filter = parse(packs::file(pack)?.as_bytes(), None).ok()?;
+        Some((*pack, filter.rules.into_iter().map(|rule| rule.name).collect()))
+    };
+    packs::NAMES.iter().filter_map(names).collect()
+}
+
+/// The pack's rule that a name stands for, or misses by a slip of up to three characters.
+#[must_use]
+pub fn meant_pack_rule<'p>(name: &str, packs: &'p [PackRules]) -> Option<(&'p PackRules, &'p str)> {
+    packs.iter().find_map(|pack| {
+        let names: Vec<&str> = pack.1.iter().map(String::as_str).collect();
+        let near = nearest(name, &names).filter(|near| strsim::damerau_levenshtein(near, name) <= 3)?;
+        Some((pack, near))
+    })
 }
 
 /// A path as the configuration writes it: keys between dots, a dot within a key behind a backslash.
@@ -215,7 +241,14 @@ impl Reader {
             return;
         }
         if draft.says_nothing() && self.problems.len() == before {
-            self.problem(&format!("rule {name}"), SAYS_NOTHING);
+            let what = match meant_pack_rule(&name, &pack_rules()) {
+                Some(((pack, _), meant)) if meant == name => {
+                    format!("only overrides, and `packs` does not name `{pack}`, which has a rule of that name: add it")
+                }
+                Some((_, meant)) => format!("{SAYS_NOTHING}; or did you mean to override `{meant}`?"),
+                None => SAYS_NOTHING.to_owned(),
+            };
+            self.problem(&format!("rule {name}"), what);
         }
         drafts.drafts.push((name, draft));
     }
@@ -297,8 +330,11 @@ impl Reader {
         match max {
             Node::Whole(max) if *max > 0 => Some(*max),
             other => {
-                let what = other.kind();
-                self.problem("maxAlertsPerLog", format!("it is {what}, but must be a whole number from 1"));
+                let what = if matches!(other, Node::Whole(_)) { "0" } else { other.kind() };
+                self.problem(
+                    "maxAlertsPerLog",
+                    format!("it is {what}, but must be a whole number from 1; leave it out for no limit"),
+                );
                 None
             }
         }
@@ -464,8 +500,10 @@ fn reason(error: &regex::Error) -> String {
     };
     let last = text.lines().last().unwrap_or_default();
     let why = last.strip_prefix("error: ").unwrap_or(last);
-    let hint = if why.contains("look-around") || why.contains("backreferences") {
+    let hint = if why.contains("look-around") {
         " (JavaScript has it, this engine does not; to leave events out, use `unless`)"
+    } else if why.contains("backreferences") {
+        " (JavaScript has them, this engine does not: write out what they stand for)"
     } else {
         ""
     };

@@ -247,8 +247,10 @@ impl Worker<'_, '_> {
                 let mut found = Vec::new();
                 let mut on_record = |raw: &RawRecord<'_>| {
                     end.span.extend(raw.bytes);
-                    if let Outcome::Matched(matched) = triage.record(raw)? {
-                        found.push(Found::of(matched, format));
+                    match triage.record(raw)? {
+                        Outcome::Matched(matched) => found.push(Found::of(matched, format)),
+                        Outcome::Ignored => end.ignored += 1,
+                        Outcome::Unmatched => {}
                     }
                     Ok(())
                 };

@@ -19,6 +19,8 @@ const TOP: usize = 3;
 pub struct LogEnd {
     /// How many it had.
     pub records: u64,
+    /// How many of them rules match and the configuration ignores.
+    pub ignored: u64,
     /// When they happened.
     pub span: Span,
     /// As [`Matcher::seen`](crate::filter::Matcher::seen) gives it.
@@ -33,6 +35,7 @@ pub struct Summary<'f> {
     /// Read to the end.
     pub logs: u64,
     records: u64,
+    ignored: u64,
     /// Records that rules match, each event once.
     pub matches: u64,
     /// Matches of an event that had been there before.
@@ -64,6 +67,7 @@ impl<'f> Summary<'f> {
             filter,
             logs: 0,
             records: 0,
+            ignored: 0,
             matches: 0,
             repeats: 0,
             skipped: 0,
@@ -103,6 +107,7 @@ impl<'f> Summary<'f> {
     /// Counts a log.
     pub fn end_log(&mut self, log: &LogEnd) {
         self.records += log.records;
+        self.ignored += log.ignored;
         self.span.join(&log.span);
         for (seen, also) in self.seen.iter_mut().zip(&log.seen) {
             *seen |= also;
@@ -115,6 +120,7 @@ impl<'f> Summary<'f> {
         let matches = if self.matches == 1 { "1 match".to_owned() } else { format!("{} matches", self.matches) };
         let mut text = format!("{}, {}, {matches}", counted(self.logs, "log"), counted(self.records, "record"));
         for (n, what) in [
+            (self.ignored, format!("{} ignored", self.ignored)),
             (self.repeats, counted(self.repeats, "repeat")),
             (self.skipped, format!("{} skipped", counted(self.skipped, "file"))),
             (self.failed, format!("{} not read", self.failed)),
@@ -128,6 +134,10 @@ impl<'f> Summary<'f> {
             let _ = write!(text, ", from {first} to {last}");
         }
         text.push('\n');
+        // Rules are not to blame.
+        if self.records == 0 {
+            return text;
+        }
         let mut counts: Vec<_> = self.rules.iter().collect();
         counts.sort_by_key(|(name, counts)| (Reverse(counts.matches), **name));
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);

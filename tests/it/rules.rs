@@ -95,7 +95,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (rule(r#""regexp": "x", "severity": 3"#), &["rule r", "severity", "a number", "string"]),
         (rule(r#""regexp": "x", "topicARN": "alerts""#), &["rule r", "topicARN", "`alerts`", "arn:aws:sns:"]),
         (with(&format!(r#""sns": {{"topicARN": "{TOPIC}:5a1e05f5"}}"#)), &["sns.topicARN", "5a1e05f5", "subscription"]),
-        (rule(r#""regexp": "(User)\\1""#), &["rule r", "regexp", r"`(User)\1`", "`unless`"]),
+        (rule(r#""regexp": "(User)\\1""#), &["rule r", "regexp", r"`(User)\1`", "write out"]),
         (rule(r#""where": {"errorCode": "^(?<!Un)Auth"}"#), &["rule r", "where errorCode", "(?<!Un)Auth", "`unless`"]),
         (rule(r#""unless": {"a": "*"}"#), &["rule r", "unless a", "`*`"]),
         (rule(r#""regexp": "(\\w{900}){900}""#), &["rule r", "regexp", r"(\w{900}){900}", "too large"]),
@@ -130,12 +130,37 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (r#"{"packs": ["everything"]}"#.into(), &["packs", "`everything`", "known are cis, threats"]),
         (r#"{"packs": ["cis", "cis"]}"#.into(), &["packs", "`cis`", "twice"]),
         (r#"{"packs": "cis"}"#.into(), &["packs", "a string", "array"]),
-        (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "whole number from 1"]),
+        (
+            r#"{"rules": [{"name": "cis-4.3-root-usage", "severity": "low"}]}"#.into(),
+            &["rule cis-4.3-root-usage", "overrides", "`packs` does not name `cis`"],
+        ),
+        (
+            r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-useage", "severity": "low"}]}"#.into(),
+            &["rule cis-4.3-root-useage", "did you mean to override `cis-4.3-root-usage`"],
+        ),
+        (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number from 1"]),
         (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
         (with(r#""maxAlertsPerLog": "10""#), &["maxAlertsPerLog", "a string"]),
     ];
     for (configuration, parts) in cases {
         assert_refused(configuration, &[parts]);
+    }
+}
+
+#[test]
+fn a_file_that_is_no_json_is_told_by_what_it_is() {
+    let json = r#"{"source": "iam", "regexp": "User"}"#;
+    assert_eq!(check_text(format!("\u{feff}{json}").as_bytes()).code, 0, "a byte order mark says nothing");
+    let utf_16: Vec<u8> = format!("\u{feff}{json}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (file, what) in [
+        (utf_16.as_slice(), "it is UTF-16"),
+        (&crate::gzip(json.as_bytes()), "it is gzipped"),
+        (b" \n", "it is empty"),
+        (b"source: iam", "it is no valid JSON: expected value at line 1"),
+    ] {
+        let checked = check_text(file);
+        assert_eq!(checked.code, 2, "{what}");
+        assert_says("error: c.json: ", &checked, &[&[what]], what);
     }
 }
 
@@ -161,6 +186,7 @@ fn check_warns_of_rules_that_hardly_mean_what_they_say() {
     // Each with what the warning says, and a near one that means it.
     for (suspicious, parts, sound) in [
         (json!({ "source": "^iam$" }), &["source", "`iam`", "`iam.amazonaws.com`"][..], json!({ "source": "^iam" })),
+        (json!({ "source": "IAM|sts" }), &["`IAM`", "small letters", "`iam`"], json!({ "source": "(?i)IAM|sts" })),
         (json!({ "source": "^(iam|sts)$" }), &["`iam`"], json!({ "source": r"^(iam|sts)\.amazonaws\.com$" })),
         (
             json!({ "regexp": "^CreateFunction$" }),
@@ -186,6 +212,16 @@ fn check_warns_of_rules_that_hardly_mean_what_they_say() {
             json!({ "where": { "userIdentity.sesionContext.attributes.mfaAuthenticated": "true" } }),
             &["`sesionContext`", "did you mean `sessionContext`"],
             json!({ "where": { "userIdentity.sessionContext.attributes.mfaAuthenticated": "true" } }),
+        ),
+        (
+            json!({ "where": { "requestParameters.items[0].userName": "." } }),
+            &["no key `items[0]`", "any of its elements"],
+            json!({ "where": { "requestParameters.items.userName": "." } }),
+        ),
+        (
+            json!({ "where": { "$.errorCode": "." } }),
+            &["no key `$`", "leave out the `$.`"],
+            json!({ "where": { "errorCode": "." } }),
         ),
         (json!({ "where": { "colour": "red" } }), &["no key `colour`"], json!({ "where": { "errorCode": "red" } })),
         (
@@ -218,8 +254,14 @@ fn check_warns_of_rules_that_hardly_mean_what_they_say() {
         assert_says("warning: c.json: ", &advice(configuration(&suspicious)), &[&parts], &suspicious.to_string());
         assert_eq!(advice(configuration(&sound)).stderr, "", "{sound}");
     }
-    let ignore = json!({ "regexp": "User", "source": "iam", "ignore": [{ "where": { "useridentity.arn": "x" } }] });
-    assert_says("warning: c.json: ", &advice(ignore), &[&["ignore[0]", "did you mean `userIdentity`"]], "ignore");
+    let ignore = json!({ "regexp": "User", "source": "iam", "ignore": [
+        { "where": { "useridentity.arn": "x" } }, { "regexp": ".*" }, { "source": "^iam$" }, { "regexp": "^Get" } ] });
+    let expected: [&[&str]; 3] = [
+        &["ignore[0]", "did you mean `userIdentity`"],
+        &["ignore[1]", "`regexp` matches everything"],
+        &["ignore[2]", "`iam.amazonaws.com`"],
+    ];
+    assert_says("warning: c.json: ", &advice(ignore), &expected, "ignore");
 }
 
 #[test]
@@ -229,6 +271,60 @@ fn the_ignore_entry_that_a_warning_proposes_silences_it() {
     let entry = &warning[warning.find('{').unwrap()..=warning.rfind('}').unwrap()];
     configuration["ignore"] = json!([serde_json::from_str::<Value>(entry).unwrap()]);
     assert_eq!(advice(configuration).stderr, "");
+}
+
+#[test]
+fn the_rule_of_the_readme_tells_who_tampers_with_the_function() {
+    let readme = include_str!("../../README.md");
+    let rule = readme.split("```json\n").filter_map(|block| block.split("```").next());
+    let rule = rule.filter(|block| block.contains("alerter-tampered")).map(|block| block.replace("BUCKET", "the-logs"));
+    let rule: Value = serde_json::from_str(&rule.last().unwrap()).unwrap();
+    let configuration = json!({ "rules": [rule] });
+    assert_eq!(advice(configuration.clone()).stderr, "");
+    let arn = |service: &str, rest: &str| format!("arn:aws:{service}:us-east-1:123456789012:{rest}");
+    let topic = arn("sns", "cloudtrail-alerter-Topic-1");
+    for (source, event, parameters) in [
+        ("lambda", "UpdateFunctionCode20150331v2", json!({ "functionName": "cloudtrail-alerter" })),
+        ("lambda", "UpdateFunctionConfiguration20150331v2", json!({ "functionName": "cloudtrail-alerter" })),
+        (
+            "lambda",
+            "PutFunctionConcurrency20171031",
+            json!({ "functionName": arn("lambda", "function:cloudtrail-alerter") }),
+        ),
+        ("lambda", "RemovePermission20150331v2", json!({ "functionName": "cloudtrail-alerter", "statementId": "x" })),
+        ("lambda", "DeleteFunction20150331", json!({ "functionName": "cloudtrail-alerter" })),
+        ("s3", "PutBucketNotification", json!({ "bucketName": "the-logs" })),
+        ("sns", "Unsubscribe", json!({ "subscriptionArn": format!("{topic}:5a1e05f5-c5ca-424a-b837-959e25d6aea7") })),
+        (
+            "sns",
+            "SetSubscriptionAttributes",
+            json!({ "subscriptionArn": format!("{topic}:x"), "attributeName": "FilterPolicy" }),
+        ),
+        ("sns", "DeleteTopic", json!({ "topicArn": topic })),
+        (
+            "sqs",
+            "DeleteQueue",
+            json!({ "queueUrl": "https://sqs.us-east-1.amazonaws.com/1/cloudtrail-alerter-DeadLetters-1" }),
+        ),
+        ("events", "DisableRule", json!({ "name": "cloudtrail-alerter-LogRule-1" })),
+        ("monitoring", "DeleteAlarms", json!({ "alarmNames": ["cloudtrail-alerter-NoLogs"] })),
+        (
+            "iam",
+            "DeleteRolePolicy",
+            json!({ "roleName": "cloudtrail-alerter-FunctionRole-1", "policyName": "alerter" }),
+        ),
+        ("cloudformation", "DeleteStack", json!({ "stackName": "cloudtrail-alerter" })),
+    ] {
+        let mut tampers = call(0, &format!("{source}.amazonaws.com"), event);
+        tampers["requestParameters"] = parameters;
+        let others =
+            Value::String(tampers["requestParameters"].to_string().replace("alerter", "x").replace("the-logs", "x"));
+        let mut does_not = tampers.clone();
+        does_not["eventID"] = json!("another");
+        does_not["requestParameters"] = others;
+        let alerts = alerts(&configuration, &[tampers.clone(), does_not]);
+        assert_eq!(alerts.iter().map(|alert| &alert["event"]).collect::<Vec<_>>(), [&tampers], "{event}");
+    }
 }
 
 #[test]
@@ -334,7 +430,10 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
     let table: Vec<Vec<&str>> = scanned.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
     let table: Vec<String> = table.into_iter().map(|words| words.join(" ")).collect();
     let rows = |first: &str| table.iter().filter(|row| row.starts_with(first)).cloned().collect::<Vec<_>>();
-    assert_eq!(rows("1 log"), ["1 log, 13 records, 12 matches, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]);
+    assert_eq!(
+        rows("1 log"),
+        ["1 log, 13 records, 12 matches, 1 ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
+    );
     // Four messages and a summary in two days.
     assert_eq!(rows("12 "), ["12 2.5 users bob (8), alice (4); DeleteUser (10), CreateUser (2)"]);
     assert_eq!(rows("2 "), ["2 1.0 creations alice (1), bob (1); CreateUser (2)"]);
@@ -342,4 +441,6 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
     let [lost] = &rows("0 lost")[..] else { panic!("{table:?}") };
     assert!(lost.contains("responseElements") && lost.contains("errorCode"), "{lost}");
     assert!(!lost.contains("userIdentity.type"), "{lost}");
+    let empty = scan(&configuration, &[], &[]);
+    assert!(empty.stderr.ends_with("\n1 log, 0 records, 0 matches\n"), "no rule is to blame: {}", empty.stderr);
 }
