@@ -181,8 +181,8 @@ def metrics(lines):
     return found
 
 
-def test_each_failure_has_the_metric_that_its_alarm_watches_and_the_alarm_is_told():
-    """Each failure is made to happen, and the metric of its alarm is then in the function's log."""
+def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_the_alarm_is_told():
+    """Each of its failures is made to happen, and the metric of its alarm is then in the function's log."""
     with LocalAws() as aws:
         aws.s3.create_bucket(Bucket=BUCKET)
         outputs = aws.deploy("watched", Source="queue")
