@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::configuration::{PackRules, meant_pack_rule, nearest, pack_rules};
+use crate::configuration::{meant_pack_rule, nearest};
 use crate::filter::{Condition, Filter, Rule, Test, literals};
 
 /// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
@@ -111,11 +111,10 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 /// Warnings about a valid configuration, each naming its rule and what to do.
 #[must_use]
 pub fn warnings(filter: &Filter) -> Vec<String> {
-    let packs = pack_rules();
     let of_rules = filter.rules.iter().flat_map(|rule| {
         let condition = &rule.condition;
         let warnings = [
-            name(rule, filter, &packs),
+            name(rule, filter),
             source(condition),
             event(condition),
             everything(condition),
@@ -132,8 +131,8 @@ pub fn warnings(filter: &Filter) -> Vec<String> {
 }
 
 /// A rule is meant to override a pack's rule, and misses it.
-fn name(rule: &Rule, filter: &Filter, packs: &[PackRules]) -> Option<String> {
-    let ((pack, names), meant) = meant_pack_rule(&rule.name, packs)?;
+fn name(rule: &Rule, filter: &Filter) -> Option<String> {
+    let ((pack, names), meant) = meant_pack_rule(&rule.name)?;
     if meant != rule.name {
         return Some(format!("no pack has a rule of that name to override; did you mean `{meant}`?"));
     }

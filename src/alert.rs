@@ -177,7 +177,7 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
     };
     let principals = callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
     let summary = Summary { more: flood.more, first: flood.first.as_deref(), last: flood.last.as_deref(), principals };
-    message.into_alert(context, |_| ("summary", serde_json::to_string(&summary).unwrap_or_default()))
+    message.into_alert(context, |_| ("summary", escaped(&serde_json::to_string(&summary).unwrap_or_default())))
 }
 
 /// A line's label, padded, and its value; a line without label is empty.

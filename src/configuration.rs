@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::sync::LazyLock;
 
 use regex::Regex;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -49,20 +50,17 @@ fn no_json(file: &[u8], error: &serde_json::Error) -> String {
 /// A pack and the names of its rules.
 pub type PackRules = (&'static str, Vec<String>);
 
-/// The rules of all packs.
-#[must_use]
-pub fn pack_rules() -> Vec<PackRules> {
-    let names = |pack: &&'static str| {
-        let filter = parse(packs::file(pack)?.as_bytes(), None).ok()?;
-        Some((*pack, filter.rules.into_iter().map(|rule| rule.name).collect()))
-    };
-    packs::NAMES.iter().filter_map(names).collect()
-}
-
 /// The pack's rule that a name stands for, or misses by a slip of up to three characters.
 #[must_use]
-pub fn meant_pack_rule<'p>(name: &str, packs: &'p [PackRules]) -> Option<(&'p PackRules, &'p str)> {
-    packs.iter().find_map(|pack| {
+pub fn meant_pack_rule(name: &str) -> Option<(&'static PackRules, &'static str)> {
+    static PACKS: LazyLock<Vec<PackRules>> = LazyLock::new(|| {
+        let names = |pack: &&'static str| {
+            let filter = parse(packs::file(pack)?.as_bytes(), None).ok()?;
+            Some((*pack, filter.rules.into_iter().map(|rule| rule.name).collect()))
+        };
+        packs::NAMES.iter().filter_map(names).collect()
+    });
+    PACKS.iter().find_map(|pack| {
         let names: Vec<&str> = pack.1.iter().map(String::as_str).collect();
         let near = nearest(name, &names).filter(|near| strsim::damerau_levenshtein(near, name) <= 3)?;
         Some((pack, near))
@@ -157,8 +155,15 @@ impl Reader {
         if source.is_some() || regexp.is_some() {
             drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));
         }
-        let topic =
-            sns.and_then(|sns| self.sns(sns)).or_else(|| self.topic("TOPIC_ARN in the environment", default_topic?));
+        let (region, topic) = sns.map(|sns| self.sns(sns)).unwrap_or_default();
+        let topic = topic.or_else(|| self.topic("TOPIC_ARN in the environment", default_topic?));
+        if let (Some(region), Some(topic)) = (region, &topic)
+            && region != topic.region()
+        {
+            let of_topic = topic.region();
+            let what = format!("`{region}`, but the topic is in {of_topic}: correct one, or leave it out");
+            self.problem("sns.region", what);
+        }
         let format = format.and_then(|format| self.format("format", format));
         for pack in packs.map(|packs| self.array("packs", packs)).unwrap_or_default() {
             self.pack(pack, &mut drafts);
@@ -190,19 +195,12 @@ impl Reader {
         Draft { source, event, ..Draft::default() }
     }
 
-    fn sns(&mut self, sns: Node) -> Option<TopicArn> {
-        let [region, topic] = self.object("sns", sns, ["region", "topicARN"])?;
+    /// The region and the topic, as far as they are given.
+    fn sns(&mut self, sns: Node) -> (Option<String>, Option<TopicArn>) {
+        let Some([region, topic]) = self.object("sns", sns, ["region", "topicARN"]) else { return (None, None) };
         let region = region.and_then(|region| self.text("sns.region", region));
-        let topic = self.text("sns.topicARN", topic?)?;
-        let topic = self.topic("sns.topicARN", &topic)?;
-        if let Some(region) = region.filter(|region| region != topic.region()) {
-            let of_topic = topic.region();
-            self.problem(
-                "sns.region",
-                format!("`{region}`, but the topic is in {of_topic}: correct one, or leave it out"),
-            );
-        }
-        Some(topic)
+        let topic = topic.and_then(|topic| self.text("sns.topicARN", topic));
+        (region, topic.and_then(|topic| self.topic("sns.topicARN", &topic)))
     }
 
     fn pack(&mut self, pack: Node, drafts: &mut Drafts) {
@@ -235,13 +233,16 @@ impl Reader {
                 Some(at) => {
                     drafts.from_packs.swap_remove(at);
                     known.override_with(draft);
+                    if known.says_nothing() && self.problems.len() == before {
+                        self.problem(&format!("rule {name}"), SAYS_NOTHING);
+                    }
                 }
                 None => self.problem("", format!("two rules have the name `{name}`: rename one")),
             }
             return;
         }
         if draft.says_nothing() && self.problems.len() == before {
-            let what = match meant_pack_rule(&name, &pack_rules()) {
+            let what = match meant_pack_rule(&name) {
                 Some(((pack, _), meant)) if meant == name => {
                     format!("only overrides, and `packs` does not name `{pack}`, which has a rule of that name: add it")
                 }
@@ -644,6 +645,9 @@ mod tests {
         assert_eq!(topic(unnamed, Some(other)), Ok(Some(other.to_owned())));
         assert_eq!(topic(unnamed, None), Ok(None));
         assert!(topic(unnamed, Some("x")).unwrap_err()[0].starts_with("TOPIC_ARN in the environment: `x`"));
+        let elsewhere = r#"{"source": "a", "regexp": "b", "sns": {"region": "us-west-2"}}"#;
+        assert_eq!(topic(elsewhere, None), Ok(None));
+        assert!(topic(elsewhere, Some(other)).unwrap_err()[0].starts_with("sns.region: `us-west-2`, but the topic"));
     }
 
     #[test]

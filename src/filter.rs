@@ -88,7 +88,9 @@ impl Test {
         let is_plain = |text: &str| !text.is_empty() && text.bytes().all(object::is_plain);
         let key = path.last().filter(|key| is_plain(key)).map(|key| Finder::new(&format!("\"{key}\"")).into_owned());
         let literals = literals(&pattern);
-        let all_plain = literals.iter().all(|literal| is_plain(literal)) && literals.len() <= VALUES_LIMIT;
+        // A colon may be that between a key and a value, which may have blanks around it.
+        let is_plain = |text: &String| is_plain(text) && !text.starts_with(':');
+        let all_plain = literals.iter().all(is_plain) && literals.len() <= VALUES_LIMIT;
         let values = literals.iter().filter(|_| all_plain).map(|literal| Finder::new(literal).into_owned()).collect();
         Test { id, path, pattern, key, values }
     }

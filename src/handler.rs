@@ -35,6 +35,8 @@ const OPEN_AT_ONCE: usize = 4;
 
 const TOO_LATE: &str = "the time was up before it was read to its end: raise the function's timeout, or its memory";
 
+const NO_ANSWER: &str = "S3 had not answered when the time was up";
+
 const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
      environment";
 
@@ -159,7 +161,7 @@ impl Handler {
         let mut configurations = self.configurations.lock().await;
         let known = configurations.get(object).cloned();
         let etag = known.as_ref().and_then(|known| known.etag.as_deref());
-        let fetched = in_time(deadline, self.storage.configuration(object, etag)).await.flatten();
+        let fetched = in_time(deadline, NO_ANSWER, self.storage.configuration(object, etag)).await.flatten();
         let how = known.as_ref().map_or("not read", |_| "read with the last good one");
         match (self.configured(object, known.as_ref(), fetched, format!("{log} was {how}")), known) {
             (Ok(configuration), _) => {
@@ -198,14 +200,18 @@ impl Handler {
             }
         });
         let invalid = |problems| Error::InvalidConfiguration { object, problems, consequence };
-        parsed.map_err(invalid).inspect(|_| self.publisher.forget())
+        parsed.map_err(invalid).inspect(|_| {
+            if known.is_some() {
+                self.publisher.forget();
+            }
+        })
     }
 }
 
-/// Does what must be done before a deadline, or says that there was no time.
-async fn in_time<T>(deadline: SystemTime, work: impl Future<Output = T>) -> Result<T, String> {
-    let time_left = deadline.duration_since(SystemTime::now()).map_err(|_| TOO_LATE)?;
-    timeout(time_left, work).await.map_err(|_| TOO_LATE.to_owned())
+/// Does what must be done before a deadline, or says that it was too late.
+async fn in_time<T>(deadline: SystemTime, too_late: &str, work: impl Future<Output = T>) -> Result<T, String> {
+    let time_left = deadline.duration_since(SystemTime::now()).map_err(|_| too_late)?;
+    timeout(time_left, work).await.map_err(|_| too_late.to_owned())
 }
 
 /// The announced objects, each once.
@@ -277,7 +283,7 @@ impl Invocation<'_> {
     /// Asks for a log at once, while others are read. The answer waits in the connection until it is read.
     fn open(&self, log: &S3Object) -> JoinHandle<Result<LogBytes, String>> {
         let (storage, log, deadline) = (self.handler.storage.clone(), log.clone(), self.deadline);
-        tokio::spawn(async move { in_time(deadline, storage.open(&log)).await.flatten() })
+        tokio::spawn(async move { in_time(deadline, NO_ANSWER, storage.open(&log)).await.flatten() })
     }
 
     /// Processes one log.
@@ -324,7 +330,7 @@ impl Invocation<'_> {
         let unavailable = |cause| Error::LogUnavailable { object: name.clone(), cause };
         let malformed = |e: Malformed| Error::LogMalformed { object: name.clone(), cause: e.to_string() };
         let read = 'reading: loop {
-            let next = in_time(self.deadline, bytes.next());
+            let next = in_time(self.deadline, TOO_LATE, bytes.next());
             let piece = match self.outbox.meanwhile(next).await.flatten() {
                 Ok(Some(piece)) => piece,
                 Ok(None) => break Ok(()),

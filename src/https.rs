@@ -38,6 +38,10 @@ use crate::error::with_causes;
 /// For a connection, from looking up the name to the end of TLS's handshake: as long as the SDK gives it.
 const TIME_TO_CONNECT: Duration = Duration::from_millis(3_100);
 
+/// From a request to the first of its answer, the time to connect included. Neither service takes a second; what was lost
+/// on its way is then asked for again, while there is time.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(8);
+
 const TOO_LATE: &str =
     "no connection within 3.1 s; from a VPC there must be a way: an endpoint, a NAT gateway, or a proxy in HTTPS_PROXY";
 
@@ -119,9 +123,11 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpConnector for Pool<C> {
             let connection = ConnectionMetadata::builder().proxied(false).poison_fn(close).build();
             capture.set_connection_retriever(move || Some(connection.clone()));
         }
-        let response = self.0.request(request);
+        let response = timeout(TIME_TO_ANSWER, self.0.request(request));
         HttpConnectorFuture::new(async {
-            let response = response.await.map_err(|e| ConnectorError::io(e.into()))?.map(SdkBody::from_body_1_x);
+            let no_answer = |_| ConnectorError::timeout(format!("no answer within {TIME_TO_ANSWER:?}").into());
+            let response = response.await.map_err(no_answer)?.map_err(|e| ConnectorError::io(e.into()))?;
+            let response = response.map(SdkBody::from_body_1_x);
             HttpResponse::try_from(response).map_err(|e| ConnectorError::other(e.into(), None))
         })
     }

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -102,8 +102,7 @@ fn logs_below(paths: Vec<PathBuf>, config: &Path, summary: &mut Summary<'_>) -> 
         for entry in WalkDir::new(&path).follow_links(true).sort_by_file_name() {
             match entry {
                 Ok(entry) if entry.file_type().is_file() && is_named_as_log(entry.path()) => {
-                    // The layout may begin above the folder that was given.
-                    let key = std::path::absolute(entry.path()).unwrap_or_default();
+                    let key = from_root(entry.path());
                     let is_config = config.is_some() && entry.path().canonicalize().ok() == config;
                     if is_config || event::no_log(&key.to_string_lossy().replace('\\', "/")).is_some() {
                         summary.skipped += 1;
@@ -120,6 +119,19 @@ fn logs_below(paths: Vec<PathBuf>, config: &Path, summary: &mut Summary<'_>) -> 
         }
     }
     logs
+}
+
+/// A path with all its folders: the layout by which logs are known may begin above the one that was given.
+fn from_root(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_default().components() {
+        if part == Component::ParentDir {
+            whole.pop();
+        } else {
+            whole.push(part);
+        }
+    }
+    whole
 }
 
 fn is_named_as_log(path: &Path) -> bool {
@@ -316,6 +328,8 @@ fn to_print(alert: Alert, format: Format) -> (Vec<String>, String) {
 /// Prints what the logs bring, log by log.
 fn print<'f>(results: &InOrder<Arc<Piece<'f>>>, summary: &mut Summary<'f>, progress: &ProgressBar) -> io::Result<()> {
     let mut seen = HashSet::new();
+    // Of the log that is being printed: the rules that a summary may speak of, since not all of it was there before.
+    let mut flooded = HashSet::new();
     while let Some(piece) = results.next() {
         let mut text = String::new();
         for Found { matched, alerts } in &piece.found {
@@ -325,8 +339,14 @@ fn print<'f>(results: &InOrder<Arc<Piece<'f>>>, summary: &mut Summary<'f>, progr
                     continue;
                 }
                 summary.count(matched);
+                if matched.summarised > 0 {
+                    flooded.extend(matched.rules.iter().map(|rule| rule.name.as_str()));
+                }
             }
             for (rules, alert) in alerts {
+                if matched.is_none() && !rules.iter().any(|rule| flooded.contains(rule.as_str())) {
+                    continue;
+                }
                 summary.count_message(rules);
                 text.push_str(alert);
             }
@@ -338,6 +358,7 @@ fn print<'f>(results: &InOrder<Arc<Piece<'f>>>, summary: &mut Summary<'f>, progr
             })?;
         }
         if let Some(end) = &piece.end {
+            flooded.clear();
             match &end.error {
                 Some(error) => progress.suspend(|| fail(summary, error)),
                 None => summary.logs += 1,

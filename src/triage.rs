@@ -13,6 +13,10 @@ const EVENTS_LIMIT: usize = 50_000;
 /// How many callers a flood tells apart.
 const CALLERS_LIMIT: usize = 1_000;
 
+/// The longest text that a flood keeps of a record, in bytes. An ARN has 2,048 at most; what callers make up may have any
+/// length.
+const TEXT_LIMIT: usize = 2_048;
+
 /// Goes through the records of one log.
 pub struct Triage<'a, 'f> {
     matcher: &'a mut Matcher<'f>,
@@ -87,6 +91,10 @@ pub struct Common {
 
 impl Flood {
     fn add(&mut self, record: &Record<'_>) {
+        let short = |mut text: String| {
+            text.truncate(text.floor_char_boundary(TEXT_LIMIT));
+            text
+        };
         let one = Common {
             account: alert::account(record),
             region: alert::text(record, &["awsRegion"]),
@@ -106,12 +114,12 @@ impl Flood {
             },
         });
         self.more += 1;
-        if let Some(time) = alert::text(record, &["eventTime"]) {
+        if let Some(time) = alert::text(record, &["eventTime"]).map(short) {
             // Times of one form sort as text.
             self.first = self.first.take().map_or_else(|| Some(time.clone()), |first| Some(first.min(time.clone())));
             self.last = self.last.take().max(Some(time));
         }
-        let who = alert::who(record).unwrap_or_else(|| alert::NOTHING.to_owned());
+        let who = alert::who(record).map_or_else(|| alert::NOTHING.to_owned(), short);
         if self.callers.len() < CALLERS_LIMIT || self.callers.contains_key(&who) {
             *self.callers.entry(who).or_default() += 1;
         }

@@ -242,6 +242,10 @@ fn scan_reads_folders_in_order_and_skips_what_lambda_would_skip() {
     assert_eq!(names(&scanned), [3, 2, 0, 1], "{scanned:?}");
     let scanned = run_in(folder.path(), &["scan", "-"], gzip(&logs(&[7, 8, 7])));
     assert_eq!((scanned.code, names(&scanned)), (0, vec![7, 8]), "{scanned:?}");
+    // Not by the name of the folder that one stands in.
+    let within = folder.path().join("logs/AWSLogs/123456789012/Config");
+    let scanned = run_in(&within, &["scan", "--config", "../../../../filter_config.json", "../../../a"], Vec::new());
+    assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1]), "{scanned:?}");
 }
 
 #[test]

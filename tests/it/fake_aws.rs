@@ -39,6 +39,8 @@ pub enum S3Fault {
     /// It sends the whole object when it is asked for a part.
     IgnoresRange,
     Dropped,
+    /// No answer ever comes.
+    Silent,
 }
 
 /// What may go wrong with a publish request.
@@ -320,7 +322,10 @@ async fn answer(
         }
         let answer = get_object(&mut seen, &state, waiter);
         state.lock().unwrap().seen.push(Seen { status: answer.as_ref().map_or(0, |a| a.status().as_u16()), ..seen });
-        answer
+        match answer {
+            Err(S3Fault::Silent) => std::future::pending().await,
+            answer => answer.ok(),
+        }
     } else {
         let form = request.into_body().collect().await.ok()?.to_bytes();
         let (hold, pause) = {
@@ -354,7 +359,7 @@ fn get_object(
     seen: &mut Seen,
     state: &Arc<Mutex<State>>,
     mut arrived: watch::Receiver<(usize, usize)>,
-) -> Option<Answer> {
+) -> Result<Answer, S3Fault> {
     let mut now = state.lock().unwrap();
     let object = now.objects.get(&seen.what).cloned();
     let faults = now.s3_faults.entry(seen.what.clone()).or_default();
@@ -363,23 +368,22 @@ fn get_object(
         fault.1 -= 1;
         fault.0
     });
-    let error = |status, code: &str| {
-        Some(whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>")))
-    };
+    let error =
+        |status, code: &str| Ok(whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>")));
     match fault {
         Some(S3Fault::Status(status, code)) => return error(status, code),
         Some(S3Fault::OtherRegion(region)) => {
             let mut answer = error(301, "PermanentRedirect")?;
             answer.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
-            return Some(answer);
+            return Ok(answer);
         }
-        Some(S3Fault::Dropped) => return None,
+        Some(fault @ (S3Fault::Dropped | S3Fault::Silent)) => return Err(fault),
         _ => {}
     }
     let Some(object) = object else { return error(404, "NoSuchKey") };
     let etag = format!("\"{:x}\"", object.iter().fold(object.len() as u64, |h, b| h.wrapping_mul(31) + u64::from(*b)));
     if seen.if_none_match.as_deref() == Some(&etag) {
-        return Some(whole(304, ""));
+        return Ok(whole(304, ""));
     }
     if seen.if_match.as_ref().is_some_and(|wanted| *wanted != etag) {
         return error(412, "PreconditionFailed");
@@ -433,7 +437,7 @@ fn get_object(
         }
     });
     let length = (length - from).checked_add_signed(longer).unwrap();
-    Some(answer.header(CONTENT_LENGTH, length).body(Streamed(receiver)).unwrap())
+    Ok(answer.header(CONTENT_LENGTH, length).body(Streamed(receiver)).unwrap())
 }
 
 fn sns_error(who: &str, status: u16, code: &str) -> Answer {

@@ -248,7 +248,7 @@ async fn hold(rows: Vec<Row>) {
 
 #[tokio::test]
 async fn what_s3_does_to_a_log() {
-    use S3Fault::{CutAfter, Dropped, IgnoresRange, LengthOff, ReplacedAfter, StallAfter, Status, Trickle};
+    use S3Fault::{CutAfter, Dropped, IgnoresRange, LengthOff, ReplacedAfter, Silent, StallAfter, Status, Trickle};
     let half = gzip(&log(&records(400))).len() / 2;
     let unavailable = told("LogUnavailable");
     let late = ("SeveralFailures", &[NEIGHBOUR, "time was up"][..]);
@@ -259,6 +259,7 @@ async fn what_s3_does_to_a_log() {
         ("denied", vec![(Status(403, "AccessDenied"), 1)], unavailable(&["403 AccessDenied", "s3:GetObject"]), 1..=1),
         ("missing", vec![(Status(404, "NoSuchKey"), 1)], unavailable(&["404 NoSuchKey", "deleted"]), 1..=1),
         ("no answer, twice", vec![(Dropped, 2)], FINE, 401..=401),
+        ("silent, once", vec![(Silent, 1)], FINE, 401..=401),
         ("no answer, ever", vec![(Dropped, FOR_EVER)], unavailable(&["could not be reached"]), 1..=1),
         ("slow", vec![(Trickle(50, Duration::from_millis(20)), 1)], FINE, 401..=401),
         ("cut", vec![(CutAfter(half), 1)], FINE, 401..=401),
@@ -288,6 +289,8 @@ async fn what_s3_does_to_a_log() {
     ];
     let mut rows: Vec<_> =
         rows.into_iter().map(|(name, faults, error, n)| row(name, At::Log(faults), error, n)).collect();
+    let silent = ("SeveralFailures", &[NEIGHBOUR, "S3 had not answered when the time was up"][..]);
+    rows.push(row("silent", At::Log(vec![(Silent, FOR_EVER)]), silent, 0..=0).within(6));
     rows.push(row("stalled", At::Log(vec![(StallAfter(half), FOR_EVER)]), late, 1..=399).within(6));
     rows.push(row("too slow", At::Log(vec![(Trickle(50, Duration::from_millis(200)), 1)]), late, 1..=399).within(6));
     hold(rows).await;
@@ -371,7 +374,7 @@ async fn what_stands_in_a_log() {
 
 #[tokio::test]
 async fn what_happens_to_the_configuration() {
-    use S3Fault::{CutAfter, Dropped, StallAfter, Status};
+    use S3Fault::{CutAfter, Dropped, Silent, StallAfter, Status};
     let good = file(CONFIG);
     let huge = [&good[..], &b" ".repeat(2 << 20)].concat();
     let rows = || {
@@ -415,9 +418,12 @@ async fn what_happens_to_the_configuration() {
     // (A warm one is only told that nothing has changed, which can't be cut.)
     let cut = At::Config(vec![(CutAfter(10), FOR_EVER)]);
     let stalled = At::Config(vec![(StallAfter(10), FOR_EVER)]);
+    let silent = |times| At::Config(vec![(Silent, times)]);
     let rest = [
         row("cut", cut, ("SeveralFailures", &["broke off"]), 0..=0),
         row("stalled", stalled, ("SeveralFailures", &["time was up"]), 0..=0).within(6),
+        row("silent", silent(FOR_EVER), ("SeveralFailures", &["not answered when the time was up"]), 0..=0).within(6),
+        row("silent, once", silent(1), FINE, 21..=21).warm(),
     ];
     hold(cold.chain(warm).chain(rest).collect()).await;
 }
@@ -442,13 +448,14 @@ async fn what_sns_does() {
         ("denied once", Status(403, "AuthorizationError"), 1, failed(&[TOPIC, "10 alerts", "AuthorizationError"]), 11),
         ("throttled for ever", Status(429, "Throttled"), FOR_EVER, several(&[TOPIC, "Throttled"]), 0),
         ("dropped for ever", Dropped, FOR_EVER, several(&[TOPIC, "could not be reached"]), 0),
+        ("silent, once", Silent, 1, FINE, 21),
         ("silent", Silent, FOR_EVER, several(&[TOPIC, "not answered when the time was up"]), 0),
     ];
     let rows = rows.into_iter().map(|(name, fault, times, error, n)| {
         let row = row(name, At::Sns(fault, times), error, n..=n);
         match (fault, times) {
             // More than are on their way at once.
-            (Silent, _) => Row { records: 400, ..row.within(6) },
+            (Silent, FOR_EVER) => Row { records: 400, ..row.within(6) },
             (_, FOR_EVER) => row.within(6),
             _ => row,
         }

@@ -601,6 +601,24 @@ async fn a_log_may_be_plain_or_of_several_members_or_laid_out_otherwise() {
 }
 
 #[tokio::test]
+async fn an_object_is_searched_as_compact_json_however_the_log_writes_it() {
+    let mut calls = records(3);
+    calls[1]["requestParameters"] = json!({ "items": [{ "fromPort": 22, "open": true }] });
+    let compact = log(&calls);
+    let pretty = serde_json::to_vec_pretty(&serde_json::from_slice::<Value>(&compact).unwrap()).unwrap();
+    for pattern in [":22", ":22,\"open\":true", ":true}"] {
+        let mut world = world().await;
+        let rule = json!({ "name": "r", "where": { "requestParameters.items": pattern } });
+        world.aws.put(BUCKET, CONFIG, json!({ "rules": [rule] }).to_string());
+        // The first log shows that there is a value at the path, which the second is then searched for.
+        for bytes in [&compact, &pretty, &pretty] {
+            world.aws.put(BUCKET, KEY, bytes.clone());
+            assert_eq!(world.counts(&put_keys(&[KEY])).await["matched"], 1, "{pattern}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn messages_stay_within_the_limits_of_sns() {
     let mut world = world().await;
     let mut records = records(24);
@@ -781,6 +799,13 @@ async fn a_retry_repeats_nothing_until_the_configuration_changes() {
     let expected = json!({ "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 12, "published": 0, "duplicates": 12 });
     assert_counts(&counts, &expected);
     assert_eq!(world.aws.publishes().len(), 2);
+    // What another bucket has for a configuration changes nothing here.
+    let elsewhere = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
+        "s3": { "bucket": { "name": "another" }, "object": { "key": KEY } } }] });
+    world.aws.put("another", CONFIG, file(CONFIG));
+    world.aws.put("another", KEY, gzip(&log(&[record(20)])));
+    assert_eq!(world.counts(&elsewhere).await["published"], 1);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["duplicates"], 12);
     world.aws.put(BUCKET, CONFIG, json!({ "source": "iam", "regexp": "Create" }).to_string());
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 12);
 }

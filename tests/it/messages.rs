@@ -506,6 +506,33 @@ async fn what_is_ignored_is_counted_and_not_told() {
 }
 
 #[tokio::test]
+async fn a_summary_is_as_safe_and_bounded_as_an_alert() {
+    for format in ["text", "json", "chatbot"] {
+        let mut world = world_with(&[], TIMEOUT).await;
+        let configuration = json!({ "maxAlertsPerLog": 1, "source": "iam", "regexp": "User", "format": format,
+            "sns": { "topicARN": TOPIC } });
+        world.aws.put(BUCKET, CONFIG, configuration.to_string());
+        let mut calls = records(4);
+        for (number, call) in calls.iter_mut().enumerate() {
+            let name = format!("{number}\u{2028}\u{202e}\u{ffff}\u{9b}{}", "x".repeat(150_000));
+            call["userIdentity"] = json!({ "type": "SAMLUser", "userName": name });
+        }
+        world.aws.put(BUCKET, KEY, log(&calls));
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2, "{format}");
+        let messages = world.aws.messages();
+        let [summary] = &messages.iter().filter(|m| m.subject.contains("3 more")).collect::<Vec<_>>()[..] else {
+            panic!("{format}: {messages:?}")
+        };
+        assert!(summary.body.len() < 20_000, "{format}: {} bytes", summary.body.len());
+        assert!(!summary.body.contains(['\u{2028}', '\u{202e}', '\u{ffff}', '\u{9b}']), "{format}");
+        if format == "json" {
+            let principals = &json_of(summary)["summary"]["principals"];
+            assert!(principals[0]["who"].as_str().unwrap().starts_with("1\u{2028}\u{202e}\u{ffff}\u{9b}x"));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_fifo_topic_groups_by_account_and_knows_events_and_summaries_again() {
     let topic = format!("{TOPIC}.fifo");
     let configuration =

@@ -138,6 +138,10 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
             r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-useage", "severity": "low"}]}"#.into(),
             &["rule cis-4.3-root-useage", "did you mean to override `cis-4.3-root-usage`"],
         ),
+        (
+            r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-usage", "where": {}, "unless": {}}]}"#.into(),
+            &["rule cis-4.3-root-usage", "says nothing"],
+        ),
         (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number from 1"]),
         (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
         (with(r#""maxAlertsPerLog": "10""#), &["maxAlertsPerLog", "a string"]),
@@ -443,4 +447,21 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
     assert!(!lost.contains("userIdentity.type"), "{lost}");
     let empty = scan(&configuration, &[], &[]);
     assert!(empty.stderr.ends_with("\n1 log, 0 records, 0 matches\n"), "no rule is to blame: {}", empty.stderr);
+}
+
+#[test]
+fn what_scan_has_shown_of_a_flood_it_shows_once() {
+    let configuration = json!({ "source": "iam", "regexp": "User", "maxAlertsPerLog": 1 }).to_string();
+    let users = |numbers: &[usize]| log(&numbers.iter().map(|n| call(*n, "iam", "CreateUser")).collect::<Vec<_>>());
+    let folder = folder(&[
+        ("c.json", configuration.as_bytes()),
+        ("logs/a.json", &users(&[0, 1, 2])),
+        ("logs/again.json", &users(&[0, 1, 2])),
+        ("logs/b.json", &users(&[0, 1, 2, 3])),
+    ]);
+    let scanned = run_in(folder.path(), &["scan", "--config", "c.json", "logs"], Vec::new());
+    let subjects: Vec<_> = scanned.stdout.lines().filter(|line| line.starts_with("Subject: ")).collect();
+    let more = |n| format!("Subject: [medium] {n} more alerts of default in 123456789012 us-east-1");
+    assert_eq!(subjects[1..], [more(2), more(3)], "{scanned:?}");
+    assert!(scanned.stderr.contains("3 logs, 10 records, 4 matches, 6 repeats"), "{scanned:?}");
 }
