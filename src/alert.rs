@@ -26,8 +26,8 @@ const ATTRIBUTE_LIMIT: usize = 256;
 /// The most bytes of a value in a chat: a message has 14, and a chat cuts one of over 8,000 characters.
 const CHAT_LINE_LIMIT: usize = 500;
 
-/// The most bytes of the attribute that holds the rules' names: more than a thousand usual ones.
-const RULES_LIMIT: usize = 100_000;
+/// The most bytes that the rules' names may take, in JSON and once more in their attribute: a thousand usual ones.
+const RULES_LIMIT: usize = 60_000;
 
 /// How many callers a summary names.
 const TOP_CALLERS: usize = 5;
@@ -170,8 +170,8 @@ pub fn summary(rule: &Rule, flood: &Flood, context: &Context<'_>) -> Alert {
         subject: shortened(&ascii(&subject), SUBJECT_LIMIT),
         attributes: attributes(&strings, &[rule]),
         lines,
-        // With the number: after a log that broke off, a retry may find more of them.
-        id: Some(format!("summary of {} {} in {}", flood.more, rule.name, context.log)),
+        // With the events: after a log that broke off, a retry may find more of them; and a key may get another log.
+        id: Some(format!("summary of {} {} in {} {:016x}", flood.more, rule.name, context.log, flood.events)),
         account: account.map(str::to_owned),
         time: None,
     };
@@ -227,19 +227,14 @@ impl Message<'_> {
     ) -> String {
         #[derive(Serialize)]
         struct Head<'a> {
-            rules: Vec<&'a str>,
             severity: &'a str,
             topic: Option<&'a str>,
             log: &'a str,
         }
-        let head = Head {
-            rules: self.rules.iter().map(|rule| rule.name.as_str()).collect(),
-            severity: severity(self.rules).name(),
-            topic: topic.map(TopicArn::as_str),
-            log,
-        };
-        let mut body = escaped(&serde_json::to_string(&head).unwrap_or_default());
-        body.pop(); // its closing brace
+        let head = Head { severity: severity(self.rules).name(), topic: topic.map(TopicArn::as_str), log };
+        let head = serde_json::to_string(&head).unwrap_or_default();
+        let rest = head.trim_start_matches('{').trim_end_matches('}');
+        let mut body = escaped(&format!("{{\"rules\":{},{rest}", names(self.rules)));
         let (key, value) = detail(room.saturating_sub(body.len() + 20));
         let _ = write!(body, ",\"{key}\":{value}}}");
         body
@@ -316,6 +311,23 @@ fn severity(rules: &[&Rule]) -> Severity {
     rules.iter().map(|rule| rule.severity).max().unwrap_or(Severity::Medium)
 }
 
+/// The rules' names as JSON; where they are too many, the last entry says how many more there are.
+fn names(rules: &[&Rule]) -> String {
+    let mut names = "[".to_owned();
+    for (number, rule) in rules.iter().enumerate() {
+        if number > 0 {
+            names.push(',');
+        }
+        let name = serde_json::to_string(&rule.name).unwrap_or_default();
+        if names.len() + name.len() > RULES_LIMIT {
+            let _ = write!(names, "\"({} more)\"", rules.len() - number);
+            break;
+        }
+        names.push_str(&name);
+    }
+    names + "]"
+}
+
 /// The attributes that have a value, and the rules' names.
 fn attributes(strings: &[(&'static str, Option<&str>)], rules: &[&Rule]) -> Vec<Attribute> {
     let string = |(name, value): &(&'static str, Option<&str>)| {
@@ -323,14 +335,7 @@ fn attributes(strings: &[(&'static str, Option<&str>)], rules: &[&Rule]) -> Vec<
         value.truncate(value.floor_char_boundary(ATTRIBUTE_LIMIT));
         Some(Attribute { name, data_type: "String", value })
     };
-    let mut room = RULES_LIMIT;
-    let fits = |name: &&str| {
-        room = room.saturating_sub(name.len() + 3);
-        room > 0
-    };
-    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).take_while(fits).collect();
-    let value = serde_json::to_string(&names).unwrap_or_default();
-    let rule = Attribute { name: "rule", data_type: "String.Array", value };
+    let rule = Attribute { name: "rule", data_type: "String.Array", value: names(rules) };
     strings.iter().filter_map(string).chain([rule]).collect()
 }
 
@@ -442,13 +447,20 @@ fn fitting_json(record: &Record<'_>, room: usize) -> String {
     for (_, value) in &mut fields {
         *value = escaped(value);
     }
-    let size = |fields: &[(String, String)]| fields.iter().map(|(k, v)| k.len() + v.len() + 2).sum::<usize>() + 1;
-    while size(&fields) > room {
-        let note = |value: &str| format!("\"(left out: {} bytes)\"", value.len());
-        match fields.iter_mut().max_by_key(|(_, value)| value.len()) {
-            Some((_, value)) if value.len() > note(value).len() => *value = note(value),
-            _ => return format!("\"(left out: {} bytes)\"", whole.len()),
+    let note = |value: &str| format!("\"(left out: {} bytes)\"", value.len());
+    let mut size = fields.iter().map(|(key, value)| key.len() + value.len() + 2).sum::<usize>() + 1;
+    let mut largest_first: Vec<&mut String> = fields.iter_mut().map(|(_, value)| value).collect();
+    largest_first.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    for value in largest_first {
+        let note = note(value);
+        if size <= room || note.len() >= value.len() {
+            break;
         }
+        size -= value.len() - note.len();
+        *value = note;
+    }
+    if size > room {
+        return note(&whole);
     }
     let entries: Vec<String> = fields.into_iter().map(|(key, value)| format!("{key}:{value}")).collect();
     format!("{{{}}}", entries.join(","))

@@ -228,14 +228,16 @@ fn decoded_key(key: &str) -> Option<String> {
 pub fn no_log(key: &str) -> Option<NoLog> {
     let segments: Vec<&str> = key.split('/').collect();
     let is_account = |segment: &str| segment.len() == 12 && segment.bytes().all(|b| b.is_ascii_digit());
-    let service = segments.iter().enumerate().filter(|(_, segment)| **segment == "AWSLogs").find_map(|(at, _)| {
-        let rest = &segments[at + 1..];
-        match rest {
-            [account, service, _, ..] if is_account(account) => Some(*service),
-            [org, account, service, _, ..] if org.starts_with("o-") && is_account(account) => Some(*service),
-            _ => None,
-        }
-    })?;
+    // The last: even a whole layout may stand in a prefix.
+    let service =
+        segments.iter().enumerate().rev().filter(|(_, segment)| **segment == "AWSLogs").find_map(|(at, _)| {
+            let rest = &segments[at + 1..];
+            match rest {
+                [account, service, _, ..] if is_account(account) => Some(*service),
+                [org, account, service, _, ..] if org.starts_with("o-") && is_account(account) => Some(*service),
+                _ => None,
+            }
+        })?;
     match service {
         "CloudTrail" => None,
         "CloudTrail-Digest" => Some(NoLog::Digest),
@@ -377,6 +379,7 @@ mod tests {
             ("AWSLogs/123456789012/Config/us-east-1/x.json.gz", Some(NoLog::OtherService)),
             ("CloudTrail-Digest/AWSLogs/123456789012/CloudTrail/x.json.gz", None),
             ("AWSLogs/AWSLogs/123456789012/Config/x.json.gz", Some(NoLog::OtherService)),
+            ("AWSLogs/123456789012/trail/AWSLogs/123456789012/CloudTrail/us-east-1/x.json.gz", None),
             ("CloudTrail-Digest/x.json.gz", None),
             ("AWSLogs/123/Config/x.json.gz", None),
             ("AWSLogs/123456789012/x.json.gz", None),

@@ -136,7 +136,7 @@ impl Handler {
         let ids: Option<Vec<String>> = failed.iter().map(|message| message.id.clone()).collect();
         let handed_back = ids.filter(|_| by_message);
         report.handed_back = handed_back.as_ref().map_or(0, |ids| ids.len() as u64);
-        report.close(start, &self.settings.function);
+        report.close(start, &self.settings);
         match (handed_back, Error::of_all(failures)) {
             (Some(ids), _) => Ok(Answer::of_batch(ids)),
             (None, Some(error)) => Err(error),

@@ -98,25 +98,22 @@ impl LogFile {
     /// # Errors
     /// What is wrong with the file. Every record before that place has been handed over.
     pub fn step(&mut self, bytes: &mut &[u8], on_record: &mut OnRecord<'_>) -> Result<bool, Malformed> {
-        let (consumed, produced, problem) = self.inflate(bytes);
+        let (consumed, produced, mut problem) = self.inflate(bytes);
         *bytes = &bytes[consumed..];
         self.scanner.end += produced;
         self.inflated += produced as u64;
-        if problem.is_some() {
-            self.scanner.try_at = 0;
-        }
-        // The records before a corrupt byte come first, then the error.
-        self.scanner.scan(false, on_record)?;
-        if let Some(problem) = problem {
-            return Err(self.scanner.malformed(&problem));
-        }
         if self.inflated > INFLATED_LIMIT {
-            return Err(self.scanner.malformed(&format!("it inflates to over {INFLATED_LIMIT} bytes")));
+            problem.get_or_insert(format!("it inflates to over {INFLATED_LIMIT} bytes"));
         }
         if consumed == 0 && produced == 0 && !bytes.is_empty() {
-            return Err(self.scanner.malformed("the gzip data is corrupt (it leads nowhere)"));
+            problem.get_or_insert("the gzip data is corrupt (it leads nowhere)".to_owned());
         }
-        Ok(produced > 0 || !bytes.is_empty())
+        // The records before a corrupt byte come first, then the error.
+        let scanned = self.scanner.scan(problem.is_some(), on_record);
+        match problem {
+            Some(problem) => Err(self.scanner.malformed(&problem)),
+            None => scanned.map(|()| produced > 0 || !bytes.is_empty()),
+        }
     }
 
     /// Says that the file ends here.

@@ -211,7 +211,8 @@ impl<'a> Outbox<'a> {
         // Without a topic no configuration is in force.
         let Some(topic) = alert.topic.clone() else { return };
         self.alerts += 1;
-        let key = alert.id.as_ref().map(|id| self.publisher.hasher.hash_one((&topic, id)));
+        // With the rules: another bucket may have a configuration that makes something else of the same event.
+        let key = alert.id.as_ref().map(|id| self.publisher.hasher.hash_one((&topic, id, &alert.rules)));
         if let Some(key) = key {
             let now = SystemTime::now();
             if self.taken.contains(key, now) || lock(&self.publisher.published).contains(key, now) {

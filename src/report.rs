@@ -6,9 +6,11 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use tracing::Level;
 
 use crate::alert::Alert;
 use crate::event::NoLog;
+use crate::settings::Settings;
 use crate::triage::{Match, Outcome};
 
 /// The namespace of the metrics.
@@ -110,7 +112,7 @@ impl Report {
     }
 
     /// Ends the count: takes the time since `start`, and writes the invocation's log line and its metrics.
-    pub fn close(&mut self, start: Instant, function: &str) {
+    pub fn close(&mut self, start: Instant, settings: &Settings) {
         self.milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
             objects = self.objects,
@@ -135,16 +137,15 @@ impl Report {
             milliseconds = self.milliseconds,
             "invocation done"
         );
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         // Not by way of the log, whose level may be set to leave it out.
-        let _ = writeln!(io::stdout(), "{}", self.metrics(function, u64::try_from(now).unwrap_or_default()));
+        let _ = writeln!(io::stdout(), "{}", self.metrics(settings, SystemTime::now()));
     }
 
     /// The counts as CloudWatch metrics, which CloudWatch takes from the log, without a request, in
     /// [this format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
     ///
     /// Every metric costs something in each hour in which it has a value: what is usually zero is left out while it is.
-    fn metrics(&self, function: &str, timestamp: u64) -> Value {
+    fn metrics(&self, settings: &Settings, now: SystemTime) -> Value {
         const COUNT: &str = "Count";
         let always = [
             ("Logs", self.logs, COUNT),
@@ -169,16 +170,24 @@ impl Report {
         let failures = self.failures.iter().map(|(kind, n)| (*kind, *n, COUNT));
         let delay = self.delay.map(|seconds| ("Delay", seconds, "Seconds"));
         let metrics: Vec<_> = always.into_iter().chain(rarely).chain(failures).chain(delay).collect();
+        // Lambda itself leaves out lines of JSON below the function's level, and takes those without level or time for
+        // INFO: https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+        let level = match settings.log_level {
+            Level::ERROR => "FATAL",
+            level => level.as_str(),
+        };
         let mut line = json!({
+            "level": level,
+            "timestamp": humantime::format_rfc3339_millis(now).to_string(),
             "_aws": {
-                "Timestamp": timestamp,
+                "Timestamp": now.duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0)),
                 "CloudWatchMetrics": [{
                     "Namespace": NAMESPACE,
                     "Dimensions": [["FunctionName"]],
                     "Metrics": metrics.iter().map(|(name, _, unit)| json!({"Name": name, "Unit": unit})).collect::<Vec<_>>(),
                 }],
             },
-            "FunctionName": function,
+            "FunctionName": settings.function,
         });
         for (name, value, _) in metrics {
             line[name] = value.into();

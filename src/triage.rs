@@ -1,6 +1,7 @@
 //! What becomes of each record of a log: nothing, alerts, or a part in a summary. Pure.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::alert::{self, Alert, Context};
 use crate::filter::{Format, Matcher, Rule, Severity, Verdict};
@@ -64,6 +65,8 @@ pub struct Match<'f> {
 pub struct Flood {
     /// How many alerts.
     pub more: u64,
+    /// A number that stands for which events they are about, in any order, and is the same wherever it is made.
+    pub events: u64,
     /// The earliest `eventTime`.
     pub first: Option<String>,
     /// The latest `eventTime`.
@@ -114,6 +117,9 @@ impl Flood {
             },
         });
         self.more += 1;
+        let mut hasher = DefaultHasher::new();
+        alert::text(record, &["eventID"]).hash(&mut hasher);
+        self.events = self.events.wrapping_add(hasher.finish());
         if let Some(time) = alert::text(record, &["eventTime"]).map(short) {
             // Times of one form sort as text.
             self.first = self.first.take().map_or_else(|| Some(time.clone()), |first| Some(first.min(time.clone())));

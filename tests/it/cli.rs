@@ -157,6 +157,18 @@ fn scan_as_json_holds_the_whole_record_in_its_order_without_its_secrets() {
 }
 
 #[test]
+fn what_stands_before_a_damage_is_shown_before_the_error() {
+    let sound = gzip(&log(&[record(1), record(2)]));
+    let (trailer, garbage) = ([&sound[..sound.len() - 8], &[0; 8]].concat(), [&sound, &b"xx"[..]].concat());
+    for bytes in [trailer, garbage] {
+        let scanned = run_in(folder(&[]).path(), &["scan", "-"], bytes);
+        assert_eq!((scanned.code, scanned.subjects().len()), (1, 2), "{scanned:?}");
+        assert!(scanned.stderr.contains("after 2 whole records"), "{scanned:?}");
+        assert!(scanned.stderr.contains("2 records, 2 matches"), "{scanned:?}");
+    }
+}
+
+#[test]
 fn a_huge_record_stays_json_within_the_limit_of_sns() {
     let mut huge = record(1);
     huge["userAgent"] = json!("ü\n\u{2028}".repeat(60_000));

@@ -805,6 +805,13 @@ async fn a_retry_repeats_nothing_until_the_configuration_changes() {
     world.aws.put("another", CONFIG, file(CONFIG));
     world.aws.put("another", KEY, gzip(&log(&[record(20)])));
     assert_eq!(world.counts(&elsewhere).await["published"], 1);
+    // But what its rules make of an event that was told by others is a message of its own.
+    let rule = json!({ "name": "critical", "severity": "critical", "regexp": "User" });
+    world.aws.put("third", CONFIG, json!({ "rules": [rule] }).to_string());
+    world.aws.put("third", KEY, gzip(&log(&records(12))));
+    let third = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
+        "s3": { "bucket": { "name": "third" }, "object": { "key": KEY } } }] });
+    assert_eq!(world.counts(&third).await["published"], 12);
     assert_eq!(world.counts(&put_keys(&[KEY])).await["duplicates"], 12);
     world.aws.put(BUCKET, CONFIG, json!({ "source": "iam", "regexp": "Create" }).to_string());
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 12);

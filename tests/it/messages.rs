@@ -506,6 +506,38 @@ async fn what_is_ignored_is_counted_and_not_told() {
 }
 
 #[tokio::test]
+async fn a_record_that_very_many_rules_match_still_makes_a_message() {
+    for format in ["text", "json", "chatbot"] {
+        let mut world = world_with(&[], TIMEOUT).await;
+        let name = |n: usize| format!("{n}{}", "\"ü".repeat(48));
+        let rules: Vec<_> = (0..3000).map(|n| json!({ "name": name(n), "regexp": "User" })).collect();
+        let configuration = json!({ "format": format, "sns": { "topicARN": TOPIC }, "rules": rules });
+        world.aws.put(BUCKET, CONFIG, configuration.to_string());
+        world.aws.put(BUCKET, KEY, log(&records(1)));
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1, "{format}");
+        let messages = world.aws.messages();
+        let told: Vec<String> = serde_json::from_str(messages[0].attribute("rule").unwrap()).unwrap();
+        assert_eq!(told[0], name(0));
+        assert_eq!(*told.last().unwrap(), format!("({} more)", 3000 - (told.len() - 1)));
+        if format == "json" {
+            let body = json_of(&messages[0]);
+            assert_eq!((&body["rules"], &body["event"]), (&json!(told), &record(0)));
+        }
+    }
+}
+
+#[tokio::test]
+async fn another_log_under_the_same_key_has_a_summary_of_its_own() {
+    let configuration = json!({ "maxAlertsPerLog": 1, "rules": [{ "name": "users", "regexp": "User" }] });
+    let mut world = world_of(&configuration, &records(4)).await;
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2);
+    world.aws.put(BUCKET, KEY, log(&(4..8).map(record).collect::<Vec<_>>()));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2);
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((&counts["published"], &counts["duplicates"]), (&json!(0), &json!(2)), "it is known again");
+}
+
+#[tokio::test]
 async fn a_summary_is_as_safe_and_bounded_as_an_alert() {
     for format in ["text", "json", "chatbot"] {
         let mut world = world_with(&[], TIMEOUT).await;
