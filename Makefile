@@ -6,10 +6,11 @@ SHELL := bash
 
 CARGO ?= cargo
 PYTHON ?= python3
-# As in the last deployment, if it was made from here.
-ARCH ?= $(or $(shell sed -nE 's/.*Architecture=\\?"(arm64|x86_64).*/\1/p' samconfig.toml 2>/dev/null),arm64)
+# As in the last deployment, if sam keeps its answers here.
+saved = $(shell sed -nE 's/$(1)/\1/p' samconfig.toml 2>/dev/null | head -n 1)
+ARCH ?= $(or $(call saved,.*Architecture=\\?"(arm64|x86_64).*),arm64)
 EVENT ?= fixtures/events/s3-put.json
-STACK ?= cloudtrail-alerter
+STACK ?= $(or $(call saved,^stack_name *= *"(.*)"),cloudtrail-alerter)
 TARGET ?= log_file
 SECONDS ?= 600
 
@@ -107,6 +108,8 @@ deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, a
 	if [ -f samconfig.toml ]; then \
 	  sed -i.old -E 's/(Architecture=\\?")(arm64|x86_64)/\1$(ARCH)/' samconfig.toml && rm samconfig.toml.old && $(DEPLOY); \
 	else $(DEPLOY) --parameter-overrides Architecture=$(ARCH); fi
+	@if [ -f samconfig.toml ] && ! grep -qE 'Architecture=\\?"$(ARCH)' samconfig.toml; then \
+	  echo "It was built for $(ARCH) and deployed for another processor: run make deploy again" >&2; exit 1; fi
 
 .PHONY: redrive
 redrive: .venv/ready ## process again what is in the dead-letter queue of STACK, in your AWS account

@@ -77,6 +77,8 @@ def test_what_was_mended_succeeds_and_the_rest_stays(aws, source):
     assert "mended" in event_ids(aws.receive(alerts, 1))
     [message] = aws.sqs.receive_message(QueueUrl=dead_letters, MaxNumberOfMessages=10)["Messages"]
     assert message["Body"] == "garbage"
+    output, code = redrive(aws, source)
+    assert code == 1 and output.startswith("1 in the dead-letter queue") and "out of sight" in output
     aws.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
     output, code = redrive(aws, source)
     assert (output, code) == (f"0 done, 0 still in the dead-letter queue of {source}\n", 0)
