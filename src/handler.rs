@@ -35,7 +35,8 @@ const OPEN_AT_ONCE: usize = 4;
 
 const TOO_LATE: &str = "the time was up before it was read to its end: raise the function's timeout, or its memory";
 
-const NO_ANSWER: &str = "S3 had not answered when the time was up";
+const NO_ANSWER: &str = "S3 had not answered when the time was up: see that the function has a way to S3 (in a VPC an \
+     endpoint, a NAT gateway or a proxy), and a timeout of a minute or more";
 
 const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
      environment";
