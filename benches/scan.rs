@@ -1,4 +1,4 @@
-//! Scanning in one process, beside what can't be avoided: inflating the same file.
+//! Scanning in one process, beside inflating the same file, which can't be avoided.
 //!
 //! `cargo bench --bench scan [-- LOG.json.gz]` prints medians, of the ratios too, each of two runs that follow each other;
 //! without a file it makes up a log.
@@ -9,16 +9,17 @@ use std::hint::black_box;
 use std::io::Write;
 use std::time::Instant;
 
-use cloudtrail_alerter::configuration;
-use cloudtrail_alerter::filter::{Filter, Matcher};
-use cloudtrail_alerter::log_file::{LogFile, RawRecord};
-use cloudtrail_alerter::triage::Triage;
+use cloudtrail_alerter::evaluate::Evaluator;
+use cloudtrail_alerter::log::file::LogFile;
+use cloudtrail_alerter::rules::config;
+use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
+use cloudtrail_alerter::rules::model::Filter;
 use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress};
 use serde_json::json;
 
 const RUNS: usize = 15;
-/// As much as S3 gives at once.
+/// S3 gives so many bytes at once.
 const PIECE: usize = 16 << 10;
 
 fn main() {
@@ -67,23 +68,23 @@ fn inflate(file: &[u8]) -> u64 {
 }
 
 fn filter(config: &str) -> Filter {
-    configuration::parse(config.as_bytes(), None).expect("a valid configuration")
+    config::parse(config.as_bytes(), None).expect("a valid configuration")
 }
 
 /// The bytes and the number of the records.
 fn scan(file: &[u8], filter: &Filter) -> (u64, u64) {
-    let mut matcher = Matcher::new(filter, false);
-    let mut triage = Triage::new(&mut matcher, "log", None);
-    let (mut bytes, mut log) = (0, LogFile::new());
-    let mut on_record = |raw: &RawRecord<'_>| {
-        bytes += raw.bytes.len() as u64;
-        triage.record(raw).map(|outcome| drop(black_box(outcome)))
-    };
-    for mut piece in file.chunks(PIECE) {
-        while log.step(&mut piece, &mut on_record).expect("a sound log") {}
+    let mut learned = Learned::default();
+    let mut evaluator = Evaluator::new(Matcher::new(filter, &mut learned), "log", None);
+    let (mut bytes, mut number, mut log) = (0, 0, LogFile::new());
+    for piece in file.chunks(PIECE).map(Some).chain([None]) {
+        let mut records = log.read(piece);
+        while let Some(record) = records.next().expect("a valid log") {
+            bytes += record.bytes.len() as u64;
+            number += 1;
+            black_box(evaluator.evaluate(&record).expect("a valid record"));
+        }
     }
-    log.finish(&mut on_record).expect("a whole log");
-    (bytes, log.records())
+    (bytes, number)
 }
 
 /// So many rules about different calls of 20 services; none matches.

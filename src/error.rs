@@ -1,6 +1,10 @@
 //! The one error type. The name of a variant is the `errorType` that Lambda shows, logs and keeps with a failed event.
 
+use std::fmt;
+
 use lambda_runtime::Diagnostic;
+
+use crate::log::key::S3Object;
 
 /// Why an invocation failed. Every message names the object that it is about and says what to do.
 #[derive(thiserror::Error)]
@@ -12,51 +16,51 @@ pub enum Error {
     /// S3 did not give the filter configuration.
     #[error("the configuration {object} can't be read: {cause}; {consequence}")]
     ConfigurationUnavailable {
-        /// The configuration, as `s3://bucket/key`.
-        object: String,
+        /// The configuration.
+        object: S3Object,
         /// S3's answer, and what to do about it.
         cause: String,
-        /// What became of the log that needed it.
-        consequence: String,
+        /// What follows for the log that needed it.
+        consequence: Consequence,
     },
 
-    /// The filter configuration was read and can't be used; all its mistakes at once.
+    /// The filter configuration was read and can't be used.
     #[error("the configuration {object} can't be used: {}; {consequence}", problems.join("; "))]
     InvalidConfiguration {
-        /// The configuration, as `s3://bucket/key`.
-        object: String,
-        /// One text for each mistake.
+        /// The configuration.
+        object: S3Object,
+        /// One text for each mistake, all at once.
         problems: Vec<String>,
-        /// What became of the log that needed it.
-        consequence: String,
+        /// What follows for the log that needed it.
+        consequence: Consequence,
     },
 
     /// S3 did not give a log file, or not all of it.
-    #[error("the log {object} can't be read: {cause}")]
+    #[error("the log {log} can't be read: {cause}")]
     LogUnavailable {
-        /// The log file, as `s3://bucket/key`.
-        object: String,
+        /// The log file.
+        log: S3Object,
         /// S3's answer, and what to do about it.
         cause: String,
     },
 
-    /// An object was read and is no CloudTrail log, or a damaged one.
-    #[error("{object} is no sound CloudTrail log: {cause}")]
+    /// An object was read and is not a CloudTrail log, or a damaged one.
+    #[error("{log} is not a valid CloudTrail log: {cause}")]
     LogMalformed {
-        /// The object, as `s3://bucket/key`.
-        object: String,
-        /// What is wrong, and where.
+        /// The object.
+        log: S3Object,
+        /// The mistake, and its place.
         cause: String,
     },
 
     /// SNS did not take alerts, after all retries.
     #[error("{alerts} alerts of {log} were not published to {topic}: {cause}")]
     PublishFailed {
-        /// The log file in which the alerts were found, as `s3://bucket/key`.
-        log: String,
+        /// The log file in which the alerts were found.
+        log: S3Object,
         /// The topic's ARN.
         topic: String,
-        /// How many alerts.
+        /// The number of alerts.
         alerts: u64,
         /// SNS's answer, and what to do about it.
         cause: String,
@@ -67,6 +71,27 @@ pub enum Error {
     SeveralFailures(Vec<Error>),
 }
 
+/// What follows from a configuration that can't be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consequence {
+    /// No event has come yet. The first one asks for the configuration again.
+    AskedAgain,
+    /// The log was not read.
+    NotRead(S3Object),
+    /// The log was read with the last good configuration.
+    ReadWithLastGood(S3Object),
+}
+
+impl fmt::Display for Consequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Consequence::AskedAgain => f.write_str("the first event will ask again"),
+            Consequence::NotRead(log) => write!(f, "{log} was not read"),
+            Consequence::ReadWithLastGood(log) => write!(f, "{log} was read with the last good one"),
+        }
+    }
+}
+
 impl Error {
     /// The failures of an invocation as one error, or none where there was no failure.
     #[must_use]
@@ -74,18 +99,18 @@ impl Error {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
 
-    /// The log that it is about, as `s3://bucket/key`, if it is about one.
+    /// The log that it is about, if it is about one.
     #[must_use]
-    pub fn log(&self) -> Option<&str> {
+    pub fn log(&self) -> Option<&S3Object> {
         match self {
-            Error::LogUnavailable { object: log, .. }
-            | Error::LogMalformed { object: log, .. }
-            | Error::PublishFailed { log, .. } => Some(log),
+            Error::LogUnavailable { log, .. } | Error::LogMalformed { log, .. } | Error::PublishFailed { log, .. } => {
+                Some(log)
+            }
             _ => None,
         }
     }
 
-    /// Whether no message can do better before somebody has mended the configuration.
+    /// Whether every message will fail until the configuration is fixed.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
@@ -107,8 +132,8 @@ impl Error {
 }
 
 /// The same as `Display`: the Lambda runtime logs a handler's error in this form.
-impl std::fmt::Debug for Error {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {self}", self.kind())
     }
 }
@@ -119,8 +144,21 @@ impl From<Error> for Diagnostic {
     }
 }
 
-/// An error and all its causes, the outermost first: alone, one of the SDK's says no more than "dispatch failure".
+/// An error and all its causes, the outermost first. Alone, an error of the SDK's is no more than "dispatch failure".
 pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// No answer came from a service: the causes, and what to do where there was no connection.
+pub(crate) fn unreachable(service: &str, error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = with_causes(error);
+    let advice = if causes.contains("certificate") {
+        "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
+    } else if causes.contains("connect") {
+        "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"
+    } else {
+        ""
+    };
+    format!("{service} could not be reached ({causes}){advice}")
 }

@@ -1,15 +1,27 @@
 //! Turns CloudTrail log files into SNS alerts: in AWS Lambda as S3 announces them, on the command line from files.
 //!
-//! # The way of one alert
+//! # How an alert is made
 //!
 //! ```text
-//! invocation ──► event ──► storage ──► log_file ──► filter ──► alert ──► publish ──► report
-//!  payload     which logs  S3 bytes    records    which match  messages    SNS     what happened
+//! lambda/event ─► aws/s3 ─► log/ ─► rules/ ─► evaluate ─► alert/ ─► lambda/outbox ─► aws/sns
+//! which logs      bytes     records  which     repeats,    message    batches          SNS
+//!                                    match     floods
 //! ```
 //!
-//! [`handler`] walks it for one invocation, and [`cli`] for files. [`event`], [`log_file`], [`record`], [`filter`] and
-//! [`alert`] are pure: no AWS, no clock, no environment. Only [`storage`] and [`publish`] talk to AWS,
-//! by way of [`https`].
+//! | room | owns | may use |
+//! |---|---|---|
+//! | `main.rs` | Lambda or command line; builds the clients | everything |
+//! | [`environment`] | environment variables, read once | – |
+//! | [`error`](mod@error) | the error enum; its variants are the `errorType`s that Lambda shows | `log` |
+//! | [`log`] | gzip → JSON → one record at a time; a record's fields; which keys are logs | – |
+//! | [`rules`] | the configuration file: parse, check, match; packs; warnings | `log` |
+//! | [`alert`] | the facts of a call, and messages within SNS's limits | `log`, `rules` |
+//! | [`evaluate`] | what becomes of each record of a log | `log`, `rules`, `alert` |
+//! | [`aws`] | the only files that name an AWS client | `error`, and the values `S3Object`, `Alert`, `TopicArn` |
+//! | [`lambda`] | one invocation: payload, configuration, outbox, report, metrics | all but `cli` |
+//! | [`cli`] | `check`, `scan`, `packs` | all but `lambda` |
+//!
+//! `log`, `rules`, `alert` and `evaluate` are pure: no AWS, no clock, no environment, no async.
 //!
 //! # Environment
 //!
@@ -20,24 +32,12 @@
 //! | `TOPIC_ARN` | none | the topic, where the configuration names none |
 //! | `AWS_LAMBDA_LOG_LEVEL`, `AWS_LAMBDA_LOG_FORMAT` | Lambda's | as Lambda's logging controls define them |
 
-pub mod advice;
 pub mod alert;
+pub mod aws;
 pub mod cli;
-pub mod configuration;
+pub mod environment;
 pub mod error;
-pub mod event;
-pub mod filter;
-pub mod handler;
-pub mod https;
-pub mod in_order;
-pub mod log_file;
-pub mod object;
-pub mod packs;
-pub mod publish;
-pub mod record;
-pub mod report;
-pub mod scan;
-pub mod settings;
-pub mod storage;
-pub mod summary;
-pub mod triage;
+pub mod evaluate;
+pub mod lambda;
+pub mod log;
+pub mod rules;

@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use aws_config::environment::EnvironmentVariableCredentialsProvider;
-use aws_config::{BehaviorVersion, Region};
-use cloudtrail_alerter::handler::Handler;
-use cloudtrail_alerter::publish::Publisher;
-use cloudtrail_alerter::settings::Settings;
-use cloudtrail_alerter::storage::Storage;
-use cloudtrail_alerter::{cli, https, settings};
+use aws_config::BehaviorVersion;
+use aws_config::timeout::TimeoutConfig;
+use cloudtrail_alerter::aws::s3::S3;
+use cloudtrail_alerter::aws::sns::Sns;
+use cloudtrail_alerter::environment::{AWS_LAMBDA_RUNTIME_API, Settings};
+use cloudtrail_alerter::{cli, lambda::handler::Handler};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -19,8 +18,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// [Lambda's limit](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html).
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
+/// For a connection, from looking up the name to the end of TLS's handshake: the SDK's own default.
+const TIME_TO_CONNECT: Duration = Duration::from_millis(3_100);
+
+/// From a request to the first byte of its answer. S3 and SNS answer within a second; a lost answer is asked for again.
+const TIME_TO_ANSWER: Duration = Duration::from_secs(8);
+
 fn main() -> ExitCode {
-    if std::env::var_os(settings::AWS_LAMBDA_RUNTIME_API).is_none() {
+    if std::env::var_os(AWS_LAMBDA_RUNTIME_API).is_none() {
         return cli::main();
     }
     let settings = Settings::from_env();
@@ -38,16 +43,9 @@ fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(https::client());
-    // As the default chains would; but before they look there, they build the clients of all their other sources.
-    if let Some(region) = std::env::var("AWS_REGION").ok().filter(|region| !region.is_empty()) {
-        loader = loader.region(Region::new(region));
-    }
-    if std::env::var_os("AWS_ACCESS_KEY_ID").is_some_and(|key| !key.is_empty()) {
-        loader = loader.credentials_provider(EnvironmentVariableCredentialsProvider::new());
-    }
-    let config = loader.load().await;
-    let handler = Handler::new(settings, Storage::new(&config), Publisher::new(config));
+    let timeouts = TimeoutConfig::builder().connect_timeout(TIME_TO_CONNECT).read_timeout(TIME_TO_ANSWER).build();
+    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+    let handler = Handler::new(settings, S3::new(&config), Sns::new(config));
     handler.warm_up().await;
     let handler = &handler;
     let handle = |event: LambdaEvent<Value>| async move {

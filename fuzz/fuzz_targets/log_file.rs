@@ -8,11 +8,12 @@ use std::fmt;
 use std::io::Write;
 use std::sync::LazyLock;
 
-use cloudtrail_alerter::configuration;
-use cloudtrail_alerter::filter::{Filter, Matcher};
-use cloudtrail_alerter::log_file::{LogFile, Malformed, RawRecord};
-use cloudtrail_alerter::record::{self, Record};
-use cloudtrail_alerter::triage::{Outcome, Triage};
+use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
+use cloudtrail_alerter::log::file::{LogFile, Malformed};
+use cloudtrail_alerter::log::record::{self, Record};
+use cloudtrail_alerter::rules::config;
+use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
+use cloudtrail_alerter::rules::model::Filter;
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -21,7 +22,7 @@ static FILTER: LazyLock<Filter> = LazyLock::new(|| {
     let topic = "arn:aws:sns:us-east-1:123456789012:alerts";
     let deep = r#"{"name": "deep", "where": {"requestParameters.a.b": "."}}"#;
     let all = format!(r#"{{"source": "iam", "regexp": "^", "rules": [{deep}]}}"#);
-    configuration::parse(all.as_bytes(), Some(topic)).unwrap()
+    config::parse(all.as_bytes(), Some(topic)).unwrap()
 });
 
 fuzz_target!(|input: &[u8]| {
@@ -66,43 +67,48 @@ fn seen_as(record: &Value) -> Seen {
     (text("eventSource"), text("eventName"), Some(record.clone()))
 }
 
-/// Pushes a file in pieces of this length. `strictly` looks into every record, or else only rules do, of which there are
+/// Reads a file in pieces of this length. `strictly` looks into every record, and else only rules do, of which there are
 /// none for most.
 fn read(file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Malformed>) {
-    let mut matcher = Matcher::new(&FILTER, false);
-    let mut triage = Triage::new(&mut matcher, "log", None);
+    let mut learned = Learned::default();
+    let mut evaluator = Evaluator::new(Matcher::new(&FILTER, &mut learned), "log", None);
+    let mut log = LogFile::new();
+    // Nothing of a file that was given up may be left.
+    let mut given_up = log.read(Some(&file[..file.len() / 2]));
+    while let Ok(Some(_)) = given_up.next() {}
+    log.restart();
     let mut seen = Vec::new();
-    let mut on_record = |raw: &RawRecord<'_>| {
-        let outcome = triage.record(raw)?;
-        if strictly {
-            Record::parse(&record::readable(raw.bytes))?;
+    for piece in file.chunks(piece).map(Some).chain([None]) {
+        let read = read_piece(&mut log, piece, &mut evaluator, strictly, &mut seen);
+        if read.is_err() {
+            return (seen, read);
         }
-        if raw.source.as_ref().is_some_and(|source| source.contains("iam")) && raw.name.is_some() {
-            let Outcome::Matched(found) = outcome else { panic!("{raw:?} is lost") };
+    }
+    (seen, Ok(()))
+}
+
+fn read_piece(
+    log: &mut LogFile,
+    piece: Option<&[u8]>,
+    evaluator: &mut Evaluator<'_, '_, '_>,
+    strictly: bool,
+    seen: &mut Vec<Seen>,
+) -> Result<(), Malformed> {
+    let mut records = log.read(piece);
+    while let Some(raw) = records.next()? {
+        let verdict = evaluator.evaluate(&raw)?;
+        let json = record::readable(raw.bytes);
+        if strictly {
+            Record::parse(&json).map_err(|problem| raw.malformed(&problem))?;
+        }
+        if raw.event_source.as_ref().is_some_and(|source| source.contains("iam")) && raw.event_name.is_some() {
+            let Verdict::Matched(found) = verdict else { panic!("{raw:?} is lost") };
             assert!(found.alerts.len() as u64 + found.duplicates == 1, "{found:?}");
         }
         let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
-        seen.push((text(&raw.source), text(&raw.name), serde_json::from_str(&record::readable(raw.bytes)).ok()));
-        Ok(())
-    };
-    let mut log = LogFile::new();
-    // Nothing of a file that was given up may be left.
-    let _ = log.step(&mut &file[..file.len() / 2], &mut |_| Ok(()));
-    log.restart();
-    for mut piece in file.chunks(piece) {
-        loop {
-            match log.step(&mut piece, &mut on_record) {
-                Ok(true) => {}
-                Ok(false) => break,
-                Err(e) => {
-                    log.finish(&mut on_record).ok();
-                    return (seen, Err(e));
-                }
-            }
-        }
+        seen.push((text(&raw.event_source), text(&raw.event_name), serde_json::from_str(&json).ok()));
     }
-    let result = log.finish(&mut on_record);
-    (seen, result)
+    Ok(())
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -2,7 +2,8 @@
 
 #![no_main]
 
-use cloudtrail_alerter::event;
+use cloudtrail_alerter::lambda::event;
+use cloudtrail_alerter::log::key::not_a_log;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 
@@ -15,13 +16,14 @@ fuzz_target!(|input: &[u8]| {
     for payload in payloads {
         let parsed = event::parse(&payload);
         let records = payload.get("Records").and_then(Value::as_array);
-        assert_eq!(parsed.messages.len(), if parsed.from_sqs { records.unwrap().len() } else { 1 });
-        for message in &parsed.messages {
-            let nothing = message.objects.is_empty() && message.test_events == 0 && message.invalid.is_empty();
+        assert_eq!(parsed.announcements.len(), if parsed.from_sqs { records.unwrap().len() } else { 1 });
+        for announcement in &parsed.announcements {
+            let nothing =
+                announcement.objects.is_empty() && announcement.test_events == 0 && announcement.invalid.is_empty();
             // Only an empty list announces nothing.
             assert!(!nothing || text.contains('['), "{payload} is lost");
-            for object in &message.objects {
-                let _ = event::no_log(&object.key);
+            for object in &announcement.objects {
+                let _ = not_a_log(&object.key);
             }
         }
     }

@@ -1,29 +1,27 @@
 //! What scanning allocates, however many records there are.
 
 use allocation_counter::measure;
-use cloudtrail_alerter::configuration;
-use cloudtrail_alerter::filter::Matcher;
-use cloudtrail_alerter::log_file::{LogFile, RawRecord};
-use cloudtrail_alerter::triage::{Outcome, Triage};
+use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
+use cloudtrail_alerter::log::file::LogFile;
+use cloudtrail_alerter::rules::config;
+use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
 use serde_json::{Value, json};
 
 /// How often memory is asked for while a log of so many copies of these records is read.
 fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     let log = json!({ "Records": vec![records; copies].concat() }).to_string();
-    let filter = configuration::parse(config.to_string().as_bytes(), None).unwrap();
-    let mut matcher = Matcher::new(&filter, false);
+    let filter = config::parse(config.to_string().as_bytes(), None).unwrap();
+    let mut learned = Learned::default();
     let mut log_file = LogFile::new();
-    let mut triage = Triage::new(&mut matcher, "log", None);
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
     let mut unmatched = 0;
     let counted = measure(|| {
-        let mut on_record = |raw: &RawRecord<'_>| {
-            unmatched += u64::from(matches!(triage.record(raw)?, Outcome::Unmatched));
-            Ok(())
-        };
-        for mut piece in log.as_bytes().chunks(10_000) {
-            while log_file.step(&mut piece, &mut on_record).unwrap() {}
+        for piece in log.as_bytes().chunks(10_000).map(Some).chain([None]) {
+            let mut records = log_file.read(piece);
+            while let Some(record) = records.next().unwrap() {
+                unmatched += u64::from(matches!(evaluator.evaluate(&record).unwrap(), Verdict::Unmatched));
+            }
         }
-        log_file.finish(&mut on_record).unwrap();
     });
     assert_eq!(unmatched, (copies * records.len()) as u64);
     counted.count_total

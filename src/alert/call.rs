@@ -1,0 +1,78 @@
+//! The facts of a call, as its record tells them: which call, by whom, where, and whether it succeeded.
+
+use crate::log::record::Record;
+
+/// The facts of one call. `None` is a field that is absent, empty or not a string.
+pub(crate) struct Call {
+    /// `eventName`.
+    pub(crate) event_name: Option<String>,
+    /// `eventSource`.
+    pub(crate) event_source: Option<String>,
+    /// `awsRegion`.
+    pub(crate) region: Option<String>,
+    /// The account in which it happened.
+    pub(crate) account: Option<String>,
+    /// `eventID`.
+    pub(crate) event_id: Option<String>,
+    /// `eventTime`.
+    pub(crate) time: Option<String>,
+    /// The caller, in full.
+    pub(crate) who: Option<String>,
+    /// The error; `None` for a success.
+    pub(crate) failure: Option<String>,
+}
+
+impl Call {
+    pub(crate) fn of(record: &Record<'_>) -> Self {
+        Call {
+            event_name: record.text(&["eventName"]),
+            event_source: record.text(&["eventSource"]),
+            region: record.text(&["awsRegion"]),
+            account: record.text(&["recipientAccountId"]).or_else(|| record.text(&["userIdentity", "accountId"])),
+            event_id: record.text(&["eventID"]),
+            time: record.text(&["eventTime"]),
+            who: who(record),
+            failure: failure(record),
+        }
+    }
+
+    /// `Success` or `Failure`.
+    pub(crate) fn result(&self) -> &'static str {
+        if self.failure.is_some() { "Failure" } else { "Success" }
+    }
+}
+
+/// The error of a call. A failed console login names it in its response only.
+fn failure(record: &Record<'_>) -> Option<String> {
+    let parts: Vec<_> = ["errorCode", "errorMessage"].into_iter().filter_map(|key| record.text(&[key])).collect();
+    if !parts.is_empty() {
+        return Some(parts.join(": "));
+    }
+    record.text(&["responseElements", "ConsoleLogin"]).filter(|result| result != "Success")
+}
+
+fn who(record: &Record<'_>) -> Option<String> {
+    let identity = |key| record.text(&["userIdentity", key]);
+    match (identity("arn").or_else(|| identity("userName")), identity("invokedBy")) {
+        (Some(who), Some(service)) => Some(format!("{who}, through {service}")),
+        (Some(who), None) => Some(who),
+        (None, Some(service)) => Some(format!("{service} (AWS service)")),
+        (None, None) => identity("principalId").or_else(|| identity("type")),
+    }
+}
+
+/// The caller in a word, for a subject: the last part of an ARN; of an assumed role, the role and its session.
+pub(super) fn short_name(record: &Record<'_>) -> Option<String> {
+    let identity = |key| record.text(&["userIdentity", key]);
+    let from_arn = |arn: String| {
+        let resource = arn.splitn(6, ':').last()?.to_owned();
+        Some(match resource.split_once('/') {
+            Some(("assumed-role", role_and_session)) => role_and_session.to_owned(),
+            Some((_, path)) => path.rsplit('/').next().unwrap_or(path).to_owned(),
+            None => resource,
+        })
+    };
+    identity("arn")
+        .and_then(from_arn)
+        .or_else(|| ["userName", "invokedBy", "principalId", "type"].into_iter().find_map(identity))
+}

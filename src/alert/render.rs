@@ -1,0 +1,197 @@
+//! The formats of a message's body: text, JSON, and the custom notification of Amazon Q Developer in chat applications.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::flood::Summary;
+use super::sanitize::{escape, escape_for_chat, truncate};
+use super::{Alert, Attribute, Context, NOTHING, SIZE_LIMIT, overhead, rule_names, severity};
+use crate::log::record::Record;
+use crate::rules::model::{Format, Rule};
+use crate::rules::topic_arn::TopicArn;
+
+/// The label of the line that links to the console.
+pub(super) const CONSOLE: &str = "Console";
+
+/// The labels' width in the original four lines, and in those that follow.
+const ORIGINAL_WIDTH: usize = 7;
+const WIDTH: usize = 8;
+
+const TRUNCATED: &str = "\n(cut: the message was over SNS's limit of 262144 bytes)\n";
+
+/// The most bytes of a value in a chat: a message has 14, and a chat cuts one of over 8,000 characters.
+const CHAT_VALUE_LIMIT: usize = 500;
+
+/// A text has about so many bytes.
+const USUAL_BODY: usize = 1_000;
+
+/// The content of a message, before it has a format.
+pub(super) struct Content<'a, 'r> {
+    pub(super) rules: &'a [&'a Rule],
+    pub(super) subject: String,
+    pub(super) attributes: Vec<Attribute>,
+    /// The four lines of the original sample, or none.
+    pub(super) original_lines: Vec<Line>,
+    pub(super) lines: Vec<Line>,
+    pub(super) detail: Detail<'a, 'r>,
+    pub(super) id: Option<String>,
+    pub(super) account: Option<String>,
+    pub(super) time: Option<String>,
+}
+
+/// A line of a text or a chat message.
+pub(super) struct Line {
+    label: &'static str,
+    value: Option<String>,
+}
+
+impl Line {
+    pub(super) fn new(label: &'static str, value: Option<String>) -> Self {
+        Line { label, value }
+    }
+}
+
+/// The last key of a message in JSON.
+pub(super) enum Detail<'a, 'r> {
+    Event(&'a Record<'r>),
+    Summary(Summary<'a>),
+}
+
+impl Content<'_, '_> {
+    /// Writes the message in its topic's format.
+    pub(super) fn into_alert(self, context: &Context<'_>) -> Alert {
+        let topic = self.rules.first().and_then(|rule| context.filter.topics.get(rule.topic));
+        let room = SIZE_LIMIT.saturating_sub(overhead(&self.subject, &self.attributes));
+        let arn = topic.and_then(|topic| topic.arn.clone());
+        let body = match context.format.or(topic.map(|topic| topic.format)).unwrap_or_default() {
+            Format::Text => self.text(room),
+            Format::Json => self.json(arn.as_ref().map(TopicArn::as_str), context.log, room),
+            Format::Chatbot => self.chatbot(),
+        };
+        Alert {
+            topic: arn,
+            rules: self.rules.iter().map(|rule| rule.name.clone()).collect(),
+            id: self.id,
+            account: self.account,
+            time: self.time,
+            subject: self.subject,
+            body,
+            attributes: self.attributes,
+        }
+    }
+
+    fn text(&self, room: usize) -> String {
+        let mut body = String::with_capacity(USUAL_BODY);
+        for (lines, width) in [(&self.original_lines, ORIGINAL_WIDTH), (&self.lines, WIDTH)] {
+            if !body.is_empty() {
+                body.push('\n');
+            }
+            for Line { label, value } in lines {
+                body.push_str(label);
+                body.extend(std::iter::repeat_n(' ', width.saturating_sub(label.len())));
+                body.push_str(": ");
+                body.push_str(&value.as_deref().map_or(Cow::Borrowed(NOTHING), |value| escape(value).into()));
+                body.push('\n');
+            }
+        }
+        truncate(body, room, TRUNCATED)
+    }
+
+    fn json(&self, topic: Option<&str>, log: &str, room: usize) -> String {
+        #[derive(Serialize)]
+        struct Body<'a> {
+            rules: Vec<String>,
+            severity: &'a str,
+            topic: Option<&'a str>,
+            log: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            event: Option<Box<RawValue>>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            summary: Option<&'a Summary<'a>>,
+        }
+        let rules = rule_names(self.rules);
+        let mut body = Body { rules, severity: severity(self.rules).name(), topic, log, event: None, summary: None };
+        match &self.detail {
+            Detail::Summary(summary) => body.summary = Some(summary),
+            Detail::Event(record) => {
+                let head = escape(&to_json(&body)).len() + ",\"event\":".len();
+                body.event = RawValue::from_string(fitting_json(record, room.saturating_sub(head))).ok();
+            }
+        }
+        escape(&to_json(&body))
+    }
+
+    /// As [custom notifications](https://docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html) are written.
+    fn chatbot(&self) -> String {
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Message<'a> {
+            text_type: &'a str,
+            title: &'a str,
+            description: String,
+        }
+        #[derive(Serialize)]
+        struct Notification<'a> {
+            version: &'a str,
+            source: &'a str,
+            content: Message<'a>,
+        }
+        let shown = |Line { label, value }: &Line| {
+            let value = value.as_deref()?;
+            // A link must stay one. Its parts are encoded.
+            let is_link = *label == CONSOLE;
+            let value = if is_link { value.to_owned() } else { format!("`{}`", chat_value(value)) };
+            Some(format!("*{label}:* {value}"))
+        };
+        let descriptions: Vec<_> = self.rules.iter().filter_map(|rule| rule.description.as_deref()).collect();
+        let description = (!descriptions.is_empty()).then(|| chat_value(&descriptions.join(" ")));
+        let lines = self.original_lines.iter().chain(&self.lines).filter_map(shown);
+        let lines: Vec<String> = description.into_iter().chain(lines).collect();
+        // A caller's name must not make a link of the title either.
+        let title = chat_value(&self.subject).replace("](", "] (");
+        let content = Message { text_type: "client-markdown", title: &title, description: lines.join("\n") };
+        to_json(&Notification { version: "1.0", source: "custom", content })
+    }
+}
+
+fn chat_value(text: &str) -> String {
+    escape_for_chat(text, CHAT_VALUE_LIMIT)
+}
+
+/// Writes JSON. Strings, numbers and lists of them can't fail.
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The record as compact JSON of at most `room` bytes: a note of its size takes the place of a top-level value that is too
+/// large, the largest first.
+fn fitting_json(record: &Record<'_>, room: usize) -> String {
+    let whole = escape(&record.compact());
+    if whole.len() <= room {
+        return whole;
+    }
+    let mut fields = record.compact_fields();
+    for field in &mut fields {
+        field.value = escape(&field.value);
+    }
+    let note = |value: &str| format!("\"(left out: {} bytes)\"", value.len());
+    let mut size = fields.iter().map(|field| field.key.len() + field.value.len() + 2).sum::<usize>() + 1;
+    let mut largest_first: Vec<&mut String> = fields.iter_mut().map(|field| &mut field.value).collect();
+    largest_first.sort_by_key(|value| Reverse(value.len()));
+    for value in largest_first {
+        let note = note(value);
+        if size <= room || note.len() >= value.len() {
+            break;
+        }
+        size -= value.len() - note.len();
+        *value = note;
+    }
+    if size > room {
+        return note(&whole);
+    }
+    let entries: Vec<String> = fields.iter().map(|field| format!("{}:{}", field.key, field.value)).collect();
+    format!("{{{}}}", entries.join(","))
+}

@@ -1,0 +1,4 @@
+//! The AWS clients: the only files that name one.
+
+pub mod s3;
+pub mod sns;

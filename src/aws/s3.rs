@@ -1,0 +1,171 @@
+//! Objects in S3: small ones read whole, logs as streams of bytes.
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::primitives::ByteStream;
+
+use crate::error::{unreachable, with_causes};
+use crate::log::key::S3Object;
+
+/// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
+const ATTEMPTS: u32 = 5;
+
+/// Reads objects from S3.
+#[derive(Clone)]
+pub struct S3(Client);
+
+/// The answer to a conditional request.
+pub(crate) enum Fetched {
+    /// S3 has the version that the caller knows.
+    Unchanged,
+    New {
+        /// Names the version, for the next request.
+        etag: Option<String>,
+        /// The object's bytes. Of one over the limit, the rest is missing.
+        bytes: Vec<u8>,
+    },
+}
+
+impl S3 {
+    /// Reads with this configuration.
+    #[must_use]
+    pub fn new(config: &SdkConfig) -> Self {
+        // Gzip has a checksum of its own. S3's would be computed over the same bytes once more.
+        let config = Builder::from(config).response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+        S3(Client::from_conf(config.retry_config(retries).build()))
+    }
+
+    /// Reads an object, unless S3 has the version that is known: at least `limit` bytes, if it has so many.
+    ///
+    /// # Errors
+    /// Why S3 did not give it, and what to do.
+    pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
+        match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
+            Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
+            answer => whole(answer, limit).await,
+        }
+    }
+
+    /// Reads an object with a single request.
+    ///
+    /// # Errors
+    /// Why S3 did not give it, and what to do.
+    pub(crate) async fn fetch_without_retries(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
+        let no_retries = Builder::default().retry_config(RetryConfig::disabled());
+        whole(self.get(object).customize().config_override(no_retries).send().await, limit).await
+    }
+
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// Why S3 did not give it, and what to do.
+    pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
+        let GetObjectOutput { body, e_tag: etag, .. } = self.get(object).send().await.map_err(|e| cause(&e))?;
+        Ok(LogBytes { s3: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
+    }
+
+    fn get(&self, object: &S3Object) -> GetObjectFluentBuilder {
+        self.0.get_object().bucket(&object.bucket).key(&object.key)
+    }
+}
+
+/// An object that S3 begins to send.
+async fn whole(answer: Result<GetObjectOutput, SdkError<GetObjectError>>, limit: usize) -> Result<Fetched, String> {
+    let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
+    let mut bytes = Vec::new();
+    while bytes.len() <= limit {
+        match body.try_next().await {
+            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+            Ok(None) => break,
+            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
+        }
+    }
+    Ok(Fetched::New { etag, bytes })
+}
+
+/// A log's bytes, as they arrive.
+pub(crate) struct LogBytes {
+    s3: S3,
+    object: S3Object,
+    body: ByteStream,
+    etag: Option<String>,
+    /// How many bytes have arrived.
+    position: u64,
+    resumptions: u32,
+}
+
+impl LogBytes {
+    /// The next bytes, `None` at the end. Where the connection breaks, or S3 sends less than it announced, the rest is
+    /// requested, a few times.
+    ///
+    /// # Errors
+    /// S3 does not give the rest.
+    pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, String> {
+        loop {
+            match self.body.try_next().await {
+                Ok(Some(bytes)) => {
+                    self.position += bytes.len() as u64;
+                    return Ok(Some(bytes));
+                }
+                Ok(None) => return Ok(None),
+                Err(e) => {
+                    let broke_off = format!("S3 broke off after {} bytes ({})", self.position, with_causes(&e));
+                    // Boxed, because it is rare, and the future of every wait for bytes would be as large as a request.
+                    Box::pin(self.resume()).await.map_err(|why| format!("{broke_off}, and {why}"))?;
+                }
+            }
+        }
+    }
+
+    /// Asks for the rest of the same version of the object.
+    async fn resume(&mut self) -> Result<(), String> {
+        let etag = self.etag.clone().ok_or("it can't be asked for the rest, since it named no version")?;
+        if self.resumptions == ATTEMPTS {
+            return Err(format!("that was the {ATTEMPTS}th time it was asked for the rest"));
+        }
+        self.resumptions += 1;
+        let request = self.s3.get(&self.object).if_match(etag).range(format!("bytes={}-", self.position));
+        let output = request.send().await.map_err(|e| format!("then {}", cause(&e)))?;
+        if !output.content_range().is_some_and(|range| range.starts_with(&format!("bytes {}-", self.position))) {
+            return Err("it did not give the rest but something else".to_owned());
+        }
+        self.body = output.body;
+        Ok(())
+    }
+}
+
+fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+/// S3's answer, and what to do about it.
+fn cause(error: &SdkError<GetObjectError>) -> String {
+    let Some(status) = status(error) else { return unreachable("S3", error) };
+    let said = match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("S3 answered {status} {code}: {}", message.trim_end_matches('.')),
+        (Some(code), None) => format!("S3 answered {status} {code}"),
+        _ => format!("S3 answered {status}"),
+    };
+    let advice = match status {
+        301 => {
+            let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
+            let region = region.unwrap_or("another region");
+            format!("; the bucket is in {region}, and the function must run there too")
+        }
+        403 => {
+            "; allow the function's role s3:GetObject on it (and kms:Decrypt, if it is encrypted with a KMS key); S3 \
+             answers the same for an object that does not exist, unless the role has s3:ListBucket"
+                .to_owned()
+        }
+        412 => "; it was replaced while it was being read".to_owned(),
+        404 => "; check whether it was deleted, and whether its name is right".to_owned(),
+        _ => String::new(),
+    };
+    said + &advice
+}

@@ -1,0 +1,280 @@
+//! Publishing to SNS: ten alerts to a request, and again those that failed for no fault of their own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use aws_config::{Region, SdkConfig};
+use aws_sdk_sns::Client;
+use aws_sdk_sns::config::retry::RetryConfig;
+use aws_sdk_sns::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
+use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::alert::{Alert, id};
+use crate::error::unreachable;
+use crate::rules::topic_arn::TopicArn;
+
+/// The most messages of [a request](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
+pub(crate) const BATCH_LIMIT: usize = 10;
+
+/// The most requests at once: 1,000 alerts then take seven round trips. A region's quota may allow fewer; see
+/// [`RateLimit`].
+pub(crate) const REQUESTS_AT_ONCE: u32 = 16;
+
+/// The attempts at a message before it counts as failed. With the pauses between them, about 12 seconds.
+const ATTEMPTS: u32 = 8;
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Publishes to topics of any region.
+pub struct Sns {
+    config: SdkConfig,
+    /// By region: a topic takes requests in its own only.
+    clients: HashMap<String, Client>,
+}
+
+impl Sns {
+    /// Publishes with this configuration, whatever its region.
+    #[must_use]
+    pub fn new(config: SdkConfig) -> Self {
+        Sns { config, clients: HashMap::new() }
+    }
+
+    pub(crate) fn topic(&mut self, arn: &TopicArn) -> Topic {
+        let new = || {
+            let config = aws_sdk_sns::config::Builder::from(&self.config)
+                .region(Region::new(arn.region().to_owned()))
+                // Retries are made here: requests that failed and entries of requests that failed are treated alike,
+                // and SNS's own codes for throttling are known.
+                .retry_config(RetryConfig::disabled());
+            Client::from_conf(config.build())
+        };
+        let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
+        Topic { client, arn: arn.clone() }
+    }
+}
+
+/// The number of requests that may be under way at once, to all topics: half as many as before whenever SNS throttles,
+/// one more with every request that it takes. A region's quota may be as low as
+/// [300 messages a second](https://docs.aws.amazon.com/general/latest/gr/sns.html) for everybody who publishes there.
+pub(crate) struct RateLimit {
+    places: Semaphore,
+    allowed: AtomicU32,
+}
+
+impl RateLimit {
+    pub(crate) fn new() -> Arc<Self> {
+        let places = Semaphore::new(REQUESTS_AT_ONCE as usize);
+        Arc::new(RateLimit { places, allowed: AtomicU32::new(REQUESTS_AT_ONCE) })
+    }
+
+    /// Waits until a request may go out, which may be under way as long as the permit lives. `None` never happens: the
+    /// semaphore is not closed.
+    async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // The fewer requests are allowed, the more places each of them takes.
+        let needed = || REQUESTS_AT_ONCE.div_ceil(self.allowed.load(Ordering::Relaxed));
+        loop {
+            let taken = needed();
+            let permit = self.places.acquire_many(taken).await.ok()?;
+            if taken >= needed() {
+                return Some(permit);
+            }
+        }
+    }
+
+    fn adapt(&self, answers: &[Answer]) {
+        let throttled = answers.iter().any(|answer| matches!(answer, Err(failure) if failure.kind == Kind::Throttled));
+        let allowed = self.allowed.load(Ordering::Relaxed);
+        if throttled {
+            self.allowed.store((allowed / 2).max(1), Ordering::Relaxed);
+        } else if answers.iter().all(Result::is_ok) {
+            self.allowed.store((allowed + 1).min(REQUESTS_AT_ONCE), Ordering::Relaxed);
+        }
+    }
+}
+
+/// SNS's answer about one message.
+type Answer = Result<(), Failure>;
+
+/// Why a message was not taken.
+#[derive(Clone)]
+struct Failure {
+    kind: Kind,
+    cause: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Another attempt may succeed.
+    Passing,
+    /// So it may, all the more with fewer requests.
+    Throttled,
+    /// Another attempt would fail too.
+    Lasting,
+}
+
+/// A topic to publish to.
+pub(crate) struct Topic {
+    client: Client,
+    arn: TopicArn,
+}
+
+impl Topic {
+    /// Publishes a batch, until each message is taken or refused for good, or the time is up. Gives for each message why
+    /// it was not taken, and what to do.
+    pub(crate) async fn publish(
+        &self,
+        alerts: &[&Alert],
+        rate_limit: &RateLimit,
+        deadline: SystemTime,
+    ) -> Vec<Result<(), String>> {
+        let mut results = vec![Ok(()); alerts.len()];
+        let mut open: Vec<usize> = (0..alerts.len()).collect();
+        for attempt in 1.. {
+            // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
+            let pause = FIRST_PAUSE.saturating_mul(1 << attempt).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
+            let batch: Vec<&Alert> = open.iter().map(|i| alerts[*i]).collect();
+            let answers = self.publish_once(&batch, rate_limit, deadline).await;
+            let goes_on = attempt < ATTEMPTS && SystemTime::now() + pause < deadline;
+            let mut again = Vec::new();
+            for (i, answer) in open.into_iter().zip(answers) {
+                match answer {
+                    Err(failure) if failure.kind != Kind::Lasting && goes_on => again.push(i),
+                    answer => results[i] = answer.map_err(|failure| failure.cause),
+                }
+            }
+            if again.is_empty() {
+                break;
+            }
+            open = again;
+            tokio::time::sleep(pause).await;
+        }
+        results
+    }
+
+    /// Makes one request.
+    async fn publish_once(&self, alerts: &[&Alert], rate_limit: &RateLimit, deadline: SystemTime) -> Vec<Answer> {
+        let all = |kind, cause: String| vec![Err(Failure { kind, cause }); alerts.len()];
+        let batch = match alerts.iter().enumerate().map(|(i, alert)| self.entry(i, alert)).collect() {
+            Ok(batch) => batch,
+            Err(e) => return all(Kind::Lasting, format!("no request could be made ({})", BuildError::to_string(&e))),
+        };
+        let time_left = || deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        let Ok(_permit) = tokio::time::timeout(time_left(), rate_limit.place()).await else {
+            return all(Kind::Passing, "the time was up before they could be sent".to_owned());
+        };
+        let request = self.client.publish_batch().topic_arn(self.arn.as_str());
+        let request = request.set_publish_batch_request_entries(Some(batch)).send();
+        let answers = match tokio::time::timeout(time_left(), request).await {
+            Ok(Ok(output)) => answers(&output, alerts.len()),
+            Ok(Err(e)) => vec![Err(request_failure(&e)); alerts.len()],
+            Err(_) => all(Kind::Passing, "SNS had not answered when the time was up".to_owned()),
+        };
+        rate_limit.adapt(&answers);
+        answers
+    }
+
+    fn entry(&self, number: usize, alert: &Alert) -> Result<PublishBatchRequestEntry, BuildError> {
+        let mut entry = PublishBatchRequestEntry::builder().id(number.to_string());
+        entry = entry.subject(&alert.subject).message(&alert.body);
+        for attribute in &alert.attributes {
+            let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
+            entry = entry.message_attributes(attribute.name, value.build()?);
+        }
+        if self.arn.is_fifo() {
+            let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
+            entry = entry.message_group_id(group).message_deduplication_id(deduplication_id(alert.id.as_deref()));
+        }
+        entry.build()
+    }
+}
+
+/// By which a FIFO topic knows repeats: the eventID. Ids of another form are hashed; an alert without id repeats nothing.
+fn deduplication_id(id: Option<&str>) -> String {
+    match id {
+        Some(id) if is_fifo_id(id) => id.to_owned(),
+        Some(id) => format!("{:032x}", id::hash([id])),
+        None => format!("{:032x}", fastrand::u128(..)),
+    }
+}
+
+/// Whether SNS takes a text as a [group or deduplication id](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html).
+fn is_fifo_id(text: &str) -> bool {
+    (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// The answers in SNS's output: a request that succeeds may hold entries that did not.
+fn answers(output: &PublishBatchOutput, count: usize) -> Vec<Answer> {
+    // An entry that the output does not mention was not taken, as far as anyone knows.
+    let unknown = Failure { kind: Kind::Passing, cause: "SNS did not say what became of them".to_owned() };
+    let mut answers = vec![Err(unknown); count];
+    for taken in output.successful() {
+        if let Some(answer) = taken.id().and_then(|id| answers.get_mut(id.parse::<usize>().ok()?)) {
+            *answer = Ok(());
+        }
+    }
+    for refused in output.failed() {
+        let cause = format!("SNS answered {}: {}", refused.code(), refused.message().unwrap_or("no reason"));
+        if let Some(answer) = refused.id().parse::<usize>().ok().and_then(|i| answers.get_mut(i)) {
+            let kind = match (is_throttling(refused.code()), refused.sender_fault()) {
+                (true, _) => Kind::Throttled,
+                (false, false) => Kind::Passing,
+                (false, true) => Kind::Lasting,
+            };
+            *answer = Err(Failure { kind, cause });
+        }
+    }
+    answers
+}
+
+fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
+    let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
+        let lasting = matches!(error, SdkError::ConstructionFailure(_));
+        let kind = if lasting { Kind::Lasting } else { Kind::Passing };
+        return Failure { kind, cause: unreachable("SNS", error) };
+    };
+    let code = error.code().unwrap_or_default();
+    let kind = match status {
+        429 | 503 => Kind::Throttled,
+        _ if is_throttling(code) => Kind::Throttled,
+        500.. => Kind::Passing,
+        _ if matches!(error, SdkError::ResponseError(_)) => Kind::Passing,
+        _ => Kind::Lasting,
+    };
+    let advice = match (status, code) {
+        (_, code) if code.starts_with("KMS") && !is_throttling(code) => {
+            "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key"
+        }
+        (403, _) => "; allow the function's role sns:Publish on the topic",
+        (404, _) => "; the topic does not exist: correct the ARN in the configuration, or TOPIC_ARN",
+        _ => "",
+    };
+    let message = error.message().unwrap_or("no reason");
+    Failure { kind, cause: format!("SNS answered {status} {code}: {message}{advice}") }
+}
+
+/// SNS's codes for throttling, of which the SDK knows only some.
+fn is_throttling(code: &str) -> bool {
+    matches!(code, "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException" | "RequestThrottled")
+        || matches!(code, "KMSThrottling" | "KMSThrottlingException" | "TooManyRequestsException")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fifo_topics_know_repeats_by_a_valid_id() {
+        let long = "x".repeat(200);
+        assert_eq!(deduplication_id(Some("5a1e05f5")), "5a1e05f5");
+        for id in [long.as_str(), "summary of a in b", "ü"] {
+            assert!(is_fifo_id(&deduplication_id(Some(id))));
+            assert_eq!(deduplication_id(Some(id)), deduplication_id(Some(id)));
+        }
+        assert_ne!(deduplication_id(Some(&long)), deduplication_id(Some("ü")));
+        assert_ne!(deduplication_id(None), deduplication_id(None));
+    }
+}

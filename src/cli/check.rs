@@ -1,0 +1,22 @@
+//! `check`: validates a configuration, and warns of probable mistakes.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::console::{WRONG_INPUT, counted, load, print, say_warning};
+use crate::rules::lint;
+
+pub(super) fn check(file: &Path) -> ExitCode {
+    let Some(filter) = load(file) else { return ExitCode::from(WRONG_INPUT) };
+    for warning in lint::warnings(&filter) {
+        say_warning(&format!("{}: {warning}", file.display()));
+    }
+    let mut text = format!("{} is valid: {}\n", file.display(), counted(filter.rules.len(), "rule"));
+    for (i, topic) in filter.topics.iter().enumerate() {
+        let Some(arn) = &topic.arn else { continue };
+        let rules = filter.rules.iter().filter(|rule| rule.topic == i).count();
+        let _ = writeln!(text, "  {arn}: {} as {}", counted(rules, "rule"), topic.format.name());
+    }
+    print(&text)
+}

@@ -1,0 +1,78 @@
+//! The terminal: what goes to stdout and stderr, exit statuses, and the configuration file that commands read.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use console::style;
+
+use crate::environment::{Settings, TOPIC_ARN};
+use crate::rules::config;
+use crate::rules::model::Filter;
+
+/// The status of a run that did its work, although something could not be read or written.
+pub(super) const SOME_FAILED: u8 = 1;
+/// The status of a wrong command line or configuration.
+pub(super) const WRONG_INPUT: u8 = 2;
+
+/// Writes a line to stderr. A closed stderr is no reason to stop, or to panic as `eprintln!` does.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+pub(super) fn say_error(what: &str) {
+    say(&format!("{} {what}", style("error:").red().bold().for_stderr()));
+}
+
+pub(super) fn say_warning(what: &str) {
+    say(&format!("{} {what}", style("warning:").yellow().bold().for_stderr()));
+}
+
+/// Writes a command's result to stdout. A reader who has gone is not an error.
+pub(super) fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            say_error(&format!("stdout: {e}"));
+            ExitCode::from(SOME_FAILED)
+        }
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The configuration in a file; `None` after its mistakes were written to stderr.
+pub(super) fn load(file: &Path) -> Option<Filter> {
+    let name = file.display();
+    let parsed = match fs::read(file) {
+        Ok(bytes) => config::parse(&bytes, Settings::from_env().topic_arn.as_deref()),
+        Err(e) => Err(vec![format!("it can't be read: {e}")]),
+    };
+    match parsed {
+        Ok(filter) => {
+            if filter.topics.iter().any(|topic| topic.arn.is_none()) {
+                say_warning(&format!(
+                    "{name}: no topic is named: set {TOPIC_ARN} in the function's environment (template.yaml does), or \
+                     add \"sns\": {{\"topicARN\": …}} to the file"
+                ));
+            }
+            Some(filter)
+        }
+        Err(problems) => {
+            for problem in problems {
+                say_error(&format!("{name}: {problem}"));
+            }
+            None
+        }
+    }
+}
+
+/// A number and its noun.
+pub(super) fn counted(n: impl TryInto<u64>, noun: &str) -> String {
+    let n = n.try_into().unwrap_or(u64::MAX);
+    let plural = match noun {
+        _ if n == 1 => "",
+        noun if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{n} {noun}{plural}")
+}

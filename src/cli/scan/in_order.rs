@@ -1,0 +1,167 @@
+//! The order of the output: results of tasks that several threads do in any order, handed over in the order of the tasks.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+/// The results of one task that are not handed over yet.
+struct Queue<T> {
+    items: VecDeque<(T, usize)>,
+    finished: bool,
+}
+
+struct State<T> {
+    queues: Vec<Queue<T>>,
+    /// The task whose results are handed over now.
+    front: usize,
+    /// The size of all results that wait.
+    waiting: usize,
+    closed: bool,
+}
+
+/// Takes the results of numbered tasks. The results that wait are bounded by the sizes that their producers give.
+///
+/// Some thread must always be working on the first task that is not finished, or be about to: only that task is never made
+/// to wait for another.
+pub(super) struct InOrder<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+    limit: usize,
+}
+
+/// The results are not wanted any more.
+#[derive(Debug, thiserror::Error)]
+#[error("the results are not wanted any more")]
+pub(super) struct Closed;
+
+impl<T> InOrder<T> {
+    /// For so many tasks. `limit` is the most that waits, in the unit of the sizes that `send` gets.
+    pub(super) fn new(tasks: usize, limit: usize) -> Self {
+        let queues = (0..tasks).map(|_| Queue { items: VecDeque::new(), finished: false }).collect();
+        let state = Mutex::new(State { queues, front: 0, waiting: 0, closed: false });
+        InOrder { state, changed: Condvar::new(), limit }
+    }
+
+    /// Takes a result of a task, and whether it is the last one. Blocks while too much waits already.
+    ///
+    /// # Errors
+    /// The results are not wanted any more.
+    pub(super) fn send(&self, task: usize, item: T, size: usize, last: bool) -> Result<(), Closed> {
+        let must_wait = |state: &mut State<T>| {
+            let is_wanted_now = state.front == task && state.queues[task].items.is_empty();
+            !state.closed && !is_wanted_now && state.waiting > 0 && state.waiting + size > self.limit
+        };
+        let state = self.changed.wait_while(self.lock(), must_wait);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return Err(Closed);
+        }
+        state.waiting += size;
+        state.queues[task].items.push_back((item, size));
+        state.queues[task].finished = last;
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    /// The next result in order; blocks until it is there. `None` after the last one of the last task, or once closed.
+    pub(super) fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        while !state.closed {
+            let front = state.front;
+            let queue = state.queues.get_mut(front)?;
+            if let Some((item, size)) = queue.items.pop_front() {
+                state.waiting -= size;
+                drop(state);
+                self.changed.notify_all();
+                return Some(item);
+            }
+            if queue.finished {
+                queue.items = VecDeque::new();
+                state.front += 1;
+                self.changed.notify_all();
+            } else {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        None
+    }
+
+    /// Closes it if the thread that holds this panics: the others would wait for ever.
+    pub(super) fn close_on_panic(&self) -> impl Drop {
+        CloseOnPanic(self)
+    }
+
+    /// Says that the results are not wanted any more.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// A panic can't have left it half-changed.
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct CloseOnPanic<'a, T>(&'a InOrder<T>);
+
+impl<T> Drop for CloseOnPanic<'_, T> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.close();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_come_in_the_order_of_the_tasks_whichever_is_first() {
+        // With a limit of one, every result but the one that is wanted waits.
+        for limit in [1, 10, 1_000] {
+            let results = InOrder::new(20, limit);
+            thread::scope(|scope| {
+                for tasks in [(0..20).step_by(2).collect::<Vec<_>>(), (0..20).skip(1).step_by(2).collect()] {
+                    let results = &results;
+                    scope.spawn(move || {
+                        for task in tasks {
+                            for i in 0..5 {
+                                results.send(task, (task, i), 3, i == 4).unwrap();
+                            }
+                        }
+                    });
+                }
+                let expected: Vec<_> = (0..20).flat_map(|task| (0..5).map(move |i| (task, i))).collect();
+                assert_eq!(std::iter::from_fn(|| results.next()).collect::<Vec<_>>(), expected);
+            });
+        }
+    }
+
+    #[test]
+    fn a_waiting_producer_learns_that_its_result_is_not_wanted() {
+        let results = InOrder::new(2, 10);
+        results.send(1, "early", 10, false).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| results.send(1, "too much", 10, true));
+            results.close();
+            waiting.join().unwrap().unwrap_err();
+        });
+        results.send(0, "late", 1, true).unwrap_err();
+    }
+
+    #[test]
+    fn a_panic_ends_the_waiting() {
+        let results = InOrder::<()>::new(1, 10);
+        thread::scope(|scope| {
+            let panicking = scope.spawn(|| {
+                let _guard = results.close_on_panic();
+                panic!("as a test");
+            });
+            assert!(results.next().is_none());
+            panicking.join().unwrap_err();
+        });
+    }
+}

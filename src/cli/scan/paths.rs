@@ -1,0 +1,66 @@
+//! The files to scan: those that are named, and the logs below folders.
+
+use std::path::{Component, Path, PathBuf};
+
+use walkdir::WalkDir;
+
+use super::super::console::{say_error, say_warning};
+use super::statistics::Statistics;
+use crate::log::key::not_a_log;
+
+/// The logs at these paths, in their order, folders by name. Files that Lambda would skip are counted and left out.
+pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<PathBuf> {
+    let config = config.canonicalize().ok();
+    let mut logs = Vec::new();
+    for path in paths {
+        if is_stdin(&path) || !path.is_dir() {
+            logs.push(path);
+            continue;
+        }
+        let before = (logs.len(), statistics.skipped);
+        for entry in WalkDir::new(&path).follow_links(true).sort_by_file_name() {
+            match entry {
+                Ok(entry) if entry.file_type().is_file() && is_named_as_log(entry.path()) => {
+                    let key = absolute(entry.path()).to_string_lossy().replace('\\', "/");
+                    let is_config = config.is_some() && entry.path().canonicalize().ok() == config;
+                    if is_config || not_a_log(&key).is_some() {
+                        statistics.skipped += 1;
+                    } else {
+                        logs.push(entry.into_path());
+                    }
+                }
+                Ok(_) => {}
+                Err(e) => {
+                    say_error(&e.to_string());
+                    statistics.failed += 1;
+                }
+            }
+        }
+        if (logs.len(), statistics.skipped) == before {
+            say_warning(&format!("{}: no .json.gz or .json file is below it", path.display()));
+        }
+    }
+    logs
+}
+
+pub(super) fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A path from the root: CloudTrail's layout may begin above the folder that was given.
+fn absolute(path: &Path) -> PathBuf {
+    let mut whole = PathBuf::new();
+    for part in std::path::absolute(path).unwrap_or_default().components() {
+        if part == Component::ParentDir {
+            whole.pop();
+        } else {
+            whole.push(part);
+        }
+    }
+    whole
+}
+
+fn is_named_as_log(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".json.gz") || name.ends_with(".json")
+}

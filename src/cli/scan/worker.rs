@@ -1,0 +1,178 @@
+//! A thread of a scan: reads logs, and hands their matches over for printing.
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem;
+use std::path::Path;
+use std::sync::Arc;
+
+use console::Style;
+
+use super::in_order::{Closed, InOrder};
+use super::paths::is_stdin;
+use super::statistics::LogCounts;
+use crate::alert::Alert;
+use crate::evaluate::{Evaluator, Match, Verdict};
+use crate::log::file::LogFile;
+use crate::rules::matcher::{Learned, Matcher};
+use crate::rules::model::{Filter, Format};
+
+/// How many bytes of a file are read at once, and of alerts handed over at once.
+const PIECE: usize = 64 << 10;
+
+/// A thread, with everything that it keeps between logs.
+pub(super) struct Worker<'a, 'f> {
+    filter: &'f Filter,
+    learned: Learned,
+    format: Format,
+    log_file: LogFile,
+    buffer: Vec<u8>,
+    output: Output<'a, 'f>,
+}
+
+/// A part of a log's results: some of its matches, and at last its counts.
+#[derive(Default)]
+pub(super) struct Part<'f> {
+    pub(super) results: Vec<Outcome<'f>>,
+    size: usize,
+    pub(super) end: Option<LogCounts>,
+}
+
+/// A match, or a summary, with its alerts ready to be printed.
+pub(super) struct Outcome<'f> {
+    /// `None` for a summary.
+    pub(super) matched: Option<Match<'f>>,
+    pub(super) alerts: Vec<PrintedAlert>,
+}
+
+pub(super) struct PrintedAlert {
+    /// The names of its rules.
+    pub(super) rules: Vec<String>,
+    pub(super) text: String,
+}
+
+impl<'a, 'f> Worker<'a, 'f> {
+    pub(super) fn new(filter: &'f Filter, format: Format, parts: &'a InOrder<Arc<Part<'f>>>) -> Self {
+        Worker {
+            filter,
+            learned: Learned::with_paths(filter),
+            format,
+            log_file: LogFile::new(),
+            buffer: vec![0; PIECE],
+            output: Output { parts, next: Part::default(), sent: VecDeque::new() },
+        }
+    }
+
+    /// Scans a log, the one of this number.
+    ///
+    /// # Errors
+    /// The results are not wanted any more.
+    pub(super) fn scan(&mut self, number: usize, path: &Path) -> Result<(), Closed> {
+        let mut counts = LogCounts::default();
+        counts.error = match self.read(number, path, &mut counts) {
+            Err(e) if e.is::<Closed>() => return Err(Closed),
+            read => read.err().map(|e| format!("{}: {e}", path.display())),
+        };
+        counts.paths_seen.clone_from(&self.learned.paths_seen);
+        self.output.next.end = Some(counts);
+        self.output.send(number)
+    }
+
+    fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
+        let Worker { filter, learned, format, log_file, buffer, output } = self;
+        log_file.restart();
+        let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+        let name = path.display().to_string();
+        let mut evaluator = Evaluator::new(Matcher::new(filter, learned), &name, Some(*format));
+        let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
+            let mut records = log_file.read(piece);
+            while let Some(record) = records.next()? {
+                let verdict = evaluator.evaluate(&record)?;
+                counts.records += 1;
+                counts.span.extend(record.bytes);
+                match verdict {
+                    Verdict::Matched(matched) => output.add(number, Outcome::of(matched, *format))?,
+                    Verdict::Ignored => counts.ignored += 1,
+                    Verdict::Unmatched => {}
+                }
+            }
+            Ok(())
+        };
+        let read = loop {
+            let length = match input.read(buffer) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => {
+                    // Whole records may still wait. That the log has no end is not news.
+                    evaluate(None).ok();
+                    break Err(e.into());
+                }
+                Ok(length) => length,
+            };
+            let evaluated = evaluate((length > 0).then_some(&buffer[..length]));
+            if length == 0 || evaluated.is_err() {
+                break evaluated;
+            }
+        };
+        for alert in evaluator.summaries() {
+            output.add(number, Outcome::summary(alert, *format))?;
+        }
+        read
+    }
+}
+
+impl<'f> Outcome<'f> {
+    fn of(mut matched: Match<'f>, format: Format) -> Self {
+        let alerts = mem::take(&mut matched.alerts).into_iter().map(|alert| PrintedAlert::of(alert, format)).collect();
+        Outcome { matched: Some(matched), alerts }
+    }
+
+    fn summary(alert: Alert, format: Format) -> Self {
+        Outcome { matched: None, alerts: vec![PrintedAlert::of(alert, format)] }
+    }
+
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.alerts.iter().map(|alert| alert.text.len()).sum::<usize>()
+    }
+}
+
+impl PrintedAlert {
+    fn of(alert: Alert, format: Format) -> Self {
+        let text = if format == Format::Json {
+            format!("{}\n", alert.body)
+        } else {
+            let subject = Style::new().for_stdout().bold().apply_to(format!("Subject: {}", alert.subject));
+            format!("{subject}\n{}\n", alert.body)
+        };
+        PrintedAlert { rules: alert.rules, text }
+    }
+}
+
+/// The way of a thread's results to the printing thread.
+struct Output<'a, 'f> {
+    parts: &'a InOrder<Arc<Part<'f>>>,
+    /// Gathers results, because every handing over wakes another thread.
+    next: Part<'f>,
+    /// The parts that are not printed yet. They are freed by the thread that made them, which can use the memory again
+    /// without waiting for another.
+    sent: VecDeque<Arc<Part<'f>>>,
+}
+
+impl<'f> Output<'_, 'f> {
+    fn add(&mut self, log: usize, outcome: Outcome<'f>) -> Result<(), Closed> {
+        self.next.size += outcome.size();
+        self.next.results.push(outcome);
+        if self.next.size < PIECE { Ok(()) } else { self.send(log) }
+    }
+
+    fn send(&mut self, log: usize) -> Result<(), Closed> {
+        while self.sent.front().is_some_and(|part| Arc::strong_count(part) == 1) {
+            self.sent.pop_front();
+        }
+        let part = Arc::new(mem::take(&mut self.next));
+        self.sent.push_back(part.clone());
+        let (size, is_last) = (part.size, part.end.is_some());
+        self.parts.send(log, part, size, is_last)
+    }
+}

@@ -1,0 +1,56 @@
+//! The environment variables, read once at the start.
+
+use std::env;
+
+/// The variable by which Lambda tells a program that it is a function.
+pub const AWS_LAMBDA_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
+/// The variable that names the configuration's bucket.
+pub const FILTER_CONFIG_BUCKET: &str = "FILTER_CONFIG_BUCKET";
+/// The variable that names the configuration's key.
+pub const FILTER_CONFIG_FILE: &str = "FILTER_CONFIG_FILE";
+/// The variable that names the topic of configurations that name none.
+pub const TOPIC_ARN: &str = "TOPIC_ARN";
+/// The configuration's default key, and its default file name for the command line.
+pub const DEFAULT_CONFIG_FILE: &str = "filter_config.json";
+
+/// The settings that the environment gives. A variable that is set to nothing counts as not set.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The configuration's bucket; `None` for the log's own.
+    pub config_bucket: Option<String>,
+    /// The configuration's key.
+    pub config_key: String,
+    /// The topic of configurations that name none.
+    pub topic_arn: Option<String>,
+    /// The function's name, for metrics.
+    pub function: String,
+    /// The least severe level that is logged.
+    pub log_level: tracing::Level,
+    /// Whether log lines are JSON objects.
+    pub log_json: bool,
+}
+
+impl Settings {
+    /// Reads the process's environment. A level or format that Lambda's
+    /// [logging controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html) do not
+    /// define counts as their default.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let level = get("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
+        Settings {
+            config_bucket: get(FILTER_CONFIG_BUCKET),
+            config_key: get(FILTER_CONFIG_FILE).unwrap_or_else(|| DEFAULT_CONFIG_FILE.to_owned()),
+            topic_arn: get(TOPIC_ARN),
+            function: get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+            log_level: match level.to_ascii_uppercase().as_str() {
+                "TRACE" => tracing::Level::TRACE,
+                "DEBUG" => tracing::Level::DEBUG,
+                "WARN" => tracing::Level::WARN,
+                "ERROR" | "FATAL" => tracing::Level::ERROR,
+                _ => tracing::Level::INFO,
+            },
+            log_json: get("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("json")),
+        }
+    }
+}

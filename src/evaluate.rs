@@ -1,0 +1,147 @@
+//! Decides what becomes of each record of a log: nothing, alerts, or a part of a summary.
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::alert::call::Call;
+use crate::alert::flood::{self, Flood};
+use crate::alert::{self, Alert, Context};
+use crate::log::file::{Malformed, RawRecord};
+use crate::log::record::{self, Record};
+use crate::rules::matcher::Matcher;
+use crate::rules::model::{Format, Rule, Severity};
+
+/// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events.
+const EVENTS_LIMIT: usize = 50_000;
+
+/// Goes through the records of one log.
+pub struct Evaluator<'a, 'f, 'l> {
+    matcher: Matcher<'f, 'l>,
+    context: Context<'a>,
+    /// The events that matched.
+    events: HashSet<String>,
+    /// By rule: how many alerts it has made.
+    alerts: BTreeMap<&'f str, u64>,
+    /// By rule: its alerts beyond the limit.
+    floods: BTreeMap<&'f str, RuleFlood<'f>>,
+}
+
+struct RuleFlood<'f> {
+    rule: &'f Rule,
+    flood: Flood,
+}
+
+/// The decision about a record.
+#[derive(Debug)]
+pub enum Verdict<'f> {
+    /// No rule matches it.
+    Unmatched,
+    /// A rule matches it, and the configuration says to ignore it.
+    Ignored,
+    /// Rules match it.
+    Matched(Match<'f>),
+}
+
+/// The consequences of a record that rules match.
+#[derive(Debug)]
+pub struct Match<'f> {
+    /// The rules, in the configuration's order.
+    pub rules: Vec<&'f Rule>,
+    /// The record's `eventID`.
+    pub event_id: Option<String>,
+    /// The record's `eventName`.
+    pub event_name: Option<String>,
+    /// The caller.
+    pub who: Option<String>,
+    /// One for each topic, less those that are counted below.
+    pub alerts: Vec<Alert>,
+    /// Alerts that are not made, because the log has had the event already.
+    pub duplicates: u64,
+    /// Alerts that are not made, because a summary will stand for them.
+    pub summarised: u64,
+}
+
+impl<'a, 'f, 'l> Evaluator<'a, 'f, 'l> {
+    /// Begins a log of that name. `format` overrides the topics' own.
+    #[must_use]
+    pub fn new(matcher: Matcher<'f, 'l>, log: &'a str, format: Option<Format>) -> Self
+    where
+        'f: 'a,
+    {
+        let context = Context { filter: matcher.filter(), log, format };
+        Evaluator { matcher, context, events: HashSet::new(), alerts: BTreeMap::new(), floods: BTreeMap::new() }
+    }
+
+    /// Decides about the next record.
+    ///
+    /// # Errors
+    /// Why it is not JSON, which shows only if a rule has to look into it.
+    pub fn evaluate(&mut self, raw: &RawRecord<'_>) -> Result<Verdict<'f>, Malformed> {
+        let candidates = self.matcher.candidates(raw);
+        if candidates.is_empty() {
+            return Ok(Verdict::Unmatched);
+        }
+        let text = record::readable(raw.bytes);
+        let record = Record::parse(&text).map_err(|problem| raw.malformed(&problem))?;
+        let rules = self.matcher.matching(&candidates, &record);
+        Ok(if rules.is_empty() {
+            Verdict::Unmatched
+        } else if self.matcher.is_ignored(&record) {
+            Verdict::Ignored
+        } else {
+            Verdict::Matched(self.matched(&record, rules))
+        })
+    }
+
+    fn matched(&mut self, record: &Record<'_>, rules: Vec<&'f Rule>) -> Match<'f> {
+        let mut by_topic: BTreeMap<usize, Vec<&Rule>> = BTreeMap::new();
+        for rule in &rules {
+            by_topic.entry(rule.topic).or_default().push(rule);
+        }
+        let call = Call::of(record);
+        let (mut alerts, mut duplicates, mut summarised) = (Vec::new(), 0, 0);
+        if self.is_repeat(call.event_id.as_deref()) {
+            duplicates = by_topic.len() as u64;
+        } else {
+            for rules in by_topic.into_values() {
+                if self.is_flooded(&rules) {
+                    for rule in rules {
+                        let new = || RuleFlood { rule, flood: Flood::default() };
+                        self.floods.entry(&rule.name).or_insert_with(new).flood.add(&call);
+                    }
+                    summarised += 1;
+                } else {
+                    alerts.push(alert::about(record, &call, &rules, &self.context));
+                }
+            }
+        }
+        let Call { event_id, event_name, who, .. } = call;
+        Match { rules, event_id, event_name, who, alerts, duplicates, summarised }
+    }
+
+    /// Whether the log has had the event. A record without eventID is never taken for a repeat.
+    fn is_repeat(&mut self, event_id: Option<&str>) -> bool {
+        let Some(event_id) = event_id else { return false };
+        if self.events.len() == EVENTS_LIMIT {
+            self.events.clear();
+        }
+        !self.events.insert(event_id.to_owned())
+    }
+
+    /// Counts an alert of these rules, all of one topic. Whether each of them has reached its limit.
+    fn is_flooded(&mut self, rules: &[&'f Rule]) -> bool {
+        let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
+        let mut flooded = true;
+        for rule in rules {
+            let alerts = self.alerts.entry(&rule.name).or_default();
+            flooded &= *alerts >= limit && rule.severity != Severity::Critical;
+            *alerts += 1;
+        }
+        flooded
+    }
+
+    /// Ends the log: the summaries of alerts that were not made.
+    #[must_use]
+    pub fn summaries(self) -> Vec<Alert> {
+        self.floods.into_values().map(|RuleFlood { rule, flood }| flood::summary(rule, &flood, &self.context)).collect()
+    }
+}

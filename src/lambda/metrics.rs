@@ -1,0 +1,70 @@
+//! The counts as CloudWatch metrics, which CloudWatch takes from the log, without a request, in the
+//! [embedded metric format](https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html).
+
+use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tracing::Level;
+
+use super::report::Report;
+use crate::environment::Settings;
+
+const NAMESPACE: &str = "CloudTrailAlerter";
+
+/// Writes an invocation's metrics: to stdout and not by way of the log, whose level may leave them out.
+pub(super) fn write(report: &Report, settings: &Settings) {
+    let _ = writeln!(io::stdout(), "{}", line(report, settings, SystemTime::now()));
+}
+
+/// Every metric costs something in each hour in which it has a value: those that are usually zero are left out while they
+/// are.
+fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
+    const COUNT: &str = "Count";
+    let always = [
+        ("Logs", report.logs, COUNT),
+        ("Records", report.records, COUNT),
+        ("Matched", report.matched, COUNT),
+        ("Published", report.published, COUNT),
+        ("Bytes", report.bytes, "Bytes"),
+    ];
+    let rarely = [
+        ("Ignored", report.ignored, COUNT),
+        ("Duplicates", report.duplicates, COUNT),
+        ("Summarised", report.summarised, COUNT),
+        ("Failed", report.failed, COUNT),
+        ("SkippedDigest", report.skipped.digest, COUNT),
+        ("SkippedInsight", report.skipped.insight, COUNT),
+        ("SkippedOtherService", report.skipped.other_service, COUNT),
+        ("SkippedConfiguration", report.skipped.configuration, COUNT),
+        ("SkippedTestEvent", report.skipped.test_event, COUNT),
+        ("HandedBack", report.handed_back, COUNT),
+    ];
+    let rarely = rarely.into_iter().filter(|(_, value, _)| *value > 0);
+    let failures = report.failures.iter().map(|(kind, n)| (*kind, *n, COUNT));
+    let delay = report.delay.map(|seconds| ("Delay", seconds, "Seconds"));
+    let metrics: Vec<_> = always.into_iter().chain(rarely).chain(failures).chain(delay).collect();
+    // Lambda leaves out lines of JSON below the function's level, and takes those without level or time for INFO:
+    // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+    let level = match settings.log_level {
+        Level::ERROR => "FATAL",
+        level => level.as_str(),
+    };
+    let mut line = json!({
+        "level": level,
+        "timestamp": humantime::format_rfc3339_millis(now).to_string(),
+        "_aws": {
+            "Timestamp": now.duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(0)),
+            "CloudWatchMetrics": [{
+                "Namespace": NAMESPACE,
+                "Dimensions": [["FunctionName"]],
+                "Metrics": metrics.iter().map(|(name, _, unit)| json!({"Name": name, "Unit": unit})).collect::<Vec<_>>(),
+            }],
+        },
+        "FunctionName": settings.function,
+    });
+    for (name, value, _) in metrics {
+        line[name] = value.into();
+    }
+    line
+}

@@ -1,0 +1,11 @@
+//! The Lambda function: one invocation from payload to answer, and the state that an execution environment keeps.
+
+mod config_store;
+mod deadline;
+mod dedup;
+pub mod event;
+pub mod handler;
+mod invocation;
+mod metrics;
+mod outbox;
+pub mod report;

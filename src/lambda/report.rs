@@ -1,0 +1,130 @@
+//! The counts of one invocation, which add up: its answer and its log line.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::alert::Alert;
+use crate::evaluate::{Match, Verdict};
+use crate::log::key::NotALog;
+
+/// The counts of one invocation. Serialized, it is the invocation's answer.
+///
+/// They add up: objects = logs + objects skipped by their keys + logs that failed; records = matched + ignored +
+/// unmatched; alerts = published + duplicates + summarised + failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Objects that the payload announced.
+    pub objects: u64,
+    /// Log files that were read to their end.
+    pub logs: u64,
+    /// Records that were evaluated, in logs that failed half-way too.
+    pub records: u64,
+    /// Records that a rule matched.
+    pub matched: u64,
+    /// Records that the configuration says to ignore.
+    pub ignored: u64,
+    /// All other records.
+    pub unmatched: u64,
+    /// Messages to send.
+    pub alerts: u64,
+    /// Messages that SNS took.
+    pub published: u64,
+    /// Messages that were not sent because they had been sent before.
+    pub duplicates: u64,
+    /// Messages that were not sent because a summary stands for them.
+    pub summarised: u64,
+    /// Messages that SNS did not take.
+    pub failed: u64,
+    /// Objects that were not read, by reason.
+    pub skipped: Skipped,
+    /// Bytes of logs, as S3 keeps them.
+    pub bytes: u64,
+    /// The duration of the invocation.
+    pub milliseconds: u64,
+    /// Messages that SQS is to deliver again.
+    #[serde(skip)]
+    pub handed_back: u64,
+    /// Failures, by [`Error::kind`](crate::error::Error::kind).
+    #[serde(skip)]
+    pub failures: BTreeMap<&'static str, u64>,
+    /// The longest time from an event to the publishing of its alert, in seconds.
+    #[serde(skip)]
+    pub delay: Option<u64>,
+}
+
+/// Objects that were not read, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Skipped {
+    /// See [`NotALog::Digest`].
+    pub digest: u64,
+    /// See [`NotALog::Insight`].
+    pub insight: u64,
+    /// See [`NotALog::OtherService`].
+    pub other_service: u64,
+    /// The filter configuration itself.
+    pub configuration: u64,
+    /// `s3:TestEvent`s, which announce no object.
+    pub test_event: u64,
+}
+
+impl Skipped {
+    pub(crate) fn add(&mut self, reason: NotALog) {
+        match reason {
+            NotALog::Digest => self.digest += 1,
+            NotALog::Insight => self.insight += 1,
+            NotALog::OtherService => self.other_service += 1,
+        }
+    }
+}
+
+impl Report {
+    /// Counts a record, and passes its alerts on.
+    pub(crate) fn count(&mut self, verdict: Verdict<'_>) -> Vec<Alert> {
+        self.records += 1;
+        match verdict {
+            Verdict::Unmatched => self.unmatched += 1,
+            Verdict::Ignored => self.ignored += 1,
+            Verdict::Matched(Match { alerts, duplicates, summarised, .. }) => {
+                self.matched += 1;
+                self.alerts += duplicates + summarised;
+                self.duplicates += duplicates;
+                self.summarised += summarised;
+                return alerts;
+            }
+        }
+        Vec::new()
+    }
+
+    pub(crate) fn fail(&mut self, kind: &'static str) {
+        *self.failures.entry(kind).or_default() += 1;
+    }
+
+    /// Writes the invocation's log line.
+    pub(crate) fn write_log_line(&self) {
+        tracing::info!(
+            objects = self.objects,
+            logs = self.logs,
+            records = self.records,
+            matched = self.matched,
+            ignored = self.ignored,
+            unmatched = self.unmatched,
+            alerts = self.alerts,
+            published = self.published,
+            duplicates = self.duplicates,
+            summarised = self.summarised,
+            failed = self.failed,
+            skipped.digest = self.skipped.digest,
+            skipped.insight = self.skipped.insight,
+            skipped.otherService = self.skipped.other_service,
+            skipped.configuration = self.skipped.configuration,
+            skipped.testEvent = self.skipped.test_event,
+            failures = self.failures.values().sum::<u64>(),
+            handedBack = self.handed_back,
+            bytes = self.bytes,
+            milliseconds = self.milliseconds,
+            "invocation done"
+        );
+    }
+}

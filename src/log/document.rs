@@ -1,0 +1,288 @@
+//! The JSON document of a log file: finds its records while the text is still arriving.
+
+use serde::de::IgnoredAny;
+
+use super::file::{Malformed, RawRecord};
+use super::record_scanner::{RecordScanner, is_blank};
+
+/// The largest record, in bytes of JSON. CloudTrail's own limit for
+/// [an event](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/WhatIsCloudTrail-Limits.html) is 256 KB.
+pub(super) const RECORD_LIMIT: usize = 16 << 20;
+
+/// How much text is looked at in one go, in bytes; the window grows only for a record that is longer.
+const WINDOW: usize = 128 << 10;
+
+const CUT_OFF: &str = "the JSON is cut off";
+
+/// The next token that the document needs: outside of `Records`, and between its records.
+#[derive(Clone, Copy, PartialEq)]
+enum Expect {
+    Document,
+    KeyOrEnd,
+    Key,
+    Colon { is_records: bool },
+    Value { is_records: bool },
+    CommaOrEnd,
+    RecordOrEnd,
+    Record,
+    CommaOrRecordsEnd,
+    Nothing,
+}
+
+/// A JSON document whose text is written into [`space`](Self::space) as it arrives.
+pub(super) struct Document {
+    /// The window: `start..end` has arrived and is not consumed.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    expect: Expect,
+    /// How many records have been handed out.
+    records: u64,
+    found_records: bool,
+    /// The record at the front of the window, and its length once it has been found.
+    scanner: RecordScanner,
+    found: usize,
+    /// The length of the value that was incomplete must double before it is parsed again. A huge value would else be
+    /// parsed once for every piece.
+    retry_at: usize,
+    /// The error that ended the document.
+    malformed: Option<Malformed>,
+}
+
+/// The value at the front of the window.
+enum Front {
+    /// All of it has arrived: so many bytes.
+    Whole(usize),
+    Incomplete,
+}
+
+impl Document {
+    pub(super) fn new() -> Self {
+        Self::with_buffer(vec![0; WINDOW])
+    }
+
+    /// Forgets the document, whatever became of it, for the next one. The window stays.
+    pub(super) fn restart(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.truncate(WINDOW);
+        buffer.shrink_to_fit();
+        *self = Self::with_buffer(buffer);
+    }
+
+    fn with_buffer(buffer: Vec<u8>) -> Self {
+        Document {
+            buffer,
+            start: 0,
+            end: 0,
+            expect: Expect::Document,
+            records: 0,
+            found_records: false,
+            scanner: RecordScanner::default(),
+            found: 0,
+            retry_at: 0,
+            malformed: None,
+        }
+    }
+
+    /// Room for more text, never empty. [`arrived`](Self::arrived) says how much of it was written.
+    pub(super) fn space(&mut self) -> &mut [u8] {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.buffer.len() {
+            self.buffer.resize((self.buffer.len() * 2).min(RECORD_LIMIT + WINDOW), 0);
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    pub(super) fn arrived(&mut self, length: usize) {
+        self.end += length;
+    }
+
+    /// Whether a whole record has arrived, for [`take_record`](Self::take_record); if not, more text is needed. `at_end`
+    /// says that none will come.
+    ///
+    /// # Errors
+    /// What is wrong with the document. From then on every call gives the same error: text behind broken JSON may be
+    /// anything that a caller wrote.
+    pub(super) fn has_record(&mut self, at_end: bool) -> Result<bool, Malformed> {
+        if let Some(malformed) = &self.malformed {
+            return Err(malformed.clone());
+        }
+        let found = self.find(at_end).inspect_err(|malformed| self.malformed = Some(malformed.clone()))?;
+        self.found = found.unwrap_or_default();
+        Ok(found.is_some())
+    }
+
+    /// Hands out the record that was found.
+    ///
+    /// # Errors
+    /// Why it is not JSON, which shows only if one of the two fields is hard to read.
+    pub(super) fn take_record(&mut self) -> Result<RawRecord<'_>, Malformed> {
+        let Document { buffer, start, found, records, scanner, malformed, .. } = self;
+        let bytes = &buffer[*start..*start + *found];
+        let number = *records;
+        let fields = if bytes.first() == Some(&b'{') { scanner.fields(bytes) } else { Ok(Default::default()) };
+        let searchable = !scanner.has_plain_escapes();
+        scanner.clear();
+        match fields {
+            Ok([event_source, event_name]) => {
+                *start += bytes.len();
+                *records += 1;
+                Ok(RawRecord { event_source, event_name, bytes, searchable, number })
+            }
+            Err(problem) => Err(malformed.insert(Malformed::after(number, &problem)).clone()),
+        }
+    }
+
+    /// An error about what follows the records so far.
+    pub(super) fn malformed(&self, problem: &str) -> Malformed {
+        Malformed::after(self.records, problem)
+    }
+
+    /// Checks that the document is complete.
+    pub(super) fn finish(&self) -> Result<(), Malformed> {
+        match self.expect {
+            Expect::Nothing if self.found_records => Ok(()),
+            Expect::Nothing => Err(Malformed::whole("it has no top-level Records")),
+            Expect::Document => Err(Malformed::whole("it is empty")),
+            _ => Err(self.malformed(CUT_OFF)),
+        }
+    }
+
+    /// Consumes everything up to the next record; gives the length of that, once it has arrived whole.
+    fn find(&mut self, at_end: bool) -> Result<Option<usize>, Malformed> {
+        if !at_end && self.end - self.start < self.retry_at {
+            return Ok(None);
+        }
+        self.retry_at = 0;
+        loop {
+            self.start += self.buffer[self.start..self.end].iter().take_while(|b| is_blank(**b)).count();
+            let Some(&byte) = self.buffer[self.start..self.end].first() else { return Ok(None) };
+            self.expect = match (self.expect, byte) {
+                (Expect::Document, b'{') => self.skip_byte(Expect::KeyOrEnd),
+                (Expect::KeyOrEnd | Expect::CommaOrEnd, b'}') => self.skip_byte(Expect::Nothing),
+                (Expect::KeyOrEnd | Expect::Key, b'"') => match self.value(at_end)? {
+                    Front::Incomplete => return Ok(None),
+                    Front::Whole(length) => {
+                        let key = &self.buffer[self.start..self.start + length];
+                        self.start += length;
+                        let key = serde_json::from_slice::<String>(key);
+                        Expect::Colon { is_records: key.is_ok_and(|key| key == "Records") }
+                    }
+                },
+                (Expect::Colon { is_records }, b':') => self.skip_byte(Expect::Value { is_records }),
+                (Expect::Value { is_records: true }, b'[') => {
+                    self.found_records = true;
+                    self.skip_byte(Expect::RecordOrEnd)
+                }
+                (Expect::Value { is_records: true }, _) => {
+                    return Err(Malformed::whole("its Records are not an array"));
+                }
+                (Expect::Value { is_records: false }, _) => match self.value(at_end)? {
+                    Front::Incomplete => return Ok(None),
+                    Front::Whole(length) => {
+                        self.start += length;
+                        Expect::CommaOrEnd
+                    }
+                },
+                (Expect::CommaOrEnd, b',') => self.skip_byte(Expect::Key),
+                (Expect::RecordOrEnd | Expect::CommaOrRecordsEnd, b']') => self.skip_byte(Expect::CommaOrEnd),
+                (Expect::CommaOrRecordsEnd, b',') => self.skip_byte(Expect::Record),
+                (Expect::RecordOrEnd | Expect::Record, _) => match self.record(at_end)? {
+                    Front::Incomplete => return Ok(None),
+                    Front::Whole(length) => {
+                        self.expect = Expect::CommaOrRecordsEnd;
+                        return Ok(Some(length));
+                    }
+                },
+                (Expect::Document, _) => return Err(Malformed::whole("it is not a JSON object")),
+                (Expect::Nothing, _) => return Err(self.malformed("something follows the end of the JSON")),
+                (expected, _) => return Err(self.malformed(&format!("the JSON is broken ({})", expected.in_words()))),
+            };
+        }
+    }
+
+    fn skip_byte(&mut self, next: Expect) -> Expect {
+        self.start += 1;
+        next
+    }
+
+    /// Measures the record at the front of the window. An object is scanned; anything else is parsed.
+    fn record(&mut self, at_end: bool) -> Result<Front, Malformed> {
+        let window = &self.buffer[self.start..self.end];
+        if window.first() != Some(&b'{') {
+            return self.value(at_end);
+        }
+        let found = if at_end { self.scanner.finish(window) } else { self.scanner.advance(window) };
+        match found {
+            Err(problem) => Err(self.malformed(&format!("the JSON is broken ({problem})"))),
+            Ok(Some(length)) => {
+                self.check_length(length)?;
+                Ok(Front::Whole(length))
+            }
+            Ok(None) => {
+                self.check_length(self.end - self.start)?;
+                if at_end { Err(self.malformed(CUT_OFF)) } else { Ok(Front::Incomplete) }
+            }
+        }
+    }
+
+    /// Measures the value at the front of the window by parsing it.
+    fn value(&mut self, at_end: bool) -> Result<Front, Malformed> {
+        let window = &self.buffer[self.start..self.end];
+        let mut values = serde_json::Deserializer::from_slice(window).into_iter::<IgnoredAny>();
+        match values.next() {
+            Some(Ok(_)) => {
+                let length = values.byte_offset();
+                self.check_length(length)?;
+                // A number or a literal ends only where something else begins.
+                let open_ended = length == window.len() && !matches!(window[length - 1], b'"' | b'}' | b']');
+                if open_ended { self.incomplete(at_end) } else { Ok(Front::Whole(length)) }
+            }
+            // A number that stops where a digit must follow is an error to serde_json, even if more may come.
+            Some(Err(e))
+                if !e.is_eof() && (at_end || !matches!(window.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'))) =>
+            {
+                Err(self.malformed(&format!("the JSON is broken ({e} of what follows)")))
+            }
+            _ => self.incomplete(at_end),
+        }
+    }
+
+    /// Waits for more of the value at the front of the window, within bounds.
+    fn incomplete(&mut self, at_end: bool) -> Result<Front, Malformed> {
+        let length = self.end - self.start;
+        self.check_length(length)?;
+        if at_end {
+            return Err(self.malformed(CUT_OFF));
+        }
+        self.retry_at = (length * 2).min(RECORD_LIMIT + 1);
+        Ok(Front::Incomplete)
+    }
+
+    fn check_length(&self, length: usize) -> Result<(), Malformed> {
+        if length <= RECORD_LIMIT {
+            return Ok(());
+        }
+        Err(self.malformed(&format!("a value of over {RECORD_LIMIT} bytes follows")))
+    }
+}
+
+impl Expect {
+    fn in_words(self) -> &'static str {
+        match self {
+            Expect::Document => "expected `{`",
+            Expect::KeyOrEnd => "expected a key or `}`",
+            Expect::Key => "expected a key",
+            Expect::Colon { .. } => "expected `:`",
+            Expect::Value { .. } | Expect::Record => "expected a value",
+            Expect::CommaOrEnd => "expected `,` or `}`",
+            Expect::RecordOrEnd => "expected a record or `]`",
+            Expect::CommaOrRecordsEnd => "expected `,` or `]`",
+            Expect::Nothing => "expected nothing more",
+        }
+    }
+}

@@ -1,0 +1,592 @@
+//! A log file: gzipped or plain, read in pieces as they arrive, within the memory of its largest record.
+
+use std::borrow::Cow;
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+use super::document::Document;
+
+/// The most JSON in a log, in bytes: far more than CloudTrail's 50 MB of gzip hold, and less than a gzip bomb.
+pub const INFLATED_LIMIT: u64 = 8 << 30;
+
+/// A record as it stands in the log: the two fields that most rules ask for, and the rest unparsed.
+#[derive(Debug)]
+pub struct RawRecord<'a> {
+    /// `eventSource`, such as `iam.amazonaws.com`; `None` where it is missing or not a string.
+    pub event_source: Option<Cow<'a, str>>,
+    /// `eventName`, such as `CreateUser`; `None` where it is missing or not a string.
+    pub event_name: Option<Cow<'a, str>>,
+    /// The record, verbatim: one JSON value, possibly with invalid UTF-8 in its strings.
+    pub bytes: &'a [u8],
+    /// Whether a text without special characters, if the record has it, stands in the bytes as it is. It does not where
+    /// such characters are written as escapes.
+    pub searchable: bool,
+    /// How many records the log has before this one.
+    pub number: u64,
+}
+
+impl RawRecord<'_> {
+    /// An error about this record.
+    #[must_use]
+    pub fn malformed(&self, problem: &str) -> Malformed {
+        Malformed::after(self.number, problem)
+    }
+}
+
+/// Why a log file can't be read further.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(String);
+
+impl Malformed {
+    pub(super) fn whole(problem: &str) -> Self {
+        Malformed(problem.to_owned())
+    }
+
+    pub(super) fn after(records: u64, problem: &str) -> Self {
+        let plural = if records == 1 { "" } else { "s" };
+        Malformed(format!("{problem}, after {records} whole record{plural}"))
+    }
+}
+
+/// Reads log files, one after the other.
+///
+/// ```
+/// # use cloudtrail_alerter::log::file::LogFile;
+/// # fn main() -> Result<(), cloudtrail_alerter::log::file::Malformed> {
+/// let mut log = LogFile::new();
+/// for piece in [Some(&b"{\"Records\":[{},"[..]), Some(b"{}]}"), None] {
+///     let mut records = log.read(piece);
+///     while let Some(record) = records.next()? {
+///         assert_eq!(record.bytes, b"{}");
+///     }
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct LogFile {
+    encoding: Encoding,
+    document: Document,
+    /// How many bytes of JSON there were.
+    inflated: u64,
+    /// What is wrong with the file's bytes. The records before the damage are handed out first.
+    damage: Option<String>,
+}
+
+enum Encoding {
+    /// No byte has come yet. The first one tells.
+    Unknown,
+    Plain,
+    /// Inside a gzip member.
+    Gzip(Decompress),
+    /// After a gzip member: another one may follow, nothing else.
+    BetweenMembers,
+}
+
+/// The records that one more piece of a log file completes.
+pub struct Records<'a> {
+    log: &'a mut LogFile,
+    bytes: &'a [u8],
+    at_end: bool,
+}
+
+impl LogFile {
+    /// A log file of which nothing has been read.
+    #[must_use]
+    pub fn new() -> Self {
+        LogFile { encoding: Encoding::Unknown, document: Document::new(), inflated: 0, damage: None }
+    }
+
+    /// Forgets the file, whatever became of it, for the next one. The memory is used again.
+    pub fn restart(&mut self) {
+        self.document.restart();
+        (self.encoding, self.inflated, self.damage) = (Encoding::Unknown, 0, None);
+    }
+
+    /// Reads the next piece of the file, of any length; `None` says that the file ends here.
+    ///
+    /// A piece must be read until there is no more record in it. Where a file breaks off, `None` gives the whole records
+    /// that were still waiting, and then an error.
+    pub fn read<'a>(&'a mut self, piece: Option<&'a [u8]>) -> Records<'a> {
+        Records { log: self, bytes: piece.unwrap_or_default(), at_end: piece.is_none() }
+    }
+
+    /// Inflates as much as fits into the document's window; gives how many bytes of JSON that is.
+    fn inflate(&mut self, bytes: &mut &[u8]) -> usize {
+        if let (Encoding::Unknown | Encoding::BetweenMembers, Some(first)) = (&self.encoding, bytes.first()) {
+            self.encoding = match (first, &self.encoding) {
+                (0x1f, _) => Encoding::Gzip(Decompress::new_gzip(15)),
+                (_, Encoding::Unknown) => Encoding::Plain,
+                _ => {
+                    self.damage = Some("something that is not gzip follows the gzip data".to_owned());
+                    return 0;
+                }
+            };
+        }
+        let space = self.document.space();
+        let (consumed, inflated) = match &mut self.encoding {
+            Encoding::Unknown | Encoding::BetweenMembers => (0, 0),
+            Encoding::Plain => {
+                let length = bytes.len().min(space.len());
+                space[..length].copy_from_slice(&bytes[..length]);
+                (length, length)
+            }
+            Encoding::Gzip(member) => {
+                let before = (member.total_in(), member.total_out());
+                let status = member.decompress(bytes, space, FlushDecompress::None);
+                let moved = |now: u64, then: u64| usize::try_from(now - then).unwrap_or(usize::MAX);
+                let moved = (moved(member.total_in(), before.0), moved(member.total_out(), before.1));
+                match status {
+                    Ok(Status::StreamEnd) => self.encoding = Encoding::BetweenMembers,
+                    Ok(Status::Ok | Status::BufError) => {}
+                    Err(e) => {
+                        let why = e.message().unwrap_or("bad data");
+                        self.damage = Some(format!("the gzip data is corrupt ({why})"));
+                    }
+                }
+                moved
+            }
+        };
+        if consumed == 0 && inflated == 0 && !bytes.is_empty() {
+            self.damage.get_or_insert("the gzip data is corrupt (it leads nowhere)".to_owned());
+        }
+        *bytes = &bytes[consumed..];
+        self.document.arrived(inflated);
+        self.inflated += inflated as u64;
+        if self.inflated > INFLATED_LIMIT {
+            self.damage.get_or_insert(format!("it inflates to over {INFLATED_LIMIT} bytes"));
+        }
+        inflated
+    }
+
+    /// Checks that the file may end here.
+    fn finish(&self) -> Result<(), Malformed> {
+        match self.encoding {
+            Encoding::Unknown => Err(Malformed::whole("it is empty")),
+            Encoding::Gzip(_) => Err(self.document.malformed("the gzip data is cut off")),
+            Encoding::Plain | Encoding::BetweenMembers => self.document.finish(),
+        }
+    }
+}
+
+impl Default for LogFile {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Records<'_> {
+    /// The next record; `None` where the piece holds no more.
+    ///
+    /// # Errors
+    /// What is wrong with the file, once every record before that place has been handed out. The rest of the file can't
+    /// be read then.
+    #[allow(clippy::should_implement_trait)] // an iterator can't lend its items
+    pub fn next(&mut self) -> Result<Option<RawRecord<'_>>, Malformed> {
+        loop {
+            let is_last = self.at_end || self.log.damage.is_some();
+            if self.log.document.has_record(is_last)? {
+                return self.log.document.take_record().map(Some);
+            }
+            if let Some(damage) = &self.log.damage {
+                return Err(self.log.document.malformed(damage));
+            }
+            if self.at_end {
+                return self.log.finish().map(|()| None);
+            }
+            if self.log.inflate(&mut self.bytes) == 0 && self.bytes.is_empty() && self.log.damage.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+    use serde::de::IgnoredAny;
+    use serde_json::{Value, json};
+
+    use super::super::document::RECORD_LIMIT;
+    use super::super::record::{self, Record};
+    use super::*;
+
+    /// A record as the scanner handed it over.
+    #[derive(Debug, Clone, PartialEq)]
+    struct Seen {
+        source: Option<String>,
+        name: Option<String>,
+        json: Value,
+    }
+
+    /// What an independent parser finds.
+    fn expected(document: &Value) -> Vec<Seen> {
+        let text = |record: &Value, key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
+        let records = document["Records"].as_array().unwrap().iter();
+        records.map(|r| Seen { source: text(r, "eventSource"), name: text(r, "eventName"), json: r.clone() }).collect()
+    }
+
+    /// Reads a file in pieces that end at these places, and looks into every record.
+    fn read(file: &[u8], borders: &[Index]) -> (Vec<Seen>, Result<(), Malformed>) {
+        let mut ends: Vec<usize> = borders.iter().map(|b| b.index(file.len() + 1)).chain([file.len()]).collect();
+        ends.sort_unstable();
+        let mut log = LogFile::new();
+        // Nothing of a file that was given up may be left.
+        let mut given_up = log.read(Some(&file[..file.len() / 2]));
+        while let Ok(Some(_)) = given_up.next() {}
+        log.restart();
+        let mut seen = Vec::new();
+        let mut start = 0;
+        for end in ends {
+            let result = read_piece(&mut log, Some(&file[start..end]), &mut seen);
+            if result.is_err() {
+                return (seen, result);
+            }
+            start = end;
+        }
+        let result = read_piece(&mut log, None, &mut seen);
+        (seen, result)
+    }
+
+    fn read_piece(log: &mut LogFile, piece: Option<&[u8]>, seen: &mut Vec<Seen>) -> Result<(), Malformed> {
+        let mut records = log.read(piece);
+        while let Some(record) = records.next()? {
+            let text = record::readable(record.bytes);
+            Record::parse(&text).map_err(|problem| record.malformed(&problem))?;
+            seen.push(Seen {
+                source: record.event_source.as_deref().map(str::to_owned),
+                name: record.event_name.as_deref().map(str::to_owned),
+                json: serde_json::from_str(&text).unwrap_or_default(),
+            });
+        }
+        Ok(())
+    }
+
+    fn gzip(parts: &[&[u8]]) -> Vec<u8> {
+        let mut file = Vec::new();
+        for part in parts {
+            let mut member = GzEncoder::new(&mut file, Compression::fast());
+            member.write_all(part).unwrap();
+            member.finish().unwrap();
+        }
+        file
+    }
+
+    fn any_text() -> impl Strategy<Value = String> {
+        prop_oneof!["[a-z]{0,12}", any::<String>(), Just("\\\"Records\":[{".to_owned())]
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any_text().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::hash_map(any_key(), inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn any_key() -> impl Strategy<Value = String> {
+        prop_oneof![
+            Just("Records".to_owned()),
+            Just("eventName".to_owned()),
+            Just("eventSource".to_owned()),
+            any_text()
+        ]
+    }
+
+    /// Mostly objects with the two fields, often odd, now and then of the size of a large event or no object at all.
+    fn any_record() -> impl Strategy<Value = Value> {
+        let usual = (any_json(), any_text(), prop_oneof![30 => Just(0), 1 => Just(300_000_usize)]).prop_map(
+            |(params, name, padding)| {
+                json!({"eventVersion": "1.11", "eventSource": "iam.amazonaws.com", "eventName": name,
+                       "requestParameters": params, "padding": "x".repeat(padding)})
+            },
+        );
+        prop_oneof![4 => usual, 1 => any_json()]
+    }
+
+    /// A document, and one of the many ways to write it down.
+    fn any_log() -> impl Strategy<Value = (Value, Vec<u8>)> {
+        let decoys = prop::collection::vec((any_text(), any_json()), 0..4);
+        (prop::collection::vec(any_record(), 0..12), decoys, any::<Index>(), any::<bool>()).prop_map(
+            |(records, decoys, at, pretty)| {
+                let mut entries: Vec<(String, Value)> =
+                    decoys.into_iter().filter(|(key, _)| key != "Records").collect();
+                entries.insert(at.index(entries.len() + 1), ("Records".to_owned(), Value::from(records)));
+                let write = |value: &Value| {
+                    let written =
+                        if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
+                    written.unwrap()
+                };
+                let blank = if pretty { "\r\n\t " } else { "" };
+                let entry = |(key, value): &(String, Value)| {
+                    format!("{blank}{}{blank}:{blank}{}", write(&Value::from(key.as_str())), write(value))
+                };
+                let entries = entries.iter().map(entry).collect::<Vec<_>>().join(",");
+                let text = format!("{blank}{{{entries}{blank}}}{blank}");
+                (serde_json::from_str(&text).unwrap(), text.into_bytes())
+            },
+        )
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+        #[test]
+        fn every_record_is_found_once_however_the_log_is_laid_out(
+            (document, text) in any_log(),
+            zipped in any::<bool>(),
+            members in prop::collection::vec(any::<Index>(), 0..4),
+            borders in prop::collection::vec(any::<Index>(), 0..20),
+        ) {
+            let mut cuts: Vec<usize> = members.iter().map(|i| i.index(text.len())).chain([0, text.len()]).collect();
+            cuts.sort_unstable();
+            let parts: Vec<&[u8]> = cuts.windows(2).map(|w| &text[w[0]..w[1]]).collect();
+            let file = if zipped { gzip(&parts) } else { text.clone() };
+            let (seen, result) = read(&file, &borders);
+            prop_assert!(result.is_ok(), "{:?}", result);
+            prop_assert_eq!(seen, expected(&document));
+        }
+
+        #[test]
+        fn a_cut_log_is_an_error_after_what_was_whole(
+            (document, text) in any_log(),
+            zipped in any::<bool>(),
+            cut in any::<Index>(),
+            borders in prop::collection::vec(any::<Index>(), 0..5),
+        ) {
+            let blank = text.iter().rev().take_while(|b| b.is_ascii_whitespace()).count();
+            let text = &text[..text.len() - blank];
+            let file = if zipped { gzip(&[text]) } else { text.to_vec() };
+            let (seen, result) = read(&file[..cut.index(file.len())], &borders);
+            prop_assert!(result.is_err());
+            prop_assert!(expected(&document).starts_with(&seen));
+        }
+
+        /// Broken JSON is told from JSON as strictly as a parser that skips values does, wherever it is broken.
+        #[test]
+        fn a_changed_byte_is_judged_as_a_parser_judges_it(
+            (_, text) in any_log(),
+            at in any::<Index>(),
+            byte in prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ 0".to_vec())],
+            borders in prop::collection::vec(any::<Index>(), 0..5),
+        ) {
+            let mut text = text;
+            let at = at.index(text.len());
+            text[at] = byte;
+            // A first byte that says gzip is another matter.
+            prop_assume!(text[0] != 0x1f);
+            let valid = serde_json::from_slice::<IgnoredAny>(&text);
+            let (seen, result) = read(&text, &borders);
+            if let Err(problem) = &valid {
+                prop_assert!(result.is_err(), "passed, but: {}", problem);
+            }
+            if let Ok(document) = serde_json::from_slice::<Value>(&text)
+                && document.get("Records").is_some_and(Value::is_array)
+            {
+                prop_assert!(result.is_ok(), "{:?}", result);
+                // Of two `Records` both are read.
+                prop_assert!(seen.ends_with(&expected(&document)));
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_of_gzip_never_changes_records_unnoticed(
+            (document, text) in any_log(),
+            at in any::<Index>(),
+            bit in 0..8_u8,
+        ) {
+            let mut file = gzip(&[&text]);
+            let at = at.index(file.len());
+            file[at] ^= 1_u8 << bit;
+            let (seen, result) = read(&file, &[]);
+            // The header holds bytes that mean nothing here, such as a time.
+            prop_assert!(result.is_err() || seen == expected(&document));
+        }
+    }
+
+    /// The design's limit: of a record that no rule looks at, strings, escapes and brackets are checked.
+    #[test]
+    fn a_record_that_no_rule_looks_at_is_checked_for_strings_escapes_and_brackets() {
+        for (record, problem) in [
+            (r#"{"a":tru,,"b" 01}"#, None),
+            ("{\"a\":\"\u{1}\"}", Some("a control character stands in a string")),
+            (r#"{"a":"\x"}"#, Some("a string holds an escape that JSON does not have")),
+            (r#"{"a":"\u00g0"}"#, Some("a string holds an escape that JSON does not have")),
+            (r#"{"a":[}]}"#, Some("the brackets do not match")),
+            (r#"{"a":\"x"}"#, Some("or a backslash outside of one")),
+            (r#"{"a":"x}"#, Some("the JSON is cut off")),
+        ] {
+            let log = format!(r#"{{"Records":[{record}]}}"#);
+            let told = at_a_glance(log.as_bytes()).1.err().map(|e| e.to_string());
+            let right = match (&told, problem) {
+                (None, None) => true,
+                (Some(told), Some(problem)) => told.contains(problem),
+                _ => false,
+            };
+            assert!(right, "{record}: {told:?}");
+        }
+    }
+
+    /// Reads a file without looking into its records; gives how many there were.
+    fn at_a_glance(file: &[u8]) -> (u64, Result<(), Malformed>) {
+        let mut log = LogFile::new();
+        let mut found = 0;
+        for piece in [Some(file), None] {
+            let mut records = log.read(piece);
+            loop {
+                match records.next() {
+                    Ok(Some(_)) => found += 1,
+                    Ok(None) => break,
+                    Err(e) => return (found, Err(e)),
+                }
+            }
+        }
+        (found, Ok(()))
+    }
+
+    fn names(json: &str) -> Vec<Option<String>> {
+        let (seen, result) = read(json.as_bytes(), &[]);
+        result.unwrap();
+        seen.into_iter().map(|s| s.name).collect()
+    }
+
+    fn problem(file: &[u8]) -> String {
+        read(file, &[]).1.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_broken_right_behind_a_record_does_not_hide_it() {
+        for broken in ["\"\\x", "\"\u{1}", "\\", "}", "]]", "{\"a\":\"\\q\"}", "x"] {
+            let log = format!("{{\"Records\":[{{\"eventName\":\"A\"}},{broken}{}", " ".repeat(200));
+            let (seen, result) = read(log.as_bytes(), &[]);
+            result.unwrap_err();
+            assert_eq!(seen.len(), 1, "{broken}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_behind_broken_json() {
+        let behind = r#"{"eventName":"A"}"#.repeat(20);
+        let log = format!(r#"{{"Records":[{{"a":[}}]}},{{"b":"{}"}},{behind}]}}"#, "x".repeat(100));
+        let mut file = LogFile::new();
+        let mut told = Vec::new();
+        for piece in [Some(log.as_bytes()), Some(behind.as_bytes()), None] {
+            told.push(file.read(piece).next().unwrap_err().to_string());
+        }
+        assert!(told.iter().all(|problem| *problem == told[0]), "{told:?}");
+    }
+
+    #[test]
+    fn odd_records_lose_nothing() {
+        let some = |name: &str| Some(name.to_owned());
+        assert_eq!(
+            names(
+                r#"{"Records":[
+                    {"eventName":"A","eventName":"B"}, {"eventName":7}, {"eventName":null}, {"eventName":["C"]},
+                    {"eventName":"D","userAgent":"cut \ud83d"}, {"eventName":"E\ud83d"}, {"\ud83d":1,"eventName":"F"},
+                    {"event\u004eame":"\u0047"}, {}, 12, null, "H", ["x", "I"], {"eventName":"J","n":1e999}]}"#
+            ),
+            [
+                some("B"),
+                None,
+                None,
+                None,
+                some("D"),
+                some("E\u{fffd}"),
+                some("F"),
+                some("G"),
+                None,
+                None,
+                None,
+                None,
+                None,
+                some("J")
+            ]
+        );
+        let (seen, result) =
+            read(b"{\"Records\":[{\"eventName\":\"A\xff\"},{\"eventName\":\"B\",\"x\":\"\xff\"}]}", &[]);
+        result.unwrap();
+        assert_eq!(seen.into_iter().map(|s| s.name).collect::<Vec<_>>(), [some("A\u{fffd}"), some("B")]);
+    }
+
+    #[test]
+    fn records_is_the_top_level_key_wherever_it_stands_and_however_it_is_written() {
+        for log in [
+            r#"{"a":{"Records":[{"eventName":"no"}]},"Records":[{"eventName":"A"}]}"#,
+            r#"{"Records":[{"eventName":"A","Records":[{"eventName":"no"}]}],"b":[["Records"]]}"#,
+            r#"{"a":"\"Records\":[","\u0052ecords":[{"eventName":"A"}]}"#,
+            r#"{"n":1,"t":true,"Records":[{"eventName":"A"}],"z":null}"#,
+        ] {
+            assert_eq!(names(log), [Some("A".to_owned())], "{log}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_a_log_says_why() {
+        for (file, why) in [
+            ("", "it is empty"),
+            (" \n", "it is empty"),
+            ("[1]", "it is not a JSON object"),
+            ("hello", "it is not a JSON object"),
+            ("{}", "it has no top-level Records"),
+            (r#"{"a":{"Records":[]}}"#, "it has no top-level Records"),
+            (r#"{"Records":null}"#, "its Records are not an array"),
+            (r#"{"Records":{}}"#, "its Records are not an array"),
+            (r#"{"Records":[{}]} x"#, "something follows the end of the JSON, after 1 whole record"),
+            (r#"{"Records":[{},]}"#, "the JSON is broken"),
+            (r#"{"Records":[,{}]}"#, "the JSON is broken"),
+            (r#"{"Records":[{} {}]}"#, "the JSON is broken (expected `,` or `]`), after 1 whole record"),
+            (r#"{"Records":[{}],}"#, "the JSON is broken (expected a key)"),
+            (r#"{"Records":[{}]"#, "the JSON is cut off, after 1 whole record"),
+            (r#"{"Records":[tru"#, "the JSON is cut off"),
+            (r#"{"Records":[{"a":tru}]}"#, "the JSON is broken (expected ident"),
+        ] {
+            assert!(problem(file.as_bytes()).starts_with(why), "{file}: {}", problem(file.as_bytes()));
+        }
+        assert_eq!(problem(&gzip(&[])), "it is empty");
+        assert_eq!(problem(&gzip(&[b""])), "it is empty");
+        assert!(problem(b"\x1f").starts_with("the gzip data is cut off"));
+        assert!(problem(b"\x1f\x8c\x08").starts_with("the gzip data is corrupt"));
+        let whole = gzip(&[br#"{"Records":[{}]}"#]);
+        let junk = [&whole[..], b"junk"].concat();
+        assert!(problem(&junk).starts_with("something that is not gzip follows the gzip data"), "{}", problem(&junk));
+        let mut wrong_checksum = whole.clone();
+        wrong_checksum[whole.len() - 8] ^= 1;
+        assert!(problem(&wrong_checksum).starts_with("the gzip data is corrupt"), "{}", problem(&wrong_checksum));
+    }
+
+    #[test]
+    fn a_record_over_the_limit_is_an_error_and_one_below_it_is_not() {
+        let log = |length: usize| format!(r#"{{"Records":[{{"eventName":"{}"}}]}}"#, "x".repeat(length)).into_bytes();
+        let (seen, result) = read(&gzip(&[&log(RECORD_LIMIT - 1_000)]), &[]);
+        result.unwrap();
+        assert_eq!(seen.len(), 1);
+        assert!(problem(&gzip(&[&log(RECORD_LIMIT + 1_000)])).contains("a value of over 16777216 bytes"));
+        assert!(problem(&gzip(&[&log(100 << 20)])).contains("a value of over 16777216 bytes"));
+    }
+
+    #[test]
+    fn what_precedes_a_corrupt_byte_is_found_even_if_it_had_to_wait() {
+        let records: Vec<_> = (0..2_000).map(|i| json!({"eventName": format!("{i}"), "n": i * 7919})).collect();
+        let text = json!({ "Records": records }).to_string();
+        let mut file = gzip(&[text.as_bytes()]);
+        let broken = file.len() - 30;
+        file[broken..broken + 20].fill(0xff);
+        let (seen, result) = read(&file, &[]);
+        result.unwrap_err();
+        assert!(seen.len() > 1_900, "{}", seen.len());
+    }
+}

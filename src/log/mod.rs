@@ -1,0 +1,7 @@
+//! A CloudTrail log file: gzip, in it JSON, in that one record at a time.
+
+mod document;
+pub mod file;
+pub mod key;
+pub mod record;
+pub(crate) mod record_scanner;

@@ -1,0 +1,377 @@
+//! A record's fields, parsed on demand, and its compact JSON with secrets redacted.
+//!
+//! Records are parsed only where rules may match them, so this may cost more than scanning.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::fmt;
+
+use memchr::memchr2;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// Stands in the place of a secret.
+const REDACTED: &str = "\"****\"";
+
+/// A record: an object whose fields are the JSON text that the log holds. A key that stands twice has its last value.
+pub struct Record<'a>(Value<'a>);
+
+/// A field of a record, written as JSON.
+pub struct CompactField {
+    /// The key, in quotes.
+    pub key: String,
+    /// The value.
+    pub value: String,
+}
+
+impl<'a> Record<'a> {
+    /// Parses a record's JSON, as [`readable`] gives it. A value that is not an object has no fields.
+    ///
+    /// # Errors
+    /// Why it is not JSON.
+    pub fn parse(json: &'a str) -> Result<Self, String> {
+        let fields = if json.starts_with('{') {
+            serde_json::from_str(json).map_err(|e| format!("the JSON is broken ({e} of the record)"))?
+        } else {
+            Fields::default()
+        };
+        Ok(Record(Value { json, fields: fields.into() }))
+    }
+
+    /// The whole record as compact JSON, keys in its order, secrets redacted.
+    #[must_use]
+    pub fn compact(&self) -> String {
+        compact(self.0.json)
+    }
+
+    /// The top-level fields as compact JSON, in the record's order, secrets redacted.
+    #[must_use]
+    pub fn compact_fields(&self) -> Vec<CompactField> {
+        let compacted = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
+            key: serde_json::to_string(key).unwrap_or_default(),
+            value: write_compact(value.json, if is_secret(&key.0) { Redact::Value } else { Redact::Secrets }),
+        };
+        self.0.fields().0.iter().map(compacted).collect()
+    }
+
+    /// The JSON text at a path of keys; `None` for an absent value and for `null`.
+    #[must_use]
+    pub fn json(&self, path: &[&str]) -> Option<&'a str> {
+        let value = path.iter().try_fold(&self.0, |value, key| value.fields().get(key))?;
+        (value.json != "null").then_some(value.json)
+    }
+
+    /// The texts at a path of keys. An array on the way or at the end stands for each of its elements. A string's text is
+    /// unescaped, a number's or boolean's is what the log writes, an object's is its compact JSON; `null` has none.
+    #[must_use]
+    pub fn texts(&self, path: &[String]) -> Vec<String> {
+        let mut found = Vec::new();
+        if let Some((first, rest)) = path.split_first()
+            && let Some(value) = self.0.fields().get(first)
+        {
+            value.collect_texts(rest, ARRAYS_LIMIT, &mut found);
+        }
+        found
+    }
+
+    /// The string at a path of keys; `None` for an absent value and for one of another type.
+    #[must_use]
+    pub fn string(&self, path: &[&str]) -> Option<String> {
+        string(self.json(path)?)
+    }
+
+    /// The string at a path of keys, unless it is empty.
+    #[must_use]
+    pub fn text(&self, path: &[&str]) -> Option<String> {
+        self.string(path).filter(|text| !text.is_empty())
+    }
+}
+
+/// The text that a JSON string stands for. `None` for another value.
+fn string(json: &str) -> Option<String> {
+    let text = json.strip_prefix('"')?;
+    // Most have no escape.
+    if text.contains('\\') { serde_json::from_str(json).ok() } else { text.strip_suffix('"').map(str::to_owned) }
+}
+
+/// The most arrays within arrays that a path is followed through. CloudTrail's own records need two or three.
+const ARRAYS_LIMIT: usize = 32;
+
+/// One value of a record, as the log writes it.
+struct Value<'a> {
+    json: &'a str,
+    /// Parsed on demand. Several rules, and an alert, look into the same few objects.
+    fields: OnceCell<Fields<'a>>,
+}
+
+impl<'a> Value<'a> {
+    fn of(json: &'a RawValue) -> Self {
+        Value { json: json.get(), fields: OnceCell::new() }
+    }
+
+    /// A value that is not an object has no fields.
+    fn fields(&self) -> &Fields<'a> {
+        self.fields.get_or_init(|| {
+            let is_object = self.json.starts_with('{');
+            if is_object { serde_json::from_str(self.json).unwrap_or_default() } else { Fields::default() }
+        })
+    }
+
+    fn collect_texts(&self, path: &[String], arrays: usize, found: &mut Vec<String>) {
+        match (self.json.as_bytes().first(), path.split_first()) {
+            (Some(b'['), _) if arrays > 0 => {
+                for element in serde_json::from_str::<Vec<&RawValue>>(self.json).unwrap_or_default() {
+                    Value::of(element).collect_texts(path, arrays - 1, found);
+                }
+            }
+            (Some(b'{'), Some((first, rest))) => {
+                if let Some(value) = self.fields().get(first) {
+                    value.collect_texts(rest, arrays, found);
+                }
+            }
+            (Some(b'{'), None) => found.push(write_compact(self.json, Redact::Nothing)),
+            (Some(b'"'), None) => found.extend(string(self.json)),
+            (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
+            (Some(_), None) => found.push(self.json.to_owned()),
+        }
+    }
+}
+
+/// A record has about so many.
+const USUAL_FIELDS: usize = 24;
+
+/// The keys and values of one object, in its order.
+#[derive(Default)]
+struct Fields<'a>(Vec<(Key<'a>, Value<'a>)>);
+
+#[derive(Deserialize, Serialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'a> Fields<'a> {
+    /// The value of the last such key.
+    fn get(&self, key: &str) -> Option<&Value<'a>> {
+        self.0.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| value)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Vec<(Key<'de>, Value<'de>)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::with_capacity(USUAL_FIELDS);
+                while let Some((key, value)) = map.next_entry()? {
+                    entries.push((key, Value::of(value)));
+                }
+                Ok(entries)
+            }
+        }
+        deserializer.deserialize_map(Entries).map(Fields)
+    }
+}
+
+/// A record's bytes as text that any JSON parser takes: invalid UTF-8, and surrogates that are not one of a pair (a user
+/// agent that was cut has them), become U+FFFD.
+#[must_use]
+pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
+    // The check alone is much faster than the search for bytes to replace.
+    let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
+    if !text.contains("\\u") {
+        return text;
+    }
+    let mut fixed = String::with_capacity(text.len());
+    let mut rest = text.as_ref();
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        fixed.push_str(before);
+        let (written, length) = match (surrogate(escape), escape.get(6..).and_then(surrogate)) {
+            (None, _) => {
+                let length = escape.char_indices().nth(2).map_or(escape.len(), |(i, _)| i);
+                (&escape[..length], length)
+            }
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => (&escape[..12], 12),
+            (Some(_), _) => ("\\ufffd", 6),
+        };
+        fixed.push_str(written);
+        rest = &escape[length..];
+    }
+    fixed.push_str(rest);
+    Cow::Owned(fixed)
+}
+
+/// The code unit of a `\uXXXX` escape at the front, if it is a surrogate.
+fn surrogate(escape: &str) -> Option<u16> {
+    let unit = u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
+    (0xd800..=0xdfff).contains(&unit).then_some(unit)
+}
+
+/// JSON without white space between its tokens and without needless escapes, secrets redacted.
+#[must_use]
+pub fn compact(json: &str) -> String {
+    write_compact(json, Redact::Secrets)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Redact {
+    Nothing,
+    /// The strings at secret keys.
+    Secrets,
+    /// Those, and the value itself, if it is a string: its key is secret.
+    Value,
+}
+
+/// Writes JSON compactly.
+///
+/// It works on the text, without recursion, so that no depth of nesting and no odd number is too much for it. The JSON is
+/// valid, because it stood in a log that was read.
+fn write_compact(json: &str, redact: Redact) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut objects = Vec::new(); // for each open bracket, whether it is a brace
+    let (mut key_is_next, mut secret) = (false, redact == Redact::Value);
+    let mut rest = json;
+    while let Some(c) = rest.chars().next() {
+        let length = if c == '"' { string_length(rest) } else { c.len_utf8() };
+        let (token, after) = rest.split_at(length);
+        rest = after;
+        match c {
+            ' ' | '\t' | '\r' | '\n' => continue,
+            '"' => {
+                if key_is_next {
+                    secret = redact != Redact::Nothing && is_secret(&string(token).unwrap_or_default());
+                    key_is_next = false;
+                } else if secret {
+                    out.push_str(REDACTED);
+                    continue;
+                }
+                // Java writes many characters as escapes that need none.
+                if token.contains('\\')
+                    && let Ok(text) = serde_json::from_str::<String>(token)
+                    && let Ok(plain) = serde_json::to_string(&text)
+                {
+                    out.push_str(&plain);
+                    continue;
+                }
+            }
+            '{' | '[' => {
+                objects.push(c == '{');
+                (key_is_next, secret) = (c == '{', false);
+            }
+            '}' | ']' => drop(objects.pop()),
+            ',' => (key_is_next, secret) = (objects.last() == Some(&true), false),
+            _ => {}
+        }
+        out.push_str(token);
+    }
+    out
+}
+
+/// The length of the string literal at the front, quotes included.
+fn string_length(json: &str) -> usize {
+    let mut at = 1;
+    while let Some(found) = json.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
+        at += found;
+        if json.as_bytes()[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    json.len()
+}
+
+/// Whether the string at this key must not be shown.
+fn is_secret(key: &str) -> bool {
+    matches!(key, "sessionToken" | "secretAccessKey") || key.ends_with("Password") || key.ends_with("password")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_of_another_type_is_absent_and_the_last_of_two_counts() {
+        let record =
+            Record::parse(r#"{"s":"first","n":7,"z":null,"o":{"k":"a\u0041\"","l":["x"]},"s":"last"}"#).unwrap();
+        for (path, text) in [
+            (&["s"] as &[_], Some("last")),
+            (&["o", "k"], Some("aA\"")),
+            (&["n"], None),
+            (&["z"], None),
+            (&["missing"], None),
+            (&["o"], None),
+            (&["o", "l"], None),
+            (&["o", "k", "x"], None),
+            (&["s", "x"], None),
+        ] {
+            assert_eq!(record.string(path).as_deref(), text, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn texts_are_found_through_arrays_and_written_as_the_log_does() {
+        let record = Record::parse(
+            r#"{"n":1.688560107857E9,"b":false,"z":null,"e":"","a":[1,[null,"x"],{"k":"y"}],
+                "o":{ "k" : [1, 2.50], "s" : "\u003d\"" },"i":[{"k":[{"v":"1"},{"v":"2"}]},{"k":{"v":"3"}},7],"d.k":{"sessionToken":"t"}}"#,
+        ).unwrap();
+        for (path, texts) in [
+            (&["n"] as &[_], &["1.688560107857E9"] as &[_]),
+            (&["b"], &["false"]),
+            (&["z"], &[]),
+            (&["e"], &[""]),
+            (&["missing"], &[]),
+            (&["a"], &["1", "x", r#"{"k":"y"}"#]),
+            (&["a", "k"], &["y"]),
+            (&["o"], &[r#"{"k":[1,2.50],"s":"=\""}"#]),
+            (&["o", "k"], &["1", "2.50"]),
+            (&["o", "k", "x"], &[]),
+            (&["i", "k", "v"], &["1", "2", "3"]),
+            (&["d.k"], &[r#"{"sessionToken":"t"}"#]),
+        ] {
+            let path: Vec<_> = path.iter().map(ToString::to_string).collect();
+            assert_eq!(record.texts(&path), texts, "{path:?}");
+        }
+        let deep = format!(r#"{{"a":{}"x"{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
+        assert!(Record::parse(&deep).unwrap().texts(&["a".to_owned()]).is_empty());
+    }
+
+    #[test]
+    fn lone_surrogates_and_bad_utf8_are_replaced_and_nothing_else() {
+        for (bytes, text) in [
+            (br#""a\ud83db""#.as_slice(), r#""a\ufffdb""#),
+            (br#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (br#""\ud83d\ud83d\ude00\ude00""#, r#""\ufffd\ud83d\ude00\ufffd""#),
+            (br#""\\ud83d""#, r#""\\ud83d""#),
+            (br#""\\\ud83d\n""#, r#""\\\ufffd\n""#),
+            (br#""\u00e9""#, r#""\u00e9""#),
+            (b"\"\xff\"", "\"\u{fffd}\""),
+            ("\"\\ü\\u".as_bytes(), "\"\\ü\\u"),
+            (b"\"\\u\\", "\"\\u\\"),
+        ] {
+            assert_eq!(readable(bytes), text);
+        }
+    }
+
+    #[test]
+    fn secrets_are_redacted_at_any_depth() {
+        let json = r#" { "a" : { "sessionToken" : "x" , "b" : [ { "newPassword" : "y\"}" , "n" : 1 } ] } ,
+            "secretAccessKey":"z", "password":["kept"], "passwordLastUsed":"2026", "secret\u0041ccessKey":"z",
+            "masterUserPassword":null, "sessionToken":{"k":"v"} } "#;
+        assert_eq!(
+            Record::parse(json).unwrap().compact(),
+            r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secretAccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
+        );
+    }
+
+    #[test]
+    fn deep_nesting_is_written() {
+        let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500_000), "]".repeat(500_000));
+        let record = Record::parse(&deep).unwrap();
+        assert_eq!(record.compact(), deep);
+        assert_eq!(compact(record.json(&["a"]).unwrap()).len(), 1_000_001);
+    }
+}

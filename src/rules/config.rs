@@ -1,0 +1,416 @@
+//! The configuration file: parsed and validated, with all its mistakes at once.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::draft::{Draft, Drafts};
+use super::json_tree::{Node, Problems};
+use super::model::{Condition, Filter, Format, Severity, Test};
+use super::packs;
+use super::suggest::{nearest, suggestion};
+use super::topic_arn::TopicArn;
+use crate::log::key::is_account;
+
+/// The largest configuration, in bytes.
+pub const SIZE_LIMIT: usize = 1 << 20;
+
+/// The longest name of a rule, in characters. Names stand in subjects of summaries and in filter policies.
+const NAME_LIMIT: usize = 100;
+
+/// The name of the rule that the top-level `source` and `regexp` make.
+const DEFAULT_RULE: &str = "default";
+
+/// Parses and validates a configuration file. `default_topic` is `TOPIC_ARN`, for a configuration that names none.
+///
+/// # Errors
+/// Every mistake of the file, each with the rule and the key that it is in and what to do.
+pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<String>> {
+    if file.len() > SIZE_LIMIT {
+        return Err(vec![format!("it is larger than {SIZE_LIMIT} bytes, the limit")]);
+    }
+    // Windows' editors begin UTF-8 with it.
+    let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
+    let document = serde_json::from_slice(file).map_err(|e| vec![not_json(file, &e)])?;
+    let mut reader = Reader::default();
+    let filter = reader.filter(document, default_topic);
+    match filter {
+        Some(filter) if reader.problems.count() == 0 => Ok(filter),
+        _ => Err(reader.problems.into_vec()),
+    }
+}
+
+fn not_json(file: &[u8], error: &serde_json::Error) -> String {
+    match file {
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16, as PowerShell's `>` writes: save it as UTF-8".to_owned(),
+        [0x1F, 0x8B, ..] => "it is gzipped: unpack it".to_owned(),
+        _ if file.trim_ascii().is_empty() => "it is empty".to_owned(),
+        _ => format!("it is not valid JSON: {error}"),
+    }
+}
+
+/// A pack and the names of its rules.
+pub type PackRules = (&'static str, Vec<String>);
+
+/// The pack's rule that has a name, or that a name misses by up to three characters.
+#[must_use]
+pub fn meant_pack_rule(name: &str) -> Option<(&'static PackRules, &'static str)> {
+    static PACKS: LazyLock<Vec<PackRules>> = LazyLock::new(|| {
+        let names = |pack: &&'static str| {
+            let filter = parse(packs::file(pack)?.as_bytes(), None).ok()?;
+            Some((*pack, filter.rules.into_iter().map(|rule| rule.name).collect()))
+        };
+        packs::NAMES.iter().filter_map(names).collect()
+    });
+    PACKS.iter().find_map(|pack| {
+        let names: Vec<&str> = pack.1.iter().map(String::as_str).collect();
+        let near = nearest(name, &names).filter(|near| strsim::damerau_levenshtein(near, name) <= 3)?;
+        Some((pack, near))
+    })
+}
+
+/// The keys of a path as the configuration writes it: with dots between them, and a backslash before a dot within a key.
+fn parse_path(path: &str) -> Option<Vec<String>> {
+    let keys = path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect::<Vec<_>>();
+    keys.iter().all(|key| !key.is_empty()).then_some(keys)
+}
+
+/// Reads the file and collects its mistakes. Its methods give what they can, so that no mistake hides the next.
+#[derive(Default)]
+struct Reader {
+    problems: Problems,
+    /// How many tests have been read.
+    tests: usize,
+    /// The compiled patterns: many rules ask for the same event source.
+    patterns: HashMap<String, Regex>,
+}
+
+const FILE_KEYS: [&str; 9] =
+    ["source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"];
+const RULE_KEYS: [&str; 9] =
+    ["name", "description", "severity", "source", "regexp", "where", "unless", "topicARN", "format"];
+const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
+
+impl Reader {
+    fn filter(&mut self, document: Node, default_topic: Option<&str>) -> Option<Filter> {
+        let [source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] =
+            self.problems.object("", document, FILE_KEYS)?;
+        let mut drafts = Drafts::default();
+        if source.is_some() || regexp.is_some() {
+            drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));
+        }
+        let (region, topic) = sns.map(|sns| self.sns(sns)).unwrap_or_default();
+        let topic = topic.or_else(|| self.topic("TOPIC_ARN in the environment", default_topic?));
+        if let (Some(region), Some(topic)) = (region, &topic)
+            && region != topic.region()
+        {
+            let of_topic = topic.region();
+            let what = format!("`{region}`, but the topic is in {of_topic}: correct one, or leave it out");
+            self.problems.add("sns.region", what);
+        }
+        let format = format.and_then(|format| self.format("format", format));
+        for pack in packs.map(|packs| self.problems.array("packs", packs)).unwrap_or_default() {
+            self.pack(pack, &mut drafts);
+        }
+        for (i, rule) in
+            rules.map(|rules| self.problems.array("rules", rules)).unwrap_or_default().into_iter().enumerate()
+        {
+            self.rule(i, rule, &mut drafts);
+        }
+        let ignore = ignore.map(|ignore| self.problems.array("ignore", ignore)).unwrap_or_default();
+        let ignore = ignore.into_iter().enumerate().filter_map(|(i, entry)| self.ignore(i, entry)).collect();
+        let accounts = accounts.map(|accounts| self.accounts(accounts)).unwrap_or_default();
+        let max_alerts_per_log = max_alerts.and_then(|max| self.max_alerts(&max));
+        if drafts.drafts.is_empty() && self.problems.count() == 0 {
+            self.problems.add("", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
+        }
+        let (rules, topics) = drafts.into_rules(topic.as_ref(), format, &mut self.problems);
+        Some(Filter { rules, ignore, topics, accounts, max_alerts_per_log, test_count: self.tests })
+    }
+
+    fn default_rule(&mut self, source: Option<Node>, regexp: Option<Node>) -> Draft {
+        let mut pattern = |key: &str, node: Option<Node>, example: &str| match node {
+            Some(node) => self.pattern(key, node),
+            None => {
+                self.problems
+                    .add("", format!("`{key}` is missing: give a regular expression, for example \"{example}\""));
+                None
+            }
+        };
+        let source = pattern("source", source, "iam|signin|sts");
+        let regexp = pattern("regexp", regexp, "Password|AccessKey|Login");
+        Draft { source, regexp, ..Draft::default() }
+    }
+
+    /// The region and the topic, as far as they are given.
+    fn sns(&mut self, sns: Node) -> (Option<String>, Option<TopicArn>) {
+        let Some([region, topic]) = self.problems.object("sns", sns, ["region", "topicARN"]) else {
+            return (None, None);
+        };
+        let region = region.and_then(|region| self.problems.text("sns.region", region));
+        let topic = topic.and_then(|topic| self.problems.text("sns.topicARN", topic));
+        (region, topic.and_then(|topic| self.topic("sns.topicARN", &topic)))
+    }
+
+    fn pack(&mut self, pack: Node, drafts: &mut Drafts) {
+        let Some(name) = self.problems.text("packs", pack) else { return };
+        let Some(file) = packs::file(&name) else {
+            let known = packs::NAMES;
+            self.problems.add("packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
+            return;
+        };
+        let Ok(Node::Object(entries)) = serde_json::from_str(file) else { return };
+        for (_, rules) in entries {
+            for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
+                if let Some((rule, draft)) = self.draft(i, rule) {
+                    if drafts.drafts.iter().any(|(known, _)| *known == rule) {
+                        self.problems.add("packs", format!("`{name}` is there twice: delete one"));
+                        return;
+                    }
+                    drafts.from_packs.push(rule.clone());
+                    drafts.drafts.push((rule, draft));
+                }
+            }
+        }
+    }
+
+    fn rule(&mut self, i: usize, rule: Node, drafts: &mut Drafts) {
+        let before = self.problems.count();
+        let Some((name, draft)) = self.draft(i, rule) else { return };
+        if let Some((_, known)) = drafts.drafts.iter_mut().find(|(known, _)| *known == name) {
+            match drafts.from_packs.iter().position(|pack_rule| *pack_rule == name) {
+                Some(at) => {
+                    drafts.from_packs.swap_remove(at);
+                    known.override_with(draft);
+                    if known.is_empty() && self.problems.count() == before {
+                        self.problems.add(&format!("rule {name}"), NO_CONDITION);
+                    }
+                }
+                None => self.problems.add("", format!("two rules have the name `{name}`: rename one")),
+            }
+            return;
+        }
+        if draft.is_empty() && self.problems.count() == before {
+            let what = match meant_pack_rule(&name) {
+                Some(((pack, _), meant)) if meant == name => {
+                    format!(
+                        "it only overrides, and `packs` does not name `{pack}`, which has a rule of that name: add it"
+                    )
+                }
+                Some((_, meant)) => format!("{NO_CONDITION}; or did you mean to override `{meant}`?"),
+                None => NO_CONDITION.to_owned(),
+            };
+            self.problems.add(&format!("rule {name}"), what);
+        }
+        drafts.drafts.push((name, draft));
+    }
+
+    /// A rule as written, with its name.
+    fn draft(&mut self, i: usize, rule: Node) -> Option<(String, Draft)> {
+        let named = rule.member("name");
+        let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {}", name.escape_debug()));
+        let [name, description, severity, source, regexp, wheres, unless, topic, format] =
+            self.problems.object(&at, rule, RULE_KEYS)?;
+        let key = |key: &str| format!("{at}, {key}");
+        let name = match name {
+            Some(name) => self.problems.text(&key("name"), name).filter(|name| {
+                let fits = !name.is_empty() && name.chars().count() <= NAME_LIMIT && !name.contains(char::is_control);
+                if !fits {
+                    self.problems.add(
+                        &at,
+                        format!("its name must have 1 to {NAME_LIMIT} characters, and no control characters"),
+                    );
+                }
+                fits
+            }),
+            None => {
+                self.problems.add(&at, "`name` is missing: alerts name the rule that they come from");
+                None
+            }
+        };
+        let draft = Draft {
+            description: description.and_then(|text| self.problems.text(&key("description"), text)),
+            severity: severity.and_then(|severity| {
+                let choices = Severity::ALL.map(|severity| (severity.name(), severity));
+                self.problems.choice(&key("severity"), severity, &choices)
+            }),
+            source: source.and_then(|pattern| self.pattern(&key("source"), pattern)),
+            regexp: regexp.and_then(|pattern| self.pattern(&key("regexp"), pattern)),
+            wheres: wheres.map(|tests| self.tests(&key("where"), tests)),
+            unless: unless.map(|tests| self.tests(&key("unless"), tests)),
+            topic: topic
+                .and_then(|arn| self.problems.text(&key("topicARN"), arn))
+                .and_then(|arn| self.topic(&key("topicARN"), &arn)),
+            format: format.and_then(|format| self.format(&key("format"), format)),
+        };
+        Some((name?, draft))
+    }
+
+    fn ignore(&mut self, i: usize, entry: Node) -> Option<Condition> {
+        let at = format!("ignore[{i}]");
+        let [source, regexp, wheres, unless] =
+            self.problems.object(&at, entry, ["source", "regexp", "where", "unless"])?;
+        let before = self.problems.count();
+        let draft = Draft {
+            source: source.and_then(|pattern| self.pattern(&format!("{at}, source"), pattern)),
+            regexp: regexp.and_then(|pattern| self.pattern(&format!("{at}, regexp"), pattern)),
+            wheres: wheres.map(|tests| self.tests(&format!("{at}, where"), tests)),
+            unless: unless.map(|tests| self.tests(&format!("{at}, unless"), tests)),
+            ..Draft::default()
+        };
+        if draft.is_empty() && self.problems.count() == before {
+            self.problems.add(&at, NO_CONDITION);
+        }
+        Some(draft.condition())
+    }
+
+    fn accounts(&mut self, accounts: Node) -> HashMap<String, String> {
+        let mut names = HashMap::new();
+        for (account, name) in self.problems.entries("accounts", accounts) {
+            if !is_account(&account) {
+                self.problems.add("accounts", format!("`{account}` is not an account number, which has 12 digits"));
+            }
+            match self.problems.text(&format!("accounts, {account}"), name) {
+                Some(name) if name.is_empty() => {
+                    self.problems.add("accounts", format!("the name of {account} is empty"));
+                }
+                Some(name) => drop(names.insert(account, name)),
+                None => {}
+            }
+        }
+        names
+    }
+
+    fn max_alerts(&mut self, max: &Node) -> Option<u64> {
+        match max {
+            Node::Whole(max) if *max > 0 => Some(*max),
+            other => {
+                let what = if matches!(other, Node::Whole(_)) { "0" } else { other.kind() };
+                self.problems.add(
+                    "maxAlertsPerLog",
+                    format!("it is {what}, but must be a whole number of at least 1; leave it out for no limit"),
+                );
+                None
+            }
+        }
+    }
+
+    fn tests(&mut self, at: &str, tests: Node) -> Vec<Test> {
+        let mut read = Vec::new();
+        for (path, pattern) in self.problems.entries(at, tests) {
+            let pattern = self.pattern(&format!("{at} {path}"), pattern);
+            let Some(keys) = parse_path(&path) else {
+                let what =
+                    format!("`{path}` is not a path: write keys with dots between them, such as userIdentity.type");
+                self.problems.add(at, what);
+                continue;
+            };
+            if let Some(pattern) = pattern {
+                read.push(Test::new(self.tests, keys, pattern));
+                self.tests += 1;
+            }
+        }
+        read
+    }
+
+    fn pattern(&mut self, at: &str, node: Node) -> Option<Regex> {
+        let pattern = self.problems.text(at, node)?;
+        if let Some(known) = self.patterns.get(&pattern) {
+            return Some(known.clone());
+        }
+        let compiled =
+            Regex::new(&pattern).map_err(|e| self.problems.add(at, format!("`{pattern}` {}", reason(&e)))).ok()?;
+        self.patterns.insert(pattern, compiled.clone());
+        Some(compiled)
+    }
+
+    fn topic(&mut self, at: &str, arn: &str) -> Option<TopicArn> {
+        TopicArn::parse(arn).map_err(|why| self.problems.add(at, why)).ok()
+    }
+
+    fn format(&mut self, at: &str, node: Node) -> Option<Format> {
+        self.problems.choice(at, node, &Format::ALL.map(|format| (format.name(), format)))
+    }
+}
+
+/// The reason why a pattern can't be used, in one line.
+fn reason(error: &regex::Error) -> String {
+    let regex::Error::Syntax(text) = error else {
+        return format!("is too large when compiled ({error}): use smaller repetitions, or (?-u) and ASCII classes");
+    };
+    let last = text.lines().last().unwrap_or_default();
+    let why = last.strip_prefix("error: ").unwrap_or(last);
+    let hint = if why.contains("look-around") {
+        " (this engine does not have it; to leave events out, use `unless`)"
+    } else if why.contains("backreferences") {
+        " (this engine does not have them; write the text out)"
+    } else {
+        ""
+    };
+    format!("is not a valid regular expression: {why}{hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(config: &str) -> Vec<String> {
+        let filter = parse(config.as_bytes(), None).unwrap();
+        filter.rules.into_iter().map(|rule| format!("{} {}", rule.name, rule.severity)).collect()
+    }
+
+    #[test]
+    fn paths_are_split_at_dots_that_no_backslash_precedes() {
+        for (path, keys) in [
+            ("a", Some(&["a"] as &[_])),
+            ("a.b.c", Some(&["a", "b", "c"])),
+            (r"a\.b.c", Some(&["a.b", "c"])),
+            (r"a\b", Some(&[r"a\b"])),
+            ("", None),
+            (".a", None),
+            ("a..b", None),
+            ("a.", None),
+        ] {
+            assert_eq!(parse_path(path), keys.map(|keys| keys.iter().map(ToString::to_string).collect()), "{path}");
+        }
+    }
+
+    #[test]
+    fn default_comes_first_then_packs_then_rules() {
+        let names = rules(
+            r#"{"rules": [{"name": "own", "regexp": "x"}], "packs": ["threats", "cis"], "regexp": "y", "source": "z"}"#,
+        );
+        let first = |prefix: &str| names.iter().position(|name| name.starts_with(prefix)).unwrap();
+        assert_eq!((first("default"), first("threat"), names.len() - first("own")), (0, 1, 1));
+        assert!(first("threat") < first("cis"));
+    }
+
+    #[test]
+    fn packs_are_valid_and_free_of_warnings() {
+        let all = format!(r#"{{"packs": {:?}}}"#, packs::NAMES);
+        let filter = parse(all.as_bytes(), None).unwrap();
+        assert_eq!(crate::rules::lint::warnings(&filter), [""; 0]);
+        for name in packs::NAMES {
+            let alone = parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
+            assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_topic_of_the_environment_is_for_configurations_that_name_none() {
+        let topic = |config: &str, default: Option<&str>| {
+            parse(config.as_bytes(), default).map(|filter| filter.topics[0].arn.as_ref().map(ToString::to_string))
+        };
+        let (own, other) = ("arn:aws:sns:eu-west-1:123456789012:own", "arn:aws:sns:eu-west-1:123456789012:other");
+        let named = format!(r#"{{"source": "a", "regexp": "b", "sns": {{"topicARN": "{own}"}}}}"#);
+        let unnamed = r#"{"source": "a", "regexp": "b"}"#;
+        assert_eq!(topic(&named, Some(other)), Ok(Some(own.to_owned())));
+        assert_eq!(topic(unnamed, Some(other)), Ok(Some(other.to_owned())));
+        assert_eq!(topic(unnamed, None), Ok(None));
+        assert!(topic(unnamed, Some("x")).unwrap_err()[0].starts_with("TOPIC_ARN in the environment: `x`"));
+        let elsewhere = r#"{"source": "a", "regexp": "b", "sns": {"region": "us-west-2"}}"#;
+        assert_eq!(topic(elsewhere, None), Ok(None));
+        assert!(topic(elsewhere, Some(other)).unwrap_err()[0].starts_with("sns.region: `us-west-2`, but the topic"));
+    }
+}

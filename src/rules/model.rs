@@ -1,0 +1,229 @@
+//! A valid configuration: rules, their conditions, and the topics that they alert.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use memchr::memmem::Finder;
+use regex::Regex;
+use regex_syntax::hir::literal::Extractor;
+
+use super::topic_arn::TopicArn;
+use crate::log::record::Record;
+use crate::log::record_scanner::is_plain;
+
+/// A valid configuration, ready to match records.
+#[derive(Debug)]
+pub struct Filter {
+    /// The rules, in the order in which a message names them.
+    pub rules: Vec<Rule>,
+    /// Records that any of these matches are never alerted on.
+    pub ignore: Vec<Condition>,
+    /// The topics that rules use, each once.
+    pub topics: Vec<Topic>,
+    /// Names for account numbers.
+    pub accounts: HashMap<String, String>,
+    /// The most alerts of one rule to one topic in one log. A summary stands for the rest.
+    pub max_alerts_per_log: Option<u64>,
+    /// How many [`Test`]s its conditions hold; their ids are below it.
+    pub test_count: usize,
+}
+
+/// A condition, and where its alerts go.
+#[derive(Debug)]
+pub struct Rule {
+    /// Unique in a configuration; `default` for the top-level `source` and `regexp`.
+    pub name: String,
+    /// The meaning of a match, for people.
+    pub description: Option<String>,
+    /// The importance of a match.
+    pub severity: Severity,
+    /// The records that match.
+    pub condition: Condition,
+    /// The topic of its alerts: an index of [`Filter::topics`].
+    pub topic: usize,
+}
+
+/// A topic, and the format of its messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// `None` where nothing names a topic, which only the command line lets pass.
+    pub arn: Option<TopicArn>,
+    /// The format of its messages.
+    pub format: Format,
+}
+
+/// A conjunction. A part that is left out matches every record.
+#[derive(Debug, Clone, Default)]
+pub struct Condition {
+    /// Searched in `eventSource`.
+    pub event_source: Option<Regex>,
+    /// Searched in `eventName`.
+    pub event_name: Option<Regex>,
+    /// Every one must match.
+    pub wheres: Vec<Test>,
+    /// None may match.
+    pub unless: Vec<Test>,
+}
+
+/// A pattern that is searched in a record's texts at a path.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// Tells it from the other tests of its filter.
+    pub id: usize,
+    /// The keys that lead to the value; arrays on the way count as any of their elements.
+    pub path: Vec<String>,
+    /// Searched in the text, unanchored.
+    pub pattern: Regex,
+    /// Texts that the bytes of a matching record must hold: the last key, in quotes, and any of the texts that the pattern
+    /// can match. Empty where that is not certain.
+    key: Option<Finder<'static>>,
+    values: Vec<Finder<'static>>,
+}
+
+impl Test {
+    /// A test with this id.
+    #[must_use]
+    pub fn new(id: usize, path: Vec<String>, pattern: Regex) -> Self {
+        let all_plain = |text: &str| !text.is_empty() && text.bytes().all(is_plain);
+        let key = path.last().filter(|key| all_plain(key)).map(|key| Finder::new(&format!("\"{key}\"")).into_owned());
+        let literals = literals(&pattern);
+        // A leading colon may be the one between a key and a value, which may have blanks around it.
+        let is_certain = |text: &String| all_plain(text) && !text.starts_with(':');
+        let certain = literals.iter().all(is_certain) && literals.len() <= VALUES_LIMIT;
+        let values = literals.iter().filter(|_| certain).map(|literal| Finder::new(literal).into_owned()).collect();
+        Test { id, path, pattern, key, values }
+    }
+
+    /// The path as the configuration writes it.
+    #[must_use]
+    pub fn path_text(&self) -> String {
+        let keys: Vec<_> = self.path.iter().map(|key| key.replace('.', "\\.")).collect();
+        keys.join(".")
+    }
+
+    /// Whether a record may have a text at the path, as far as can be told without parsing it.
+    pub(super) fn may_have_text(&self, record: &[u8]) -> bool {
+        self.key.as_ref().is_none_or(|key| key.find(record).is_some())
+    }
+
+    /// Whether a record may match, as far as can be told without parsing it.
+    pub(super) fn may_match(&self, record: &[u8]) -> bool {
+        self.may_have_text(record)
+            && (self.values.is_empty() || self.values.iter().any(|value| value.find(record).is_some()))
+    }
+
+    /// Whether any of the record's texts at the path matches. Notes in `seen` that there is a text.
+    pub(super) fn matches(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
+        let texts = record.texts(&self.path);
+        if let (false, Some(seen)) = (texts.is_empty(), seen.get_mut(self.id)) {
+            *seen = true;
+        }
+        texts.iter().any(|text| self.pattern.is_match(text))
+    }
+}
+
+/// The most texts of a pattern that are searched for before a record is parsed.
+const VALUES_LIMIT: usize = 8;
+
+/// The texts that a pattern matches, if it matches only a few.
+pub(crate) fn literals(pattern: &Regex) -> Vec<String> {
+    let Ok(parsed) = regex_syntax::parse(pattern.as_str()) else { return Vec::new() };
+    let found = Extractor::new().extract(&parsed);
+    if !found.is_exact() {
+        return Vec::new();
+    }
+    let literals = found.literals().unwrap_or_default().iter();
+    literals.filter_map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect()
+}
+
+impl Condition {
+    /// Whether it has neither a pattern for `eventSource` nor one for `eventName`, and so may match any call.
+    pub(super) fn is_for_any_call(&self) -> bool {
+        self.event_source.is_none() && self.event_name.is_none()
+    }
+
+    pub(super) fn matches_source(&self, source: Option<&str>) -> bool {
+        self.event_source.as_ref().is_none_or(|pattern| source.is_some_and(|text| pattern.is_match(text)))
+    }
+
+    pub(super) fn matches_name(&self, name: Option<&str>) -> bool {
+        self.event_name.as_ref().is_none_or(|pattern| name.is_some_and(|text| pattern.is_match(text)))
+    }
+
+    /// Whether the tests pass. A path at which no record has had a text yet is looked up although the answer is known, so
+    /// that `scan` can name paths that lead nowhere.
+    pub(super) fn passes_tests(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
+        let mut all = true;
+        for test in &self.wheres {
+            if all || seen.get(test.id) == Some(&false) {
+                all &= test.matches(record, seen);
+            }
+        }
+        all && !self.unless.iter().any(|test| test.matches(record, seen))
+    }
+}
+
+/// The importance of a match, from least to most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Worth a look some day.
+    Low,
+    /// The default.
+    Medium,
+    /// Worth a look now.
+    High,
+    /// Worth waking somebody; never summarised.
+    Critical,
+}
+
+impl Severity {
+    /// All of them, from least to most.
+    pub const ALL: [Severity; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+
+    /// As the configuration and messages write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Severity::Info => "info",
+            Severity::Low => "low",
+            Severity::Medium => "medium",
+            Severity::High => "high",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The format of a topic's messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    /// Lines for people.
+    #[default]
+    Text,
+    /// One line of JSON for programs.
+    Json,
+    /// The custom notification of Amazon Q Developer in chat applications.
+    Chatbot,
+}
+
+impl Format {
+    /// All of them.
+    pub const ALL: [Format; 3] = [Self::Text, Self::Json, Self::Chatbot];
+
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Json => "json",
+            Format::Chatbot => "chatbot",
+        }
+    }
+}
