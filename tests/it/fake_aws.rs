@@ -18,6 +18,8 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::runtime_api::PATIENCE;
+
 /// What may go wrong with a `GetObject`.
 #[derive(Clone, Copy)]
 pub enum S3Fault {
@@ -26,6 +28,8 @@ pub enum S3Fault {
     OtherRegion(&'static str),
     /// After so many bytes of the body, it goes on when so many publish requests have come.
     PauseAfter(usize, usize),
+    /// The same at two places.
+    PauseTwice([(usize, usize); 2]),
     /// After so many bytes of the object the connection breaks.
     CutAfter(usize),
     /// The same, and by then there is another version of the object.
@@ -56,7 +60,7 @@ pub enum SnsFault {
     Silent,
 }
 
-/// A request as it came.
+/// A request, in the order in which requests arrived.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// `bucket/key`, or the action of a publish request.
@@ -67,6 +71,7 @@ pub struct Seen {
     pub if_none_match: Option<String>,
     pub if_match: Option<String>,
     pub range: Option<String>,
+    /// 0 until it is answered.
     pub status: u16,
     pub ids: Vec<String>,
     /// How many publish requests were under way when this one had come.
@@ -114,6 +119,14 @@ struct State {
     messages: Vec<Message>,
     /// What real SNS would have refused: a defect of the program, whatever else a test looks at.
     violations: Vec<String>,
+}
+
+impl State {
+    /// Notes a request when it arrives; its number.
+    fn saw(&mut self, request: &Seen) -> usize {
+        self.seen.push(request.clone());
+        self.seen.len() - 1
+    }
 }
 
 pub struct FakeAws {
@@ -210,10 +223,12 @@ impl FakeAws {
         self.state().seen.iter().filter(|s| s.what == "unsigned").cloned().collect()
     }
 
-    /// What was accepted since the last call, in the order of the event IDs.
+    /// The messages that SNS has accepted since the last call, in the order of event IDs, subjects and bodies: the
+    /// order in which several requests arrive is chance.
     pub fn messages(&self) -> Vec<Message> {
         let mut messages = std::mem::take(&mut self.state().messages);
-        messages.sort_by(|a, b| a.attribute("eventID").cmp(&b.attribute("eventID")));
+        let key = |m: &Message| (m.attribute("eventID").map(str::to_owned), m.subject.clone(), m.body.clone());
+        messages.sort_by_cached_key(key);
         messages
     }
 }
@@ -312,34 +327,37 @@ async fn answer(
     let mut waiter = arrived.subscribe();
     let unsigned = seen.region.is_empty();
     if unsigned || request.method() == Method::GET {
+        if unsigned {
+            "unsigned".clone_into(&mut seen.what);
+        }
+        let number = state.lock().unwrap().saw(&seen);
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
         if unsigned {
-            "unsigned".clone_into(&mut seen.what);
-            state.lock().unwrap().seen.push(Seen { status: 403, ..seen });
+            state.lock().unwrap().seen[number].status = 403;
             return Some(sns_error("Sender", 403, "MissingAuthenticationToken"));
         }
-        let answer = get_object(&mut seen, &state, waiter);
-        state.lock().unwrap().seen.push(Seen { status: answer.as_ref().map_or(0, |a| a.status().as_u16()), ..seen });
+        let answer = get_object(&seen, &state, waiter);
+        state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         match answer {
             Err(S3Fault::Silent) => std::future::pending().await,
             answer => answer.ok(),
         }
     } else {
         let form = request.into_body().collect().await.ok()?.to_bytes();
-        let (hold, pause) = {
+        let entries = entries(&form, &mut seen);
+        let (number, hold, pause) = {
             let mut state = state.lock().unwrap();
             state.under_way += 1;
             (seen.at_once, seen.taken) = (state.under_way, state.taken);
-            (state.hold_sns, state.slow_sns)
+            (state.saw(&seen), state.hold_sns, state.slow_sns)
         };
         arrived.send_modify(|n| n.1 += 1);
         patience(&state, "publish requests at once", waiter.wait_for(|n| n.1 >= hold)).await;
         tokio::time::sleep(pause).await;
-        let answer = publish(&form, &mut seen, &mut state.lock().unwrap());
-        seen.status = answer.as_ref().map_or(0, |a| a.status().as_u16());
-        state.lock().unwrap().seen.push(seen);
+        let answer = publish(&seen, entries, &mut state.lock().unwrap());
+        state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         state.lock().unwrap().under_way -= 1;
         match answer {
             Err(SnsFault::Silent) => std::future::pending().await,
@@ -348,15 +366,15 @@ async fn answer(
     }
 }
 
-/// Waits, but not for ever: what never comes is reported at the end of the test.
+/// Waits, but not for ever: at the end of the test it reports what never came.
 async fn patience<T>(state: &Mutex<State>, what: &str, wait: impl Future<Output = T>) {
-    if tokio::time::timeout(Duration::from_secs(10), wait).await.is_err() {
+    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
         state.lock().unwrap().violations.push(format!("waited in vain for {what}"));
     }
 }
 
 fn get_object(
-    seen: &mut Seen,
+    seen: &Seen,
     state: &Arc<Mutex<State>>,
     mut arrived: watch::Receiver<(usize, usize)>,
 ) -> Result<Answer, S3Fault> {
@@ -400,9 +418,7 @@ fn get_object(
         answer = answer.status(206).header(CONTENT_RANGE, format!("bytes {from}-{}/{length}", length - 1));
     }
     let (stop, pieces, pause, longer) = match fault {
-        Some(S3Fault::PauseAfter(at, _) | S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => {
-            (at, 0, Duration::ZERO, 0)
-        }
+        Some(S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => (at, 0, Duration::ZERO, 0),
         Some(S3Fault::ReplacedAfter(at)) => {
             // A gzip member without anything in it: another version of the same.
             now.objects.get_mut(&seen.what).unwrap().extend(crate::gzip(b""));
@@ -412,28 +428,38 @@ fn get_object(
         Some(S3Fault::LengthOff(by)) => (length, 0, Duration::ZERO, by),
         _ => (length, 0, Duration::ZERO, 0),
     };
+    let pauses = match fault {
+        Some(S3Fault::PauseAfter(at, publishes)) => vec![(at, publishes)],
+        Some(S3Fault::PauseTwice(pauses)) => pauses.to_vec(),
+        _ => Vec::new(),
+    };
     let (sender, receiver) = mpsc::channel(8);
     let state = state.clone();
     tokio::spawn(async move {
-        let (head, tail) = object[from..].split_at(stop.saturating_sub(from));
+        let mut sent = from;
+        for (at, publishes) in pauses {
+            if sent < at {
+                sender.send(Ok(Bytes::copy_from_slice(&object[sent..at]))).await.ok();
+                sent = at;
+            }
+            let came = arrived.wait_for(|n| n.1 >= publishes);
+            patience(&state, "publish requests while the log is read", came).await;
+        }
         let piece = length.checked_div(pieces).unwrap_or(16 * 1024) + 1;
-        for piece in head.chunks(piece) {
+        for piece in object[sent..stop.max(sent)].chunks(piece) {
             tokio::time::sleep(pause).await;
             sender.send(Ok(Bytes::copy_from_slice(piece))).await.ok();
         }
         match fault {
             Some(S3Fault::StallAfter(_)) => sender.closed().await,
-            Some(S3Fault::PauseAfter(_, publishes)) => {
-                let came = arrived.wait_for(|n| n.1 >= publishes);
-                patience(&state, "publish requests while the log is read", came).await;
-                sender.send(Ok(Bytes::copy_from_slice(tail))).await.ok();
-            }
-            // What was sent before is to arrive.
-            Some(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            Some(S3Fault::CutAfter(_) | S3Fault::ReplacedAfter(_) | S3Fault::LengthOff(_)) => {
+                // The bytes before the cut arrive: the connection has taken and flushed them.
+                while sender.capacity() < sender.max_capacity() && !sender.is_closed() {
+                    tokio::task::yield_now().await;
+                }
                 sender.send(Err(io::Error::other("cut on purpose"))).await.ok();
             }
-            None => {}
+            _ => {}
         }
     });
     let length = (length - from).checked_add_signed(longer).unwrap();
@@ -445,7 +471,8 @@ fn sns_error(who: &str, status: u16, code: &str) -> Answer {
     whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
 }
 
-fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, SnsFault> {
+/// The messages of a publish request. Its action and the IDs of its entries go into `seen`.
+fn entries(form: &[u8], seen: &mut Seen) -> Vec<Message> {
     let form: HashMap<String, String> = std::str::from_utf8(form)
         .unwrap()
         .split('&')
@@ -474,6 +501,10 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
             break;
         }
     }
+    entries
+}
+
+fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answer, SnsFault> {
     state.violations.extend(violations(seen, &entries));
 
     if let Some(quota) = state.quota {

@@ -10,9 +10,9 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
-use crate::lambda::{BUCKET, CONFIG, KEY, TOPIC, World, add_up, put_keys, records, world, world_with};
 use crate::runtime_api::{Failure, Lambda};
-use crate::{file, gzip, log, record};
+use crate::world::{BUCKET, CONFIG, KEY, TOPIC, World, add_up, metrics, put_keys, world, world_with};
+use crate::{file, gzip, log, record, records};
 
 /// Announced behind the log that has the fault.
 const NEIGHBOUR: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/neighbour.json.gz";
@@ -208,25 +208,6 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         Err(_) => assert!(!errors.is_empty(), "{name}"),
     }
     counts
-}
-
-/// Reads a line of CloudWatch's embedded metric format as strictly as CloudWatch does.
-pub fn metrics(line: &Value) -> BTreeMap<String, u64> {
-    let directive = &line["_aws"]["CloudWatchMetrics"][0];
-    assert!(line["_aws"]["Timestamp"].as_u64().unwrap() > 1_600_000_000_000, "{line}");
-    assert!(directive["Namespace"].as_str().is_some_and(|name| !name.is_empty()), "{line}");
-    for dimension in directive["Dimensions"][0].as_array().unwrap() {
-        assert!(line[dimension.as_str().unwrap()].as_str().is_some_and(|value| !value.is_empty()), "{line}");
-    }
-    let metrics = directive["Metrics"].as_array().unwrap().iter().map(|metric| {
-        let name = metric["Name"].as_str().unwrap();
-        assert!(["Count", "Bytes", "Seconds"].contains(&metric["Unit"].as_str().unwrap()), "{line}");
-        (name.to_owned(), line[name].as_u64().unwrap_or_else(|| panic!("no {name} in {line}")))
-    });
-    let metrics: BTreeMap<_, _> = metrics.collect();
-    // All else in it would be a dimension or a metric that was forgotten.
-    assert_eq!(line.as_object().unwrap().len(), metrics.len() + 4, "{line}");
-    metrics
 }
 
 /// All rows, several at once, since some have to wait.

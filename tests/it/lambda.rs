@@ -6,112 +6,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, Seen, SnsFault};
-use crate::runtime_api::{Failure, Lambda};
-use crate::{SUBJECTS, event, file, first_body, gzip, log, record};
-
-pub const BUCKET: &str = "cloudtrail-logs-123456789012";
-pub const CONFIG: &str = "filter_config.json";
-pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
-pub const KEY: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/log.json.gz";
-
-/// The function's, where it does not matter.
-pub const TIMEOUT: Duration = Duration::from_mins(5);
-
-/// What one function lives in, with the configuration of this repository and a topic from the environment.
-pub struct World {
-    pub aws: FakeAws,
-    pub lambda: Lambda,
-    invocations: usize,
-}
-
-pub async fn world() -> World {
-    world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await
-}
-
-pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
-    let aws = FakeAws::start().await;
-    aws.put(BUCKET, CONFIG, file(CONFIG));
-    World::start(aws, environment, timeout).await
-}
-
-impl World {
-    /// With what is in S3 already.
-    pub async fn start(aws: FakeAws, environment: &[(&str, &str)], timeout: Duration) -> Self {
-        let lambda = Lambda::start(aws.address, environment, timeout).await;
-        World { aws, lambda, invocations: 0 }
-    }
-
-    pub async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
-        self.invocations += 1;
-        self.lambda.invoke(payload).await
-    }
-
-    /// Invokes, wants no error and counts that add up, and gives the counts.
-    pub async fn counts(&mut self, payload: &Value) -> Value {
-        let counts = self.invoke(payload).await.unwrap();
-        add_up(&counts);
-        counts
-    }
-
-    /// Invokes, wants this error and a message that holds all of `parts`, and gives the counts from the log line.
-    pub async fn fails(&mut self, payload: &Value, kind: &str, parts: &[&str]) -> Value {
-        let failure = self.invoke(payload).await.expect_err(kind);
-        assert_eq!(failure.kind, kind, "{failure:?}");
-        for part in parts {
-            assert!(failure.message.contains(part), "no {part:?} in {failure:?}");
-        }
-        self.logged().await
-    }
-
-    /// The counts in the log line of the last invocation.
-    pub async fn logged(&mut self) -> Value {
-        let line = self.lambda.logged(self.invocations).await;
-        assert_eq!(line["level"], "INFO", "{line}");
-        let counts = if line["fields"].is_object() { line["fields"].clone() } else { line };
-        add_up(&counts);
-        counts
-    }
-
-    /// What the last invocation logged, its metrics last.
-    pub async fn lines(&mut self) -> Vec<Value> {
-        self.lambda.lines(self.invocations).await
-    }
-}
-
-pub fn add_up(counts: &Value) {
-    let count = |name: &&str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
-    let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
-    assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");
-    assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "failed"]), "{counts}");
-}
-
-/// Compares the named counts; the others must be there and 0, but for those that no test can know.
-pub fn assert_counts(counts: &Value, expected: &Value) {
-    let mut all = json!({
-        "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
-        "duplicates": 0, "summarised": 0, "failed": 0,
-        "skipped": { "digest": 0, "insight": 0, "otherService": 0, "configuration": 0, "testEvent": 0 },
-        "bytes": counts["bytes"].as_u64().unwrap(), "milliseconds": counts["milliseconds"].as_u64().unwrap(),
-    });
-    for (name, count) in expected.as_object().unwrap() {
-        match count.as_object() {
-            Some(reasons) => reasons.iter().for_each(|(reason, count)| all[name][reason] = count.clone()),
-            None => all[name] = count.clone(),
-        }
-    }
-    assert_eq!(*counts, all);
-}
-
-pub fn put_keys(keys: &[&str]) -> Value {
-    let records = keys.iter().map(|key| {
-        json!({ "eventName": "ObjectCreated:Put", "s3": { "bucket": { "name": BUCKET }, "object": { "key": key } } })
-    });
-    json!({ "Records": records.collect::<Vec<_>>() })
-}
-
-pub fn records(count: usize) -> Vec<Value> {
-    (0..count).map(record).collect()
-}
+use crate::golden::{assert_golden, golden, golden_lines};
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, put_keys, world, world_with};
+use crate::{event, file, gzip, log, record, records};
 
 fn user_names(messages: &[Message]) -> Vec<String> {
     let name = |m: &Message| m.body.split('"').nth(3).unwrap_or_default().to_owned();
@@ -142,22 +39,12 @@ async fn an_event_becomes_one_message_per_matching_call() {
     let mut subjects: Vec<_> = messages.iter().map(|m| m.subject.as_str()).collect();
     // By its event ID the first record comes last.
     subjects.rotate_right(1);
-    assert_eq!(subjects, SUBJECTS);
-    assert_eq!(messages[10].body, first_body(&format!("s3://{BUCKET}/{key}")) + "\n");
-    let text = |name: &str, value: &str| (name.to_owned(), "String".to_owned(), value.to_owned());
-    assert_eq!(
-        messages[10].attributes,
-        [
-            text("accountId", "123456789012"),
-            text("awsRegion", "us-east-1"),
-            text("eventID", "5a1e05f5-c5ca-424a-b837-959e25d6aea7"),
-            text("eventName", "CreateUser"),
-            text("eventSource", "iam.amazonaws.com"),
-            text("result", "Success"),
-            ("rule".to_owned(), "String.Array".to_owned(), "[\"default\"]".to_owned()),
-            text("severity", "medium"),
-        ]
-    );
+    assert_eq!(subjects, golden_lines("subjects.txt"));
+    assert_eq!(messages[10].body, golden("text.txt"));
+    let typed =
+        |(name, kind, value): &(String, String, String)| (name.clone(), json!({ "Type": kind, "Value": value }));
+    let attributes: Value = messages[10].attributes.iter().map(typed).collect();
+    assert_golden("attributes.json", &serde_json::to_string_pretty(&attributes).unwrap());
     let results: Vec<_> = messages.iter().map(|m| m.attribute("result").unwrap()).collect();
     let failures: Vec<_> = (0..results.len()).filter(|n| results[*n] == "Failure").collect();
     assert_eq!(failures, [4, 8], "{results:?}");
@@ -225,9 +112,9 @@ async fn the_first_alert_of_a_slow_log_goes_out_at_once_and_the_next_when_that_i
     let bytes = spread_out(3);
     let at = bytes.len() - 50_000;
     world.aws.put(BUCKET, KEY, bytes);
-    // The second one is read while the first one is under way.
+    // The second one can be read as soon as the first one is under way, and the third one when the second one is.
     world.aws.slow_sns(Duration::from_millis(100));
-    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(at, 2), 1);
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseTwice([(20_000, 1), (at, 2)]), 1);
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 3);
     assert_eq!(sizes(&world), [1, 1, 1]);
 }
@@ -251,6 +138,8 @@ async fn while_a_request_is_under_way_alerts_wait_until_there_are_ten_or_the_log
 async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
     let mut world = world().await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
+    // In one piece: whenever the function waits for more of a log, it sends what it has, be it less than ten.
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::Trickle(1, Duration::ZERO), 1);
     let counts = world.counts(&put_keys(&[KEY])).await;
     let expected =
         json!({ "objects": 1, "logs": 1, "records": 1_000, "matched": 1_000, "alerts": 1_000, "published": 1_000 });
@@ -262,7 +151,7 @@ async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
 }
 
 #[tokio::test]
-async fn an_edited_configuration_is_in_force_at_once_and_an_unchanged_one_is_not_sent_again() {
+async fn an_edited_configuration_takes_effect_at_once_and_an_unchanged_one_is_not_sent_again() {
     let mut world = world().await;
     let event = event("s3-put");
     let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();

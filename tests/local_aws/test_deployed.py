@@ -22,6 +22,7 @@ from local_aws import (
 )
 
 CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
+GOLDEN = ROOT / "tests" / "golden"
 
 
 @pytest.fixture(scope="module")
@@ -49,50 +50,24 @@ def event_of(key):
                          "s3": {"bucket": {"name": BUCKET}, "object": {"key": key}}}]}
 
 
-def test_an_alert_is_complete(aws):
-    key = log_key("complete")
-    summary = drop(aws, key, {"Records": [record("id-complete"), record("id-other", "ListRoles")]})
-    assert (summary["records"], summary["matched"], summary["published"]) == (2, 1, 1)
-    [message] = aws.receive(aws.queue, 1)
-    assert message["Subject"] == f"[medium] CreateUser by alice in {ACCOUNT} {REGION}"
-    body, console = re.subn(r"Console : (https://\S+id-complete\S*)", "Console : …", message["Message"].rstrip())
-    assert console == 1
-    assert body == f"""\
-Event  : CreateUser
-Source : iam.amazonaws.com
-Params : {{"userName":"bob"}}
-Region : {REGION}
-
-Rule    : default (medium)
-Result  : Success
-Who     : arn:aws:iam::{ACCOUNT}:user/alice
-From    : 203.0.113.9, aws-cli/2.15
-Account : {ACCOUNT}
-Time    : 2026-11-20T21:08:30Z
-Event ID: id-complete
-Console : …
-Log     : s3://{BUCKET}/{key}"""
-    attributes = {name: (value["Type"], value["Value"]) for name, value in message["MessageAttributes"].items()}
-    assert attributes == {
-        "eventSource": ("String", "iam.amazonaws.com"),
-        "eventName": ("String", "CreateUser"),
-        "awsRegion": ("String", REGION),
-        "accountId": ("String", ACCOUNT),
-        "eventID": ("String", "id-complete"),
-        "severity": ("String", "medium"),
-        "result": ("String", "Success"),
-        "rule": ("String.Array", '["default"]'),
-    }
-
-
-def test_the_fixtures_matches_and_no_others_become_alerts(aws):
+def test_the_fixtures_matches_and_no_others_become_alerts_and_they_are_complete(aws):
     log = json.loads((FIXTURES / "logs" / "iam-signin-sts.json").read_text())
     expected = sorted({r["eventID"] for r in log["Records"]
                        if re.search(CONFIGURATION["source"], r["eventSource"])
                        and re.search(CONFIGURATION["regexp"], r["eventName"])})
-    summary = drop(aws, log_key("fixture"), log)
-    assert expected and event_ids(aws.receive(aws.queue, len(expected))) == expected
+    [announced] = json.loads((FIXTURES / "events" / "s3-put.json").read_text())["Records"]
+    summary = drop(aws, announced["s3"]["object"]["key"], log)
     assert summary["records"] == summary["matched"] + summary["unmatched"] == len(log["Records"])
+    assert summary["published"] == summary["matched"] == len(expected)
+    messages = aws.receive(aws.queue, len(expected))
+    assert expected and event_ids(messages) == expected
+
+    subjects = (GOLDEN / "subjects.txt").read_text().splitlines()
+    assert sorted(each["Subject"] for each in messages) == sorted(subjects)
+    [first] = [each for each in messages if event_ids([each]) == [log["Records"][0]["eventID"]]]
+    assert first["Subject"] == subjects[0]
+    assert first["Message"] == (GOLDEN / "text.txt").read_text()
+    assert first["MessageAttributes"] == json.loads((GOLDEN / "attributes.json").read_text())
 
 
 def test_an_edit_of_the_configuration_takes_effect_at_the_next_log(aws):
