@@ -76,8 +76,8 @@ fn scan_as_json_holds_the_whole_record_in_its_order_without_its_secrets() {
     let scanned = run(&["scan", "--format", "json", log]);
     let lines: Vec<&str> = scanned.stdout.lines().collect();
     assert_eq!((scanned.code, lines.len()), (0, 11), "{scanned:?}");
-    // `scan` knows no topic from the environment, and names the file as it was named to it.
-    let topic = format!("\"{}\"", TOPIC);
+    // `scan` has no topic here, and names the log as the command line does.
+    let topic = format!("\"{TOPIC}\"");
     assert_eq!(lines[0], golden("json.json").replace(&topic, "null").replace(&golden::log(), log).trim_end());
     let fixture: Value = serde_json::from_slice(&file(log)).unwrap();
     let alerts: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -164,12 +164,12 @@ fn scan_reads_folders_in_order_and_skips_what_lambda_would_skip() {
     assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1, 2, 3]), "{scanned:?}");
     assert!(scanned.stderr.contains("3 logs, 4 records, 4 matches"), "{scanned:?}");
     assert!(scanned.stdout.contains("Log     : logs/a/z.json.gz\n"), "{scanned:?}");
-    // The order of the command line counts, and an event that stands in two logs counts once.
+    // Logs come in the order of the command line. An event in two logs is shown once.
     let scanned = run_in(folder.path(), &["scan", "logs/c", "logs/b.json", "logs"], Vec::new());
     assert_eq!(names(&scanned), [3, 2, 0, 1], "{scanned:?}");
     let scanned = run_in(folder.path(), &["scan", "-"], gzip(&logs(&[7, 8, 7])));
     assert_eq!((scanned.code, names(&scanned)), (0, vec![7, 8]), "{scanned:?}");
-    // Not by the name of the folder that one stands in.
+    // The name of the current folder skips nothing.
     let within = folder.path().join("logs/AWSLogs/123456789012/Config");
     let scanned = run_in(&within, &["scan", "--config", "../../../../filter_config.json", "../../../a"], Vec::new());
     assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1]), "{scanned:?}");
@@ -186,7 +186,7 @@ fn a_log_that_cannot_be_read_is_reported_and_the_rest_is_scanned() {
         assert!(scanned.stderr.contains(name), "{name}: {scanned:?}");
     }
     assert!(!scanned.stderr.contains("logs/a.json"), "{scanned:?}");
-    // What was found before the cut is shown too.
+    // Alerts from before the cut are shown too.
     let shown = scanned.subjects().len();
     assert!((2..100).contains(&shown), "{shown}");
 }
@@ -241,7 +241,7 @@ fn a_closed_pipe_ends_the_run_quietly() {
     assert!(status.code().is_none_or(|code| code == 0), "{status}");
 }
 
-/// What real logs hold is compared elsewhere; here every record of them must be counted.
+/// `tests/local_aws/test_real_logs.py` compares the contents. Here every record of the logs must be counted.
 #[test]
 fn real_logs_are_readable() {
     let Some(logs) = std::env::var_os("REAL_LOGS") else {

@@ -1,4 +1,4 @@
-//! S3 and SNS on one loopback port: as strict as the real ones, and as faulty as a test wants.
+//! S3 and SNS on one loopback port, with the rules of the real ones and the faults that a test asks for.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -20,38 +20,38 @@ use tokio::sync::{mpsc, watch};
 
 use crate::runtime_api::PATIENCE;
 
-/// What may go wrong with a `GetObject`.
+/// A fault of `GetObject`.
 #[derive(Clone, Copy)]
 pub enum S3Fault {
     Status(u16, &'static str),
-    /// The bucket is in this region, not in the one that was asked.
+    /// The bucket is in this region, and not in that of the request.
     OtherRegion(&'static str),
-    /// After so many bytes of the body, it goes on when so many publish requests have come.
+    /// The body pauses after so many bytes until so many publish requests have arrived.
     PauseAfter(usize, usize),
-    /// The same at two places.
+    /// It pauses twice.
     PauseTwice([(usize, usize); 2]),
-    /// After so many bytes of the object the connection breaks.
+    /// The connection breaks after so many bytes of the object.
     CutAfter(usize),
-    /// The same, and by then there is another version of the object.
+    /// The same, and the object has been replaced by then.
     ReplacedAfter(usize),
-    /// After so many bytes of the object nothing more comes.
+    /// Nothing more comes after so many bytes of the object.
     StallAfter(usize),
-    /// The body comes in so many pieces, with this pause before each.
+    /// The body comes in so many pieces, with a pause before each.
     Trickle(usize, Duration),
-    /// It says that the body has so many bytes more than it has.
+    /// `Content-Length` is so many bytes too high.
     LengthOff(isize),
-    /// It sends the whole object when it is asked for a part.
+    /// The whole object comes although a part was requested.
     IgnoresRange,
     Dropped,
     /// No answer ever comes.
     Silent,
 }
 
-/// What may go wrong with a publish request.
+/// A fault of a publish request.
 #[derive(Clone, Copy)]
 pub enum SnsFault {
     Status(u16, &'static str),
-    /// These entries of the batch fail; whether by the sender's fault.
+    /// These entries of the batch fail; the flag is SNS's `SenderFault`.
     Entries(&'static [usize], bool),
     /// The first entry of the batch is throttled.
     EntryThrottled,
@@ -66,7 +66,7 @@ pub struct Seen {
     /// `bucket/key`, or the action of a publish request.
     pub what: String,
     pub region: String,
-    /// The number of the connection that it came on.
+    /// The number of its connection.
     pub connection: usize,
     pub if_none_match: Option<String>,
     pub if_match: Option<String>,
@@ -74,9 +74,9 @@ pub struct Seen {
     /// 0 until it is answered.
     pub status: u16,
     pub ids: Vec<String>,
-    /// How many publish requests were under way when this one had come.
+    /// The publish requests under way when it arrived, itself included.
     pub at_once: usize,
-    /// How many publish requests had been taken, with all their messages, by then.
+    /// The publish requests that SNS had taken in full when it arrived.
     pub taken: usize,
 }
 
@@ -103,26 +103,26 @@ struct State {
     objects: HashMap<String, Vec<u8>>,
     s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
     sns_fault: Option<(SnsFault, usize)>,
-    /// Whether the fault spares requests with fewer than ten entries.
+    /// Whether only requests with ten entries fail.
     full_batches_only: bool,
     hold_s3: usize,
     hold_sns: usize,
-    /// How long SNS takes for an answer.
+    /// The time that SNS takes for an answer.
     slow_sns: Duration,
-    /// The messages that SNS takes in a second, and how many it would take now; none before the first request.
+    /// The messages that SNS takes in a second, and how many it would take now: none at the first request.
     quota: Option<f64>,
     left: Option<(f64, Instant)>,
-    /// How many publish requests have come and not been answered, and how many were taken with all their messages.
+    /// The publish requests that have arrived and are not answered, and those that were taken in full.
     under_way: usize,
     taken: usize,
     seen: Vec<Seen>,
     messages: Vec<Message>,
-    /// What real SNS would have refused: a defect of the program, whatever else a test looks at.
+    /// Requests that the real SNS would refuse. Each is a defect of the program, whatever the test is about.
     violations: Vec<String>,
 }
 
 impl State {
-    /// Notes a request when it arrives; its number.
+    /// Notes a request at its arrival, and returns its number.
     fn saw(&mut self, request: &Seen) -> usize {
         self.seen.push(request.clone());
         self.seen.len() - 1
@@ -140,7 +140,7 @@ type Answer = Response<Streamed>;
 impl FakeAws {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        // (requests to S3 or without a signature, publish requests) that have arrived: what holds and pauses wait for.
+        // The arrived (requests to S3 or without a signature, publish requests): holds and pauses wait for them.
         let arrived = watch::Sender::new((0usize, 0usize));
         let for_server = state.clone();
         let closing = watch::Sender::new(());
@@ -157,23 +157,23 @@ impl FakeAws {
         self.state().objects.insert(format!("{bucket}/{key}"), bytes.into());
     }
 
-    /// The next `times` requests for the object fail; after that, and with 0, none.
+    /// The next `times` requests for the object fail, and no others. 0 ends a fault.
     pub fn s3_fault(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
         self.state().s3_faults.insert(format!("{bucket}/{key}"), [(fault, times)].into());
     }
 
-    /// After the faults that are set for the object, its next `times` requests fail in this way.
+    /// Adds a fault behind those of the object: the next `times` requests after them fail in this way.
     pub fn s3_fault_then(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
         self.state().s3_faults.entry(format!("{bucket}/{key}")).or_default().push_back((fault, times));
     }
 
-    /// Nothing fails any more.
+    /// Ends all faults.
     pub fn mend(&self) {
         self.state().s3_faults.clear();
         self.state().sns_fault = None;
     }
 
-    /// Closes all connections, as servers do with those that are not used for a while.
+    /// Closes all connections, as servers do with idle ones.
     pub fn close_connections(&self) {
         self.closing.send_replace(());
     }
@@ -184,28 +184,28 @@ impl FakeAws {
         self.state().full_batches_only = false;
     }
 
-    /// The same for requests with ten entries only: whichever comes first, it is one of them.
+    /// The same, but only requests with ten entries count and fail.
     pub fn sns_fault_of_full_batches(&self, fault: SnsFault, times: usize) {
         self.sns_fault(fault, times);
         self.state().full_batches_only = true;
     }
 
-    /// No request to S3, and none without a signature, is answered before so many have come.
+    /// No request to S3, and none without a signature, is answered before so many have arrived.
     pub fn hold_s3(&self, until: usize) {
         self.state().hold_s3 = until;
     }
 
-    /// No publish request is answered before so many have come.
+    /// No publish request is answered before so many have arrived.
     pub fn hold_sns(&self, until: usize) {
         self.state().hold_sns = until;
     }
 
-    /// Publish requests take so long.
+    /// SNS takes so long for each answer.
     pub fn slow_sns(&self, pause: Duration) {
         self.state().slow_sns = pause;
     }
 
-    /// SNS takes so many messages a second, and none at first.
+    /// SNS takes so many messages a second, and none at the first request.
     pub fn sns_quota(&self, messages: u32) {
         self.state().quota = Some(messages.into());
     }
@@ -251,7 +251,7 @@ where
     serve_until(handler, watch::channel(()).1).await
 }
 
-/// The same; `closing` closes all connections that are open.
+/// The same; `closing` closes all open connections.
 async fn serve_until<H, F>(handler: H, closing: watch::Receiver<()>) -> SocketAddr
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -420,7 +420,7 @@ fn get_object(
     let (stop, pieces, pause, longer) = match fault {
         Some(S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => (at, 0, Duration::ZERO, 0),
         Some(S3Fault::ReplacedAfter(at)) => {
-            // A gzip member without anything in it: another version of the same.
+            // An empty gzip member more: another object with the same records.
             now.objects.get_mut(&seen.what).unwrap().extend(crate::gzip(b""));
             (at, 0, Duration::ZERO, 0)
         }
@@ -554,7 +554,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8().unwrap().into_owned()
 }
 
-/// The rules of SNS for a publish request.
+/// The rules of SNS that a publish request breaks.
 fn violations(Seen { what: action, ids, region, .. }: &Seen, entries: &[Message]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rule = |holds: bool, rule: &str| {

@@ -37,7 +37,7 @@ async fn an_event_becomes_one_message_per_matching_call() {
     let messages = world.aws.messages();
     assert!(messages.iter().all(|m| m.topic == TOPIC));
     let mut subjects: Vec<_> = messages.iter().map(|m| m.subject.as_str()).collect();
-    // By its event ID the first record comes last.
+    // In the order of event IDs the first record comes last.
     subjects.rotate_right(1);
     assert_eq!(subjects, golden_lines("subjects.txt"));
     assert_eq!(messages[10].body, golden("text.txt"));
@@ -76,7 +76,7 @@ async fn while_a_log_is_read_the_next_ones_are_asked_for() {
     for (number, key) in keys.into_iter().enumerate() {
         world.aws.put(BUCKET, key, gzip(&log(&[record(number)])));
     }
-    // The configuration and the first four at once; the others when one has been read.
+    // The configuration and four logs are requested at once, the others when one has been read.
     world.aws.hold_s3(5);
     assert_eq!(world.counts(&put_keys(&keys)).await["published"], keys.len());
     let mut first: Vec<_> = world.aws.gets()[..5].iter().map(|get| get.what.replace(BUCKET, "")).collect();
@@ -95,12 +95,12 @@ async fn alerts_go_out_while_the_log_is_read_and_several_requests_at_once() {
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1_000);
 }
 
-/// How many messages each publish request had.
+/// The number of messages of each publish request.
 fn sizes(world: &World) -> Vec<usize> {
     world.aws.publishes().iter().map(|request| request.ids.len()).collect()
 }
 
-/// A log of so many matches, each followed by 40,000 bytes, so that they come in pieces of their own.
+/// A log of so many matches with 40,000 bytes behind each, so that they do not arrive together.
 fn spread_out(count: usize) -> Vec<u8> {
     let other = json!({ "eventSource": "s3.amazonaws.com", "userAgent": "x".repeat(40_000) });
     log(&records(count).into_iter().flat_map(|record| [record, other.clone()]).collect::<Vec<_>>())
@@ -112,7 +112,7 @@ async fn the_first_alert_of_a_slow_log_goes_out_at_once_and_the_next_when_that_i
     let bytes = spread_out(3);
     let at = bytes.len() - 50_000;
     world.aws.put(BUCKET, KEY, bytes);
-    // The second one can be read as soon as the first one is under way, and the third one when the second one is.
+    // S3 sends the second one when the first one is under way, and the third one when the second one is.
     world.aws.slow_sns(Duration::from_millis(100));
     world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseTwice([(20_000, 1), (at, 2)]), 1);
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 3);
@@ -125,7 +125,7 @@ async fn while_a_request_is_under_way_alerts_wait_until_there_are_ten_or_the_log
         let mut world = world().await;
         world.aws.put(BUCKET, KEY, spread_out(count));
         world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(20_000, 1), 1);
-        // The first one is not answered before the log's end.
+        // The first request is not answered before the log has been read.
         world.aws.hold_sns(expected.len());
         assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], count);
         let mut sizes = sizes(&world);
@@ -138,7 +138,7 @@ async fn while_a_request_is_under_way_alerts_wait_until_there_are_ten_or_the_log
 async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
     let mut world = world().await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
-    // In one piece: whenever the function waits for more of a log, it sends what it has, be it less than ten.
+    // The log arrives in one piece: a function that waits for more of it sends fewer than ten alerts.
     world.aws.s3_fault(BUCKET, KEY, S3Fault::Trickle(1, Duration::ZERO), 1);
     let counts = world.counts(&put_keys(&[KEY])).await;
     let expected =
@@ -175,7 +175,7 @@ async fn another_bucket_and_key_for_the_configuration() {
     world.aws.put("settings", "a/b c.json", json!({ "source": "iam", "regexp": "Nothing" }).to_string());
     world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
     assert_eq!(world.counts(&put_keys(&[KEY])).await["unmatched"], 3);
-    // The configuration is told from a log by its bucket too: this one lies in another.
+    // An object in another bucket is a log, although its key is that of the configuration.
     world.aws.put(BUCKET, "a/b c.json", log(&records(2)));
     assert_eq!(world.counts(&put_keys(&["a/b+c.json"])).await["unmatched"], 2);
 }
@@ -417,7 +417,7 @@ async fn what_is_no_sound_log_is_an_error_and_what_matched_before_is_published()
     let mut corrupt = gzip(&text);
     let middle = corrupt.len() / 2;
     corrupt[middle..middle + 64].fill(0);
-    // Small records behind a large one may have arrived and not been looked at when the end turns out to be wrong.
+    // Small records behind a large one may be unread in the buffer when the checksum turns out to be wrong.
     let mut mixed = records(20);
     mixed[3]["requestParameters"] = (0..4_000).map(|n| record(n)["requestID"].clone()).collect();
     let mut wrong_checksum = gzip(&log(&mixed));
@@ -499,7 +499,7 @@ async fn an_object_is_searched_as_compact_json_however_the_log_writes_it() {
         let mut world = world().await;
         let rule = json!({ "name": "r", "where": { "requestParameters.items": pattern } });
         world.aws.put(BUCKET, CONFIG, json!({ "rules": [rule] }).to_string());
-        // The first log shows that there is a value at the path, which the second is then searched for.
+        // After the first log the function searches raw text for what it has learned about the path.
         for bytes in [&compact, &pretty, &pretty] {
             world.aws.put(BUCKET, KEY, bytes.clone());
             assert_eq!(world.counts(&put_keys(&[KEY])).await["matched"], 1, "{pattern}");
@@ -523,7 +523,7 @@ async fn messages_stay_within_the_limits_of_sns() {
     for (number, Message { body, .. }) in world.aws.messages().iter().enumerate() {
         let (sizes, note) = match number % 6 {
             0 => (260_000..262_144, Some("\n(cut: ")),
-            // The record's JSON is 150,015 characters long.
+            // The JSON of the record is 150,015 characters long.
             1 => (8_000..9_000, Some(" (cut: 146015 characters more)\n")),
             _ => (70_000..71_000, None),
         };
@@ -564,7 +564,7 @@ async fn where_sns_throttles_fewer_requests_go_out_at_once_until_it_takes_them_a
     ] {
         let mut world = world().await;
         world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
-        // The first sixteen at once, and all in vain.
+        // Sixteen requests at once, and all are throttled.
         world.aws.hold_sns(16);
         world.aws.sns_fault(fault, 16);
         world.aws.slow_sns(Duration::from_millis(50));
@@ -574,7 +574,7 @@ async fn where_sns_throttles_fewer_requests_go_out_at_once_until_it_takes_them_a
         let most = publishes.iter().map(|request| request.at_once).max();
         assert_eq!(most, Some(16), "never more");
         for request in &publishes[16..] {
-            // Then one, and one more for each that was taken.
+            // Then one, and one more for each that SNS took.
             assert!(request.at_once <= 1 + request.taken, "{request:?}");
         }
     }
@@ -613,7 +613,7 @@ async fn entries_that_sns_will_never_take_are_reported_and_not_sent_again() {
     let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[&object, TOPIC, "InvalidParameter"]).await;
     assert_eq!((&counts["published"], &counts["failed"]), (&json!(8), &json!(2)));
     assert_eq!(world.aws.publishes().len(), 1);
-    // Lambda's retry sends what is missing.
+    // The retry of Lambda sends what is missing.
     let counts = world.counts(&put_keys(&[KEY])).await;
     assert_eq!((&counts["published"], &counts["duplicates"]), (&json!(2), &json!(8)));
     assert_eq!(world.aws.messages().len(), 10);
@@ -635,7 +635,7 @@ async fn a_topic_that_refuses_is_named() {
 #[tokio::test]
 async fn retries_end_before_the_deadline() {
     let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(4)).await;
-    // One request's worth: of several, one may be waiting for its answer at the end, which is another failure.
+    // As many as one request holds: of several, one might be unanswered at the end, which is another failure.
     world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
     world.aws.sns_fault(SnsFault::Status(429, "Throttled"), usize::MAX);
     let begin = std::time::Instant::now();
@@ -688,13 +688,13 @@ async fn a_retry_repeats_nothing_until_the_configuration_changes() {
     let expected = json!({ "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 12, "published": 0, "duplicates": 12 });
     assert_counts(&counts, &expected);
     assert_eq!(world.aws.publishes().len(), 2);
-    // What another bucket has for a configuration changes nothing here.
+    // The configuration of another bucket changes nothing here.
     let elsewhere = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
         "s3": { "bucket": { "name": "another" }, "object": { "key": KEY } } }] });
     world.aws.put("another", CONFIG, file(CONFIG));
     world.aws.put("another", KEY, gzip(&log(&[record(20)])));
     assert_eq!(world.counts(&elsewhere).await["published"], 1);
-    // But what its rules make of an event that was told by others is a message of its own.
+    // But if its rules match an event that was alerted on before, that is another message.
     let rule = json!({ "name": "critical", "severity": "critical", "regexp": "User" });
     world.aws.put("third", CONFIG, json!({ "rules": [rule] }).to_string());
     world.aws.put("third", KEY, gzip(&log(&records(12))));

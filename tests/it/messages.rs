@@ -1,4 +1,4 @@
-//! What messages say and where they go, as Lambda sends them.
+//! The texts of messages, and the topics that they go to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,7 +29,7 @@ async fn messages_of(configuration: &Value, records: &[Value]) -> Vec<Message> {
     world.aws.messages()
 }
 
-/// A configuration that sends each match to three topics: as text, as JSON and to a chat. `extra` goes into each rule.
+/// A configuration that sends each match to three topics, one per format. `extra` is added to each rule.
 fn three_formats(extra: &Value) -> Value {
     let rule = |name: &str, topic: &str, format: &str| {
         let mut rule = json!({ "name": name, "source": "iam", "topicARN": topic, "format": format });
@@ -44,7 +44,7 @@ fn json_of(message: &Message) -> Value {
     serde_json::from_str(&message.body).unwrap_or_else(|e| panic!("{e}: {}", message.body))
 }
 
-/// The title and the lines of a chat message, which has the form that Amazon Q Developer wants.
+/// The title and the lines of a chat message in the form that Amazon Q Developer wants.
 fn chat_of(message: &Message) -> (String, Vec<String>) {
     let body = json_of(message);
     let content = &body["content"];
@@ -71,13 +71,13 @@ fn by_topic(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
     topics
 }
 
-/// The messages whose attribute names the rule.
+/// The messages that have the rule in their attribute.
 fn of_rule<'a>(messages: &'a [Message], rule: &str) -> Vec<&'a Message> {
     let names = |m: &Message| -> Vec<String> { serde_json::from_str(m.attribute("rule").unwrap()).unwrap() };
     messages.iter().filter(|m| names(m).iter().any(|name| name == rule)).collect()
 }
 
-/// A call by a role's session, with secrets in its answer.
+/// A call in the session of a role, with secrets in its parameters and its answer.
 fn telling_record() -> Value {
     let mut record = record(7);
     let session = "arn:aws:sts::123456789012:assumed-role/deployer/release-42";
@@ -273,7 +273,7 @@ async fn who_is_the_most_telling_name_of_the_caller() {
     }
 }
 
-/// The fake SNS refuses what the real one would.
+/// The fake SNS reports what the real one would refuse.
 #[tokio::test]
 async fn every_format_stays_within_the_limits_of_sns() {
     let odd = "ü\u{2028}\u{1}🦊<&`\"\\\n";
@@ -394,7 +394,7 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     });
     let mut world = world_of(&configuration, &flood()).await;
     let counts = world.counts(&put_keys(&[KEY])).await;
-    // Of users 3 and the 5 deletions, which are critical; of the copy 3; and two summaries.
+    // 3 of `users`, the 5 deletions, which are critical, 3 of `copy`, and two summaries.
     let expected = json!({
         "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 21, "published": 13, "summarised": 8,
     });
@@ -440,7 +440,7 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     assert_eq!(json_of(copy), body);
     assert_golden("summary.json", &copy.body);
 
-    // Lambda's retry in the same environment tells nothing twice.
+    // A retry of Lambda in the same environment sends nothing twice.
     let counts = world.counts(&put_keys(&[KEY])).await;
     assert_eq!((&counts["published"], &counts["summarised"]), (&json!(0), &json!(8)));
     assert_eq!(world.aws.messages().len(), 0);
@@ -574,7 +574,7 @@ async fn a_fifo_topic_groups_by_account_and_knows_events_and_summaries_again() {
     calls[3]["recipientAccountId"] = json!("111122223333");
     let mut runs = Vec::new();
     for _ in 0..2 {
-        // Another environment remembers nothing, and must give the same IDs.
+        // Another environment, without a memory of the first, must send the same IDs.
         let mut world = world_with(&[], TIMEOUT).await;
         world.aws.put(BUCKET, CONFIG, configuration.to_string());
         world.aws.put(BUCKET, KEY, log(&calls));

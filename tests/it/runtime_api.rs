@@ -26,7 +26,7 @@ pub struct Lambda {
     ready: watch::Receiver<bool>,
 }
 
-/// An invocation's error, as Lambda shows it.
+/// The error of an invocation, as Lambda shows it.
 #[derive(Debug)]
 pub struct Failure {
     pub kind: String,

@@ -130,7 +130,7 @@ def test_who_announces_logs_is_let_in_and_their_alerts_arrive(aws, stack):
             pytest.skip("jq, which the command uses, is not installed")
         aws.run(stack.outputs["AddNotification"])
     elif stack.log_topic:
-        # As the owner of the topic lets the bucket publish.
+        # The owner of the topic allows the bucket to publish.
         statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sns:Publish",
                      "Resource": stack.log_topic}
         aws.sns.set_topic_attributes(TopicArn=stack.log_topic, AttributeName="Policy",
@@ -203,7 +203,7 @@ def denied(aws, stack):
     topic, dead_letters, group = (stack.outputs[name] for name in ("TopicArn", "DeadLetterQueueUrl", "LogGroupName"))
     line = [{"timestamp": 1, "message": "a line"}]
     role, bucket = stack.resources["FunctionRole"], stack.bucket
-    # An administrator makes the same calls at the end: what undoes others comes last.
+    # An administrator makes the same calls at the end. Calls that delete what others need come last.
     calls = [
         ("s3", "get_object", dict(Bucket="other-bucket", Key=log_key("a"))),
         ("s3", "get_object", dict(Bucket=bucket, Key="private.txt")),
@@ -262,7 +262,7 @@ def denied(aws, stack):
 
 
 def refusal(client, operation, arguments):
-    """The code with which a call is refused for want of a permission; None if it is not."""
+    """The error code if a call is refused because a permission is missing, else None."""
     try:
         getattr(client, operation)(**arguments)
     except ClientError as error:
@@ -287,12 +287,12 @@ def test_everything_else_is_denied(aws, stack):
 
 
 def test_what_is_allowed_is_denied_without_tls(aws, stack):
-    """MiniStack believes this header, as if a proxy had ended the TLS."""
+    """MiniStack trusts this header, as if a proxy in front of it spoke TLS."""
     calls = [
         ("sns", "publish", dict(TopicArn=stack.outputs["TopicArn"], Message="m")),
         ("sqs", "send_message", dict(QueueUrl=stack.outputs["DeadLetterQueueUrl"], MessageBody="m")),
     ]
-    if stack.source == "new-trail":  # the policy of an existing bucket is its owner's
+    if stack.source == "new-trail":  # the policy of an existing bucket is not ours
         calls.append(("s3", "get_object", dict(Bucket=stack.bucket, Key="filter_config.json")))
     for service, operation, arguments in calls:
         client = aws.client(service, stack.session)
@@ -303,7 +303,7 @@ def test_what_is_allowed_is_denied_without_tls(aws, stack):
 
 
 def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
-    """What the statements about keys are for, each; and that the keys are in use at all."""
+    """Each statement about keys is needed, and the keys are in use at all."""
     [name] = aws.iam.list_user_policies(UserName=stack.name)["PolicyNames"]
     document = aws.iam.get_user_policy(UserName=stack.name, PolicyName=name)["PolicyDocument"]
     if not stack.own_key:
@@ -320,7 +320,7 @@ def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
 
     try:
         own = {"sns publish", "sns publish_batch", "sqs send_message"}
-        # The configuration of a new trail is in the stack's bucket; the queue is the stack's too.
+        # With a new trail the configuration is in a bucket of the stack; the queue belongs to the stack too.
         own |= {"s3 get_object"} if stack.source == "new-trail" else {"sqs receive_message"}
         assert refused_without("UseEncryptedTopicsQueuesAndBucket") == own
         assert refused_without("ReadEncryptedLogs") == {"s3 get_object"}
@@ -329,7 +329,7 @@ def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
 
 
 def test_an_administrator_is_denied_nothing(aws, stack):
-    """The calls above are denied for want of a permission, and not because they are wrong."""
+    """The calls above are denied because a permission is missing, and not because they are wrong."""
     refused = {call: code for call, code in outcomes(aws, denied(aws, stack)).items() if code}
-    # No one but Lambda may assume the role.
+    # Only Lambda may assume the role.
     assert [call.split()[1] for call in refused] in ([], ["assume_role"]), refused

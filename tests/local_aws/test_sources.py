@@ -1,4 +1,4 @@
-"""Every way in which the template lets logs be announced: deployed, a log dropped, its alerts received."""
+"""Every Source of the template: it is deployed, a log is dropped, and its alerts arrive."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from local_aws import ACCOUNT, ROOT, LocalAws, event_ids, log_key, record, wait_
 
 CONFIGURATIONS = "configurations"
 PREFIX = "trails/main/"
-# As a user's prefix and CloudTrail's names never are, but a key may be.
+# CloudTrail does not name logs like this, but S3 allows it.
 DIFFICULT = f"{PREFIX}{log_key('a b+c%2B=ü')}"
 
 
@@ -21,7 +21,7 @@ def aws():
 
 
 def deploy(aws, name, source, **parameters):
-    """An existing bucket, and a stack of the same name that hears of the logs below PREFIX: its outputs."""
+    """Create a bucket, and a stack of the same name for the logs below PREFIX; the outputs of the stack."""
     aws.s3.create_bucket(Bucket=name)
     outputs = aws.deploy(name, Source=source, LogBucketName=name, LogKeyPrefix=PREFIX, ConfigBucketName=CONFIGURATIONS,
                          **parameters)
@@ -31,7 +31,7 @@ def deploy(aws, name, source, **parameters):
 
 
 def create_log_topic(aws, name):
-    """A topic to which the bucket of that name is to announce its logs."""
+    """Create a topic for the announcements of the bucket of that name."""
     return aws.sns.create_topic(Name=f"{name}-logs")["TopicArn"]
 
 
@@ -78,7 +78,7 @@ def test_an_existing_bucket_announces_its_logs_and_keeps_its_other_notifications
     other = {"Id": "others", "QueueArn": arn, "Events": ["s3:ObjectRemoved:*"]}
     with_other = {**alone, "QueueConfigurations": [*alone.get("QueueConfigurations", []), other]}
     before = dict(with_other)
-    if source != "queue":  # what the stack's command left while its Source was `queue`
+    if source != "queue":  # left by the stack's command from a time when Source was `queue`
         stale = {"Id": source, "QueueArn": arn, "Events": ["s3:ObjectCreated:*"]}
         before["QueueConfigurations"] = [*with_other["QueueConfigurations"], stale]
     aws.s3.put_bucket_notification_configuration(Bucket=source, NotificationConfiguration=before)
@@ -104,7 +104,7 @@ def test_a_topic_announces_logs(aws, source):
     announce_to(aws, bucket, topic)
     assert_logs_become_alerts(aws, outputs, bucket)
 
-    # CloudTrail's own notifications name several logs, and the topic gets a text when it is set up.
+    # A notification of CloudTrail itself names several logs. It also sends a text when the topic is set up.
     keys = [f"{PREFIX}{log_key(name)}" for name in ("one", "two")]
     aws.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})
     for key in keys:
@@ -168,7 +168,7 @@ def test_the_queue_and_its_mapping_suit_large_organizations(aws):
 
 
 def test_each_source_lets_in_who_announces_and_nobody_else(aws):
-    """Of the policies of function and queues: (service, the ARN that it must act for), each with its account for S3."""
+    """The policies of the function and the queues allow only these: (service, the ARN that it must act for)."""
     topic, account = create_log_topic(aws, "let-in"), {"AWS:SourceAccount": ACCOUNT}
     lambda_ = aws.client("lambda")
 
