@@ -88,6 +88,13 @@ pub fn add_up(counts: &Value) {
     assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "failed"]), "{counts}");
 }
 
+/// Asserts that an invocation ended before Lambda would have killed it. The clock of the program counts: on a busy
+/// machine this process may see the answer late.
+pub fn assert_in_time(counts: &Value, timeout: Duration, name: &str) {
+    let milliseconds = counts["milliseconds"].as_u64().unwrap_or_else(|| panic!("no milliseconds in {counts}"));
+    assert!(u128::from(milliseconds) < timeout.as_millis(), "{name}: {counts}");
+}
+
 /// Asserts these counts, and 0 for all others except `bytes` and `milliseconds`, which no test can know.
 pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
