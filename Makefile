@@ -41,7 +41,7 @@ demo: debug .venv/ready ## deploy onto a local AWS, drop a CloudTrail log there 
 test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds real CloudTrail logs)
 	@echo "Running the tests in Rust (usually 1 minute)"
 	$(CARGO) test --locked
-	@echo "Running the tests on a local AWS (usually 2 minutes)"
+	@echo "Running the tests on a local AWS (usually 2 to 3 minutes)"
 	$(VENV)/pytest tests/local_aws
 
 .PHONY: instructions
@@ -69,7 +69,7 @@ pure: ## check that what decides on alerts knows no AWS, clock, environment or a
 # tests, and would then compile many of them twice.
 .PHONY: debug
 debug:
-	@echo "Building the program and its tests (usually 4 minutes on two cores the first time, then seconds)"
+	@echo "Building the program and its tests (usually 2 to 3 minutes on two cores the first time, then seconds)"
 	$(CARGO) test --locked --no-run
 
 .PHONY: release
