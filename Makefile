@@ -1,4 +1,4 @@
-# Everything that a target needs beyond cargo, python3 and bash goes into .venv and target.
+# The targets need cargo, python3 and bash. All else is installed into .venv and target.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,7 +6,7 @@ SHELL := bash
 
 CARGO ?= cargo
 PYTHON ?= python3
-# As in the last deployment, if sam keeps its answers here.
+# The answers of the last deployment, if sam has saved them.
 saved = $(shell sed -nE 's/$(1)/\1/p' samconfig.toml 2>/dev/null | head -n 1)
 ARCH ?= $(or $(call saved,.*Architecture=\\?"(arm64|x86_64).*),arm64)
 EVENT ?= fixtures/events/s3-put.json
@@ -24,30 +24,36 @@ SEEDS_payload := fixtures/events
 SEEDS_configuration := fuzz/seeds/configuration
 PURE := event log_file object record filter configuration packs triage alert advice
 
-# SAM and cargo-lambda find cargo-lambda and zig here. Neither may call home.
+# SAM and cargo-lambda find cargo-lambda and zig by PATH. Telemetry is off.
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
 
 .PHONY: help
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: demo
-demo: release .venv/ready ## deploy onto a local AWS, drop a CloudTrail log there and show the alerts
-	$(VENV)/python tests/local_aws/demo.py
+demo: debug .venv/ready ## deploy onto a local AWS, drop a CloudTrail log there and show the alerts
+	$(VENV)/python tools/demo.py
 
 .PHONY: test
-test: .venv/ready ## run all tests (REAL_LOGS=folder adds real CloudTrail logs)
+test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds real CloudTrail logs)
+	@echo "Running the tests in Rust (usually 1 minute)"
 	$(CARGO) test --locked
-	$(MAKE) release
-	$(VENV)/pytest -p no:cacheprovider -ra tests/local_aws benches/instructions.py
+	@echo "Running the tests on a local AWS (usually 2 to 3 minutes)"
+	$(VENV)/pytest tests/local_aws
+
+.PHONY: instructions
+instructions: release .venv/ready ## count the instructions that scanning takes, and compare them with the recorded ones
+	@echo "Counting instructions (usually 1 minute)"
+	$(VENV)/pytest tests/instructions
 
 .PHONY: lint
 lint: pure .venv/ready .venv/sam/ready ## check format, lints, purity, the template and the Python code
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests benches
+	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests tools benches
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 
 .PHONY: pure
@@ -59,33 +65,43 @@ pure: ## check that what decides on alerts knows no AWS, clock, environment or a
 	  then echo "$$file is to be pure" >&2; exit 1; fi; \
 	done
 
+# `make demo` and `make test` use the same build. `cargo build` would not do: cargo gives dependencies more features for
+# tests, and would then compile many of them twice.
+.PHONY: debug
+debug:
+	@echo "Building the program and its tests (usually 2 to 3 minutes on two cores the first time, then seconds)"
+	$(CARGO) test --locked --no-run
+
 .PHONY: release
 release:
-	@echo "Building the release binary (the first time takes minutes)"
+	@echo "Building the release binary (usually 5 minutes on two cores the first time, then 2 after each change)"
 	$(CARGO) build --locked --release
 
 .PHONY: build
-build: .venv/ready ## package for Lambda: target/lambda/cloudtrail-alerter-$ARCH.zip (ARCH=arm64 or x86_64)
+build: .venv/build-ready ## package for Lambda: target/lambda/cloudtrail-alerter-$ARCH.zip (ARCH=arm64 or x86_64)
+	@echo "Building for Lambda on $(ARCH) (usually 6 minutes on two cores the first time)"
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
 	$(CARGO_LAMBDA) build --release --locked --target $(RUST_TARGET) --output-format zip
 	cp target/lambda/cloudtrail-alerter/bootstrap.zip target/lambda/cloudtrail-alerter-$(ARCH).zip
 	@ls -l target/lambda/cloudtrail-alerter-$(ARCH).zip
 
 .PHONY: watch
-watch: .venv/ready ## run the function under cargo lambda watch, with a local AWS that holds the fixtures
-	$(VENV)/python tests/local_aws/watch.py $(CARGO_LAMBDA)
+watch: .venv/build-ready ## run the function under cargo lambda watch, with a local AWS that holds the fixtures
+	$(VENV)/python tools/watch.py $(CARGO_LAMBDA)
 
 .PHONY: invoke
-invoke: .venv/ready ## invoke the watched function (EVENT=file)
+invoke: .venv/build-ready ## invoke the watched function (EVENT=file)
 	$(CARGO_LAMBDA) invoke cloudtrail-alerter --data-file $(EVENT)
 
 .PHONY: bench
 bench: release .venv/ready ## measure, beside gzip, jq, Python and Node (REAL_LOGS=folder adds a log of real records)
-	$(VENV)/python benches/bench.py
+	@echo "Measuring (usually 10 minutes; leave the machine alone)"
+	PYTHONPATH=tools:tests/instructions $(VENV)/python benches/bench.py
 
 .PHONY: bench-record
-bench-record: release .venv/ready ## record the instructions of scanning, which make test holds it to
-	$(VENV)/python benches/instructions.py
+bench-record: release .venv/ready ## record the instructions that scanning takes, for make instructions
+	@echo "Counting instructions (usually 1 minute)"
+	PYTHONPATH=benches $(VENV)/python tests/instructions/test_instructions.py
 
 .PHONY: fuzz
 fuzz: $(FUZZ)/cargo-fuzz ## fuzz TARGET=log_file, payload or configuration for SECONDS=600
@@ -101,10 +117,10 @@ $(FUZZ)/cargo-fuzz:
 DEPLOY = $(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM
 
 .PHONY: deploy
-deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, asking for the parameters
+deploy: .venv/build-ready .venv/sam/ready ## build and deploy into your AWS account, asking for the parameters
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
 	$(SAM) build --parameter-overrides Architecture=$(ARCH)
-	@# Told one parameter, sam forgets what samconfig.toml keeps of the others.
+	@# With one parameter on its command line, sam forgets those in samconfig.toml.
 	if [ -f samconfig.toml ]; then \
 	  sed -i.old -E 's/(Architecture=\\?")(arm64|x86_64)/\1$(ARCH)/' samconfig.toml && rm samconfig.toml.old && $(DEPLOY); \
 	else $(DEPLOY) --parameter-overrides Architecture=$(ARCH); fi
@@ -113,20 +129,25 @@ deploy: .venv/ready .venv/sam/ready ## build and deploy into your AWS account, a
 
 .PHONY: redrive
 redrive: .venv/ready ## process again what is in the dead-letter queue of STACK, in your AWS account
-	$(VENV)/python tests/ops/redrive.py $(STACK)
+	$(VENV)/python tools/redrive.py $(STACK)
 
 .PHONY: clean
 clean: ## remove all that was built or installed
 	rm -rf target .aws-sam .venv fuzz/target fuzz/corpus fuzz/artifacts
 
-.venv/ready: tests/local_aws/requirements.txt
-	@echo "Installing what is needed into .venv"
+.venv/ready: tools/requirements.txt
+	@echo "Installing Python packages into .venv (usually half a minute)"
 	$(PYTHON) -m venv .venv
 	$(VENV)/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@
 
-.venv/sam/ready: tests/local_aws/requirements-sam.txt
-	@echo "Installing the SAM CLI into .venv/sam"
+.venv/build-ready: tools/requirements-build.txt .venv/ready
+	@echo "Installing cargo-lambda and zig into .venv (usually half a minute)"
+	$(VENV)/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+.venv/sam/ready: tools/requirements-sam.txt
+	@echo "Installing the SAM CLI into .venv/sam (usually a minute)"
 	$(PYTHON) -m venv .venv/sam
 	.venv/sam/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	touch $@

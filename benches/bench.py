@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-import instructions
+import test_instructions as instructions
 from logs import BINARY, FOLDER, RARE_ONLY, ROOT, json_size, made_up, plain, real, record
 from servers import TOPIC, Function, first_hello
 
@@ -196,7 +196,7 @@ def in_process(executable, log):
 
 
 def by_instructions():
-    """The instructions that `make test` watches over."""
+    """The figures of `make instructions`."""
     if instructions.obstacle():
         return print(f"\nSkipped, instructions: {instructions.obstacle()}.")
     recorded = json.loads(instructions.RECORD.read_text())["instructions per byte of JSON"]
@@ -232,7 +232,7 @@ def cold_start(functions, empty, found):
         for name, (command, environment) in functions.items():
             for _ in range(2):  # the first finds the processor's caches as another program left them
                 with Function(command, found, **environment) as function:
-                    poll = function.first_poll()
+                    poll = function.time_to_first_poll()
                 hello = 0 if name == EMPTY else first_hello(command, **environment)
             rounds[name].append((poll, hello))
     times = {name: list(medians(figures)) for name, figures in rounds.items()}

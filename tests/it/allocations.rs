@@ -1,4 +1,4 @@
-//! What scanning allocates, however many records there are.
+//! Memory allocations of scanning, which must not grow with the number of records.
 
 use allocation_counter::measure;
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
@@ -7,7 +7,7 @@ use cloudtrail_alerter::rules::config;
 use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
 use serde_json::{Value, json};
 
-/// How often memory is asked for while a log of so many copies of these records is read.
+/// The number of allocations while a log of so many copies of these records is read.
 fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     let log = json!({ "Records": vec![records; copies].concat() }).to_string();
     let filter = config::parse(config.to_string().as_bytes(), None).unwrap();

@@ -1,64 +1,15 @@
 //! `check` and `scan`, as a person or a script runs them.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::Stdio;
 
-use assert_cmd::Command;
 use flate2::read::MultiGzDecoder;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-use crate::{PROGRAM, SUBJECTS, file, first_body, gzip, log, path, record};
-
-/// What a run left behind.
-#[derive(Debug)]
-pub struct Run {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
-}
-
-impl Run {
-    /// The alerts of a `scan`, subject and body each.
-    fn alerts(&self) -> Vec<(&str, &str)> {
-        let alerts = self.stdout.split("Subject: ").skip(1).map(|alert| alert.split_once('\n').unwrap());
-        alerts.map(|(subject, body)| (subject, body.strip_suffix("\n\n").unwrap_or(body))).collect()
-    }
-
-    fn subjects(&self) -> Vec<&str> {
-        self.alerts().into_iter().map(|alert| alert.0).collect()
-    }
-}
-
-pub fn run_in(folder: &Path, arguments: &[&str], stdin: Vec<u8>) -> Run {
-    let mut command = Command::new(PROGRAM);
-    let output = command
-        .env_clear()
-        .current_dir(folder)
-        .args(arguments)
-        .write_stdin(stdin)
-        .output()
-        .expect("the program starts");
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Run { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-/// Runs at the top of this repository, where `filter_config.json` is.
-pub fn run(arguments: &[&str]) -> Run {
-    run_in(&path(""), arguments, Vec::new())
-}
-
-/// A folder with the configuration of this repository and these files.
-pub fn folder(files: &[(&str, &[u8])]) -> TempDir {
-    let folder = TempDir::new().unwrap();
-    for (name, bytes) in [("filter_config.json", &file("filter_config.json")[..])].iter().chain(files) {
-        let path = folder.path().join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-    folder
-}
+use crate::golden::{self, assert_golden, golden, text_of};
+use crate::program::{Run, folder, run, run_in};
+use crate::world::TOPIC;
+use crate::{PROGRAM, file, gzip, log, path, record};
 
 #[test]
 fn check_says_what_is_valid_and_warns_where_no_topic_is_named() {
@@ -109,28 +60,10 @@ fn scan_prints_the_alerts_of_a_log_and_the_summary_apart_from_them() {
     let log = "fixtures/logs/iam-signin-sts.json";
     let scanned = run(&["scan", log]);
     assert_eq!(scanned.code, 0, "{scanned:?}");
-    assert_eq!(scanned.subjects(), SUBJECTS);
+    assert_golden("subjects.txt", &scanned.subjects().join("\n"));
     let alerts = scanned.alerts();
-    assert_eq!(alerts[0].1, first_body(log));
-    assert_eq!(
-        alerts[6].1,
-        format!(
-            "Event  : ConsoleLogin
-Source : signin.amazonaws.com
-Params : -
-Region : us-east-1
-
-Rule    : default (medium)
-Result  : Success
-Who     : arn:aws:iam::123456789012:root
-From    : 192.0.2.77, Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0
-Account : 123456789012
-Time    : 2026-11-20T21:11:09Z
-Event ID: 5a1e05f5-c5ca-424a-b837-000000000008
-Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/5a1e05f5-c5ca-424a-b837-000000000008
-Log     : {log}"
-        )
-    );
+    assert_eq!(alerts[0].1, text_of(log).trim_end());
+    assert_golden("root-sign-in.txt", alerts[6].1);
     assert!(scanned.stderr.contains("1 log, 16 records, 11 matches"), "{}", scanned.stderr);
     let by_rule = |line: &str| line.contains("11") && line.contains("default");
     assert!(scanned.stderr.lines().any(by_rule), "{}", scanned.stderr);
@@ -143,10 +76,9 @@ fn scan_as_json_holds_the_whole_record_in_its_order_without_its_secrets() {
     let scanned = run(&["scan", "--format", "json", log]);
     let lines: Vec<&str> = scanned.stdout.lines().collect();
     assert_eq!((scanned.code, lines.len()), (0, 11), "{scanned:?}");
-    let start = format!(
-        r#"{{"rules":["default"],"severity":"medium","topic":null,"log":"{log}","event":{{"eventVersion":"1.10","userIdentity":{{"type":"IAMUser","#
-    );
-    assert!(lines[0].starts_with(&start), "{}", lines[0]);
+    // `scan` has no topic here, and names the log as the command line does.
+    let topic = format!("\"{TOPIC}\"");
+    assert_eq!(lines[0], golden("json.json").replace(&topic, "null").replace(&golden::log(), log).trim_end());
     let fixture: Value = serde_json::from_slice(&file(log)).unwrap();
     let alerts: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(alerts[0]["event"], fixture["Records"][0]);
@@ -187,24 +119,7 @@ fn a_huge_record_stays_json_within_the_limit_of_sns() {
 fn odd_records_make_alerts_that_no_caller_can_forge() {
     let scanned = run(&["scan", "fixtures/logs/odd-records.json"]);
     assert_eq!(scanned.code, 0, "{scanned:?}");
-    assert_eq!(
-        scanned.subjects(),
-        [
-            "[medium] CreateUser in 111122223333 us-east-1",
-            "[medium] CreateUser in 111122223333 us-east-1",
-            "[medium] DeleteUser? in 111122223333 us-east-1",
-            "[medium] DeleteUser",
-            "[medium] UpdateUser in 111122223333 us-east-1",
-            "[medium] UpdateUser in 111122223333 us-east-1",
-            "[medium] UpdateUser in 111122223333 us-east-1",
-            "[medium] GetFederationToken by mallory?Severity: none in 111122223333 us-east-1",
-            "[medium] TagUser in 111122223333 us-east-1",
-            "[medium] TagUser in 111122223333 us-east-1",
-            "[medium] UntagUser in 111122223333 us-east-1",
-            "[medium] CreateUser by Zo? in 111122223333 eu-central-1",
-            "[medium] CreateUser in 111122223333 us-east-1",
-        ]
-    );
+    assert_golden("odd-subjects.txt", &scanned.subjects().join("\n"));
     let bodies: Vec<&str> = scanned.alerts().into_iter().map(|alert| alert.1).collect();
     for body in &bodies {
         assert_eq!(body.lines().count(), 14, "{body}");
@@ -249,12 +164,12 @@ fn scan_reads_folders_in_order_and_skips_what_lambda_would_skip() {
     assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1, 2, 3]), "{scanned:?}");
     assert!(scanned.stderr.contains("3 logs, 4 records, 4 matches"), "{scanned:?}");
     assert!(scanned.stdout.contains("Log     : logs/a/z.json.gz\n"), "{scanned:?}");
-    // The order of the command line counts, and an event that stands in two logs counts once.
+    // Logs come in the order of the command line. An event in two logs is shown once.
     let scanned = run_in(folder.path(), &["scan", "logs/c", "logs/b.json", "logs"], Vec::new());
     assert_eq!(names(&scanned), [3, 2, 0, 1], "{scanned:?}");
     let scanned = run_in(folder.path(), &["scan", "-"], gzip(&logs(&[7, 8, 7])));
     assert_eq!((scanned.code, names(&scanned)), (0, vec![7, 8]), "{scanned:?}");
-    // Not by the name of the folder that one stands in.
+    // The name of the current folder skips nothing.
     let within = folder.path().join("logs/AWSLogs/123456789012/Config");
     let scanned = run_in(&within, &["scan", "--config", "../../../../filter_config.json", "../../../a"], Vec::new());
     assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1]), "{scanned:?}");
@@ -271,7 +186,7 @@ fn a_log_that_cannot_be_read_is_reported_and_the_rest_is_scanned() {
         assert!(scanned.stderr.contains(name), "{name}: {scanned:?}");
     }
     assert!(!scanned.stderr.contains("logs/a.json"), "{scanned:?}");
-    // What was found before the cut is shown too.
+    // Alerts from before the cut are shown too.
     let shown = scanned.subjects().len();
     assert!((2..100).contains(&shown), "{shown}");
 }
@@ -326,7 +241,7 @@ fn a_closed_pipe_ends_the_run_quietly() {
     assert!(status.code().is_none_or(|code| code == 0), "{status}");
 }
 
-/// What real logs hold is compared elsewhere; here every record of them must be counted.
+/// `tests/local_aws/test_real_logs.py` compares the contents. Here every record of the logs must be counted.
 #[test]
 fn real_logs_are_readable() {
     let Some(logs) = std::env::var_os("REAL_LOGS") else {

@@ -1,4 +1,4 @@
-//! The ways in which a log is announced, as Lambda passes them on.
+//! Every kind of event that announces a log, as Lambda passes it on.
 
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use aws_lambda_events::s3::S3Event;
@@ -8,11 +8,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use crate::fake_aws::{S3Fault, SnsFault};
-use crate::faults::metrics;
-use crate::lambda::{BUCKET, CONFIG, KEY, World, records, world};
-use crate::{SUBJECTS, event, file, gzip, log, record};
+use crate::golden::golden_lines;
+use crate::world::{BUCKET, CONFIG, KEY, World, metrics, world};
+use crate::{event, file, gzip, log, record, records};
 
-/// What S3 leaves as it is when it writes a key into a notification.
+/// The characters that S3 does not encode when it writes a key into a notification.
 const FORM: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b' ');
 
 fn s3(key: &str) -> Value {
@@ -27,7 +27,7 @@ fn bridged(key: &str) -> Value {
     event
 }
 
-/// CloudTrail's own notification.
+/// The notification that CloudTrail itself sends.
 fn delivery(key: &str) -> Value {
     json!({ "s3Bucket": BUCKET, "s3ObjectKey": [key] })
 }
@@ -50,7 +50,7 @@ fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
     json!({ "Records": messages.collect::<Vec<_>>() })
 }
 
-/// What SNS makes of a message for a queue.
+/// The envelope in which SNS puts a message into a queue.
 fn wrapped(message: &impl ToString) -> Value {
     let mut envelope: Value =
         serde_json::from_str(event("sqs-sns-s3")["Records"][0]["body"].as_str().unwrap()).unwrap();
@@ -58,7 +58,7 @@ fn wrapped(message: &impl ToString) -> Value {
     envelope
 }
 
-/// What SNS puts into a queue by raw delivery: the message itself, and its attributes beside it.
+/// Raw delivery of SNS into a queue: the message itself, with its attributes beside it.
 fn raw(message: &Value) -> Value {
     let mut event = in_sqs(&[message]);
     let attribute =
@@ -82,7 +82,7 @@ fn envelopes(key: &str) -> [(&'static str, Value); 10] {
     ]
 }
 
-/// Invokes, wants success (from SQS: no message handed back), and gives the counts.
+/// Invokes, asserts success (for SQS: that no message is handed back), and returns the counts.
 async fn succeeds(world: &mut World, payload: &Value) -> Value {
     let answer = world.invoke(payload).await.unwrap();
     let counts = world.logged().await;
@@ -94,7 +94,7 @@ async fn succeeds(world: &mut World, payload: &Value) -> Value {
     counts
 }
 
-/// Invokes with a batch of SQS, wants just these messages back, and gives the counts.
+/// Invokes with a batch of SQS, asserts that just these messages are handed back, and returns the counts.
 async fn hands_back(world: &mut World, batch: &Value, messages: &[&str]) -> Value {
     let answer = world.invoke(batch).await.unwrap();
     let messages: Vec<_> = messages.iter().map(|id| json!({ "itemIdentifier": id })).collect();
@@ -164,7 +164,7 @@ async fn the_fixtures_have_the_form_that_aws_sends_and_announce_the_same_log() {
     for name in ["sqs-s3", "sns-s3", "sqs-sns-s3", "eventbridge", "sns-cloudtrail"] {
         let mut world = world().await;
         world.aws.put(BUCKET, &key, gzip(&file("fixtures/logs/iam-signin-sts.json")));
-        assert_eq!(succeeds(&mut world, &event(name)).await["published"], SUBJECTS.len(), "{name}");
+        assert_eq!(succeeds(&mut world, &event(name)).await["published"], golden_lines("subjects.txt").len(), "{name}");
     }
 }
 
@@ -230,7 +230,7 @@ async fn a_mixed_batch_gives_back_only_its_bad_messages() {
     assert_eq!(errors.len(), bad.len(), "{errors:?}");
     assert_eq!(world.aws.messages().len(), 3);
 
-    // The same again: what was fine is not sent twice.
+    // The same batch again: alerts that were sent are not sent twice.
     world.aws.put(BUCKET, "missing", gzip(&log(&[record(3)])));
     assert_eq!(hands_back(&mut world, &batch, &["m1", "m3", "m5", "m7", "m9", "m11"]).await["published"], 1);
 }
@@ -259,7 +259,7 @@ async fn a_failed_publish_is_laid_at_every_message_whose_log_is_in_it() {
     world.aws.put(BUCKET, "b", gzip(&log(&all[5..])));
     world.aws.put(BUCKET, "quiet", gzip(&log(&[json!({})])));
     let batch = in_sqs(&[s3("first"), s3("a"), s3("quiet"), bridged("b"), wrapped(&delivery("b"))]);
-    // Those of `a` and `b` share a request, because one of `first` is under way until they come.
+    // The alerts of `a` and `b` share a request, because that of `first` is under way until they come.
     let first = |world: &World, number| {
         world.aws.put(BUCKET, "first", gzip(&log(&[record(number)])));
         let sent = world.aws.publishes().len();
@@ -271,7 +271,7 @@ async fn a_failed_publish_is_laid_at_every_message_whose_log_is_in_it() {
     let counts = hands_back(&mut world, &batch, &["m1", "m3", "m4"]).await;
     assert_eq!((&counts["logs"], &counts["published"], &counts["failed"]), (&json!(4), &json!(1), &json!(10)));
 
-    // Of one request only what was refused: the eighth entry is of `b`.
+    // Only what was refused of a request: its eighth entry is from `b`.
     first(&world, 101);
     world.aws.sns_fault_of_full_batches(SnsFault::Entries(&[7], true), 1);
     assert_eq!(hands_back(&mut world, &batch, &["m3", "m4"]).await["published"], 10);

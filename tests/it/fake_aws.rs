@@ -1,4 +1,4 @@
-//! S3 and SNS on one loopback port: as strict as the real ones, and as faulty as a test wants.
+//! S3 and SNS on one loopback port, with the rules of the real ones and the faults that a test asks for.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -18,36 +18,40 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
-/// What may go wrong with a `GetObject`.
+use crate::runtime_api::PATIENCE;
+
+/// A fault of `GetObject`.
 #[derive(Clone, Copy)]
 pub enum S3Fault {
     Status(u16, &'static str),
-    /// The bucket is in this region, not in the one that was asked.
+    /// The bucket is in this region, and not in that of the request.
     OtherRegion(&'static str),
-    /// After so many bytes of the body, it goes on when so many publish requests have come.
+    /// The body pauses after so many bytes until so many publish requests have arrived.
     PauseAfter(usize, usize),
-    /// After so many bytes of the object the connection breaks.
+    /// It pauses twice.
+    PauseTwice([(usize, usize); 2]),
+    /// The connection breaks after so many bytes of the object.
     CutAfter(usize),
-    /// The same, and by then there is another version of the object.
+    /// The same, and the object has been replaced by then.
     ReplacedAfter(usize),
-    /// After so many bytes of the object nothing more comes.
+    /// Nothing more comes after so many bytes of the object.
     StallAfter(usize),
-    /// The body comes in so many pieces, with this pause before each.
+    /// The body comes in so many pieces, with a pause before each.
     Trickle(usize, Duration),
-    /// It says that the body has so many bytes more than it has.
+    /// `Content-Length` is so many bytes too high.
     LengthOff(isize),
-    /// It sends the whole object when it is asked for a part.
+    /// The whole object comes although a part was requested.
     IgnoresRange,
     Dropped,
     /// No answer ever comes.
     Silent,
 }
 
-/// What may go wrong with a publish request.
+/// A fault of a publish request.
 #[derive(Clone, Copy)]
 pub enum SnsFault {
     Status(u16, &'static str),
-    /// These entries of the batch fail; whether by the sender's fault.
+    /// These entries of the batch fail; the flag is SNS's `SenderFault`.
     Entries(&'static [usize], bool),
     /// The first entry of the batch is throttled.
     EntryThrottled,
@@ -56,22 +60,23 @@ pub enum SnsFault {
     Silent,
 }
 
-/// A request as it came.
+/// A request, in the order in which requests arrived.
 #[derive(Clone, Debug)]
 pub struct Seen {
     /// `bucket/key`, or the action of a publish request.
     pub what: String,
     pub region: String,
-    /// The number of the connection that it came on.
+    /// The number of its connection.
     pub connection: usize,
     pub if_none_match: Option<String>,
     pub if_match: Option<String>,
     pub range: Option<String>,
+    /// 0 until it is answered.
     pub status: u16,
     pub ids: Vec<String>,
-    /// How many publish requests were under way when this one had come.
+    /// The publish requests under way when it arrived, itself included.
     pub at_once: usize,
-    /// How many publish requests had been taken, with all their messages, by then.
+    /// The publish requests that SNS had taken in full when it arrived.
     pub taken: usize,
 }
 
@@ -98,22 +103,30 @@ struct State {
     objects: HashMap<String, Vec<u8>>,
     s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
     sns_fault: Option<(SnsFault, usize)>,
-    /// Whether the fault spares requests with fewer than ten entries.
+    /// Whether only requests with ten entries fail.
     full_batches_only: bool,
     hold_s3: usize,
     hold_sns: usize,
-    /// How long SNS takes for an answer.
+    /// The time that SNS takes for an answer.
     slow_sns: Duration,
-    /// The messages that SNS takes in a second, and how many it would take now; none before the first request.
+    /// The messages that SNS takes in a second, and how many it would take now: none at the first request.
     quota: Option<f64>,
     left: Option<(f64, Instant)>,
-    /// How many publish requests have come and not been answered, and how many were taken with all their messages.
+    /// The publish requests that have arrived and are not answered, and those that were taken in full.
     under_way: usize,
     taken: usize,
     seen: Vec<Seen>,
     messages: Vec<Message>,
-    /// What real SNS would have refused: a defect of the program, whatever else a test looks at.
+    /// Requests that the real SNS would refuse. Each is a defect of the program, whatever the test is about.
     violations: Vec<String>,
+}
+
+impl State {
+    /// Notes a request at its arrival, and returns its number.
+    fn saw(&mut self, request: &Seen) -> usize {
+        self.seen.push(request.clone());
+        self.seen.len() - 1
+    }
 }
 
 pub struct FakeAws {
@@ -127,7 +140,7 @@ type Answer = Response<Streamed>;
 impl FakeAws {
     pub async fn start() -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        // (requests to S3 or without a signature, publish requests) that have arrived: what holds and pauses wait for.
+        // The arrived (requests to S3 or without a signature, publish requests): holds and pauses wait for them.
         let arrived = watch::Sender::new((0usize, 0usize));
         let for_server = state.clone();
         let closing = watch::Sender::new(());
@@ -144,23 +157,23 @@ impl FakeAws {
         self.state().objects.insert(format!("{bucket}/{key}"), bytes.into());
     }
 
-    /// The next `times` requests for the object fail; after that, and with 0, none.
+    /// The next `times` requests for the object fail, and no others. 0 ends a fault.
     pub fn s3_fault(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
         self.state().s3_faults.insert(format!("{bucket}/{key}"), [(fault, times)].into());
     }
 
-    /// After the faults that are set for the object, its next `times` requests fail in this way.
+    /// Adds a fault behind those of the object: the next `times` requests after them fail in this way.
     pub fn s3_fault_then(&self, bucket: &str, key: &str, fault: S3Fault, times: usize) {
         self.state().s3_faults.entry(format!("{bucket}/{key}")).or_default().push_back((fault, times));
     }
 
-    /// Nothing fails any more.
+    /// Ends all faults.
     pub fn mend(&self) {
         self.state().s3_faults.clear();
         self.state().sns_fault = None;
     }
 
-    /// Closes all connections, as servers do with those that are not used for a while.
+    /// Closes all connections, as servers do with idle ones.
     pub fn close_connections(&self) {
         self.closing.send_replace(());
     }
@@ -171,28 +184,28 @@ impl FakeAws {
         self.state().full_batches_only = false;
     }
 
-    /// The same for requests with ten entries only: whichever comes first, it is one of them.
+    /// The same, but only requests with ten entries count and fail.
     pub fn sns_fault_of_full_batches(&self, fault: SnsFault, times: usize) {
         self.sns_fault(fault, times);
         self.state().full_batches_only = true;
     }
 
-    /// No request to S3, and none without a signature, is answered before so many have come.
+    /// No request to S3, and none without a signature, is answered before so many have arrived.
     pub fn hold_s3(&self, until: usize) {
         self.state().hold_s3 = until;
     }
 
-    /// No publish request is answered before so many have come.
+    /// No publish request is answered before so many have arrived.
     pub fn hold_sns(&self, until: usize) {
         self.state().hold_sns = until;
     }
 
-    /// Publish requests take so long.
+    /// SNS takes so long for each answer.
     pub fn slow_sns(&self, pause: Duration) {
         self.state().slow_sns = pause;
     }
 
-    /// SNS takes so many messages a second, and none at first.
+    /// SNS takes so many messages a second, and none at the first request.
     pub fn sns_quota(&self, messages: u32) {
         self.state().quota = Some(messages.into());
     }
@@ -210,10 +223,12 @@ impl FakeAws {
         self.state().seen.iter().filter(|s| s.what == "unsigned").cloned().collect()
     }
 
-    /// What was accepted since the last call, in the order of the event IDs.
+    /// The messages that SNS has accepted since the last call, in the order of event IDs, subjects and bodies: the
+    /// order in which several requests arrive is chance.
     pub fn messages(&self) -> Vec<Message> {
         let mut messages = std::mem::take(&mut self.state().messages);
-        messages.sort_by(|a, b| a.attribute("eventID").cmp(&b.attribute("eventID")));
+        let key = |m: &Message| (m.attribute("eventID").map(str::to_owned), m.subject.clone(), m.body.clone());
+        messages.sort_by_cached_key(key);
         messages
     }
 }
@@ -236,7 +251,7 @@ where
     serve_until(handler, watch::channel(()).1).await
 }
 
-/// The same; `closing` closes all connections that are open.
+/// The same; `closing` closes all open connections.
 async fn serve_until<H, F>(handler: H, closing: watch::Receiver<()>) -> SocketAddr
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
@@ -312,34 +327,37 @@ async fn answer(
     let mut waiter = arrived.subscribe();
     let unsigned = seen.region.is_empty();
     if unsigned || request.method() == Method::GET {
+        if unsigned {
+            "unsigned".clone_into(&mut seen.what);
+        }
+        let number = state.lock().unwrap().saw(&seen);
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
         if unsigned {
-            "unsigned".clone_into(&mut seen.what);
-            state.lock().unwrap().seen.push(Seen { status: 403, ..seen });
+            state.lock().unwrap().seen[number].status = 403;
             return Some(sns_error("Sender", 403, "MissingAuthenticationToken"));
         }
-        let answer = get_object(&mut seen, &state, waiter);
-        state.lock().unwrap().seen.push(Seen { status: answer.as_ref().map_or(0, |a| a.status().as_u16()), ..seen });
+        let answer = get_object(&seen, &state, waiter);
+        state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         match answer {
             Err(S3Fault::Silent) => std::future::pending().await,
             answer => answer.ok(),
         }
     } else {
         let form = request.into_body().collect().await.ok()?.to_bytes();
-        let (hold, pause) = {
+        let entries = entries(&form, &mut seen);
+        let (number, hold, pause) = {
             let mut state = state.lock().unwrap();
             state.under_way += 1;
             (seen.at_once, seen.taken) = (state.under_way, state.taken);
-            (state.hold_sns, state.slow_sns)
+            (state.saw(&seen), state.hold_sns, state.slow_sns)
         };
         arrived.send_modify(|n| n.1 += 1);
         patience(&state, "publish requests at once", waiter.wait_for(|n| n.1 >= hold)).await;
         tokio::time::sleep(pause).await;
-        let answer = publish(&form, &mut seen, &mut state.lock().unwrap());
-        seen.status = answer.as_ref().map_or(0, |a| a.status().as_u16());
-        state.lock().unwrap().seen.push(seen);
+        let answer = publish(&seen, entries, &mut state.lock().unwrap());
+        state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         state.lock().unwrap().under_way -= 1;
         match answer {
             Err(SnsFault::Silent) => std::future::pending().await,
@@ -348,15 +366,15 @@ async fn answer(
     }
 }
 
-/// Waits, but not for ever: what never comes is reported at the end of the test.
+/// Waits, but not for ever: at the end of the test it reports what never came.
 async fn patience<T>(state: &Mutex<State>, what: &str, wait: impl Future<Output = T>) {
-    if tokio::time::timeout(Duration::from_secs(10), wait).await.is_err() {
+    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
         state.lock().unwrap().violations.push(format!("waited in vain for {what}"));
     }
 }
 
 fn get_object(
-    seen: &mut Seen,
+    seen: &Seen,
     state: &Arc<Mutex<State>>,
     mut arrived: watch::Receiver<(usize, usize)>,
 ) -> Result<Answer, S3Fault> {
@@ -400,11 +418,9 @@ fn get_object(
         answer = answer.status(206).header(CONTENT_RANGE, format!("bytes {from}-{}/{length}", length - 1));
     }
     let (stop, pieces, pause, longer) = match fault {
-        Some(S3Fault::PauseAfter(at, _) | S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => {
-            (at, 0, Duration::ZERO, 0)
-        }
+        Some(S3Fault::CutAfter(at) | S3Fault::StallAfter(at)) => (at, 0, Duration::ZERO, 0),
         Some(S3Fault::ReplacedAfter(at)) => {
-            // A gzip member without anything in it: another version of the same.
+            // An empty gzip member more: another object with the same records.
             now.objects.get_mut(&seen.what).unwrap().extend(crate::gzip(b""));
             (at, 0, Duration::ZERO, 0)
         }
@@ -412,28 +428,38 @@ fn get_object(
         Some(S3Fault::LengthOff(by)) => (length, 0, Duration::ZERO, by),
         _ => (length, 0, Duration::ZERO, 0),
     };
+    let pauses = match fault {
+        Some(S3Fault::PauseAfter(at, publishes)) => vec![(at, publishes)],
+        Some(S3Fault::PauseTwice(pauses)) => pauses.to_vec(),
+        _ => Vec::new(),
+    };
     let (sender, receiver) = mpsc::channel(8);
     let state = state.clone();
     tokio::spawn(async move {
-        let (head, tail) = object[from..].split_at(stop.saturating_sub(from));
+        let mut sent = from;
+        for (at, publishes) in pauses {
+            if sent < at {
+                sender.send(Ok(Bytes::copy_from_slice(&object[sent..at]))).await.ok();
+                sent = at;
+            }
+            let came = arrived.wait_for(|n| n.1 >= publishes);
+            patience(&state, "publish requests while the log is read", came).await;
+        }
         let piece = length.checked_div(pieces).unwrap_or(16 * 1024) + 1;
-        for piece in head.chunks(piece) {
+        for piece in object[sent..stop.max(sent)].chunks(piece) {
             tokio::time::sleep(pause).await;
             sender.send(Ok(Bytes::copy_from_slice(piece))).await.ok();
         }
         match fault {
             Some(S3Fault::StallAfter(_)) => sender.closed().await,
-            Some(S3Fault::PauseAfter(_, publishes)) => {
-                let came = arrived.wait_for(|n| n.1 >= publishes);
-                patience(&state, "publish requests while the log is read", came).await;
-                sender.send(Ok(Bytes::copy_from_slice(tail))).await.ok();
-            }
-            // What was sent before is to arrive.
-            Some(_) => {
-                tokio::time::sleep(Duration::from_millis(50)).await;
+            Some(S3Fault::CutAfter(_) | S3Fault::ReplacedAfter(_) | S3Fault::LengthOff(_)) => {
+                // The bytes before the cut arrive: the connection has taken and flushed them.
+                while sender.capacity() < sender.max_capacity() && !sender.is_closed() {
+                    tokio::task::yield_now().await;
+                }
                 sender.send(Err(io::Error::other("cut on purpose"))).await.ok();
             }
-            None => {}
+            _ => {}
         }
     });
     let length = (length - from).checked_add_signed(longer).unwrap();
@@ -445,7 +471,8 @@ fn sns_error(who: &str, status: u16, code: &str) -> Answer {
     whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
 }
 
-fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, SnsFault> {
+/// The messages of a publish request. Its action and the IDs of its entries go into `seen`.
+fn entries(form: &[u8], seen: &mut Seen) -> Vec<Message> {
     let form: HashMap<String, String> = std::str::from_utf8(form)
         .unwrap()
         .split('&')
@@ -474,6 +501,10 @@ fn publish(form: &[u8], seen: &mut Seen, state: &mut State) -> Result<Answer, Sn
             break;
         }
     }
+    entries
+}
+
+fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answer, SnsFault> {
     state.violations.extend(violations(seen, &entries));
 
     if let Some(quota) = state.quota {
@@ -523,7 +554,7 @@ fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8().unwrap().into_owned()
 }
 
-/// The rules of SNS for a publish request.
+/// The rules of SNS that a publish request breaks.
 fn violations(Seen { what: action, ids, region, .. }: &Seen, entries: &[Message]) -> Vec<String> {
     let mut found = Vec::new();
     let mut rule = |holds: bool, rule: &str| {

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::fake_aws::FakeAws;
-use crate::lambda::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, put_keys, records};
-use crate::{file, gzip, log};
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, put_keys};
+use crate::{file, gzip, log, records};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 

@@ -6,112 +6,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, Seen, SnsFault};
-use crate::runtime_api::{Failure, Lambda};
-use crate::{SUBJECTS, event, file, first_body, gzip, log, record};
-
-pub const BUCKET: &str = "cloudtrail-logs-123456789012";
-pub const CONFIG: &str = "filter_config.json";
-pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
-pub const KEY: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/log.json.gz";
-
-/// The function's, where it does not matter.
-pub const TIMEOUT: Duration = Duration::from_mins(5);
-
-/// What one function lives in, with the configuration of this repository and a topic from the environment.
-pub struct World {
-    pub aws: FakeAws,
-    pub lambda: Lambda,
-    invocations: usize,
-}
-
-pub async fn world() -> World {
-    world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await
-}
-
-pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
-    let aws = FakeAws::start().await;
-    aws.put(BUCKET, CONFIG, file(CONFIG));
-    World::start(aws, environment, timeout).await
-}
-
-impl World {
-    /// With what is in S3 already.
-    pub async fn start(aws: FakeAws, environment: &[(&str, &str)], timeout: Duration) -> Self {
-        let lambda = Lambda::start(aws.address, environment, timeout).await;
-        World { aws, lambda, invocations: 0 }
-    }
-
-    pub async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
-        self.invocations += 1;
-        self.lambda.invoke(payload).await
-    }
-
-    /// Invokes, wants no error and counts that add up, and gives the counts.
-    pub async fn counts(&mut self, payload: &Value) -> Value {
-        let counts = self.invoke(payload).await.unwrap();
-        add_up(&counts);
-        counts
-    }
-
-    /// Invokes, wants this error and a message that holds all of `parts`, and gives the counts from the log line.
-    pub async fn fails(&mut self, payload: &Value, kind: &str, parts: &[&str]) -> Value {
-        let failure = self.invoke(payload).await.expect_err(kind);
-        assert_eq!(failure.kind, kind, "{failure:?}");
-        for part in parts {
-            assert!(failure.message.contains(part), "no {part:?} in {failure:?}");
-        }
-        self.logged().await
-    }
-
-    /// The counts in the log line of the last invocation.
-    pub async fn logged(&mut self) -> Value {
-        let line = self.lambda.logged(self.invocations).await;
-        assert_eq!(line["level"], "INFO", "{line}");
-        let counts = if line["fields"].is_object() { line["fields"].clone() } else { line };
-        add_up(&counts);
-        counts
-    }
-
-    /// What the last invocation logged, its metrics last.
-    pub async fn lines(&mut self) -> Vec<Value> {
-        self.lambda.lines(self.invocations).await
-    }
-}
-
-pub fn add_up(counts: &Value) {
-    let count = |name: &&str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
-    let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
-    assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");
-    assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "failed"]), "{counts}");
-}
-
-/// Compares the named counts; the others must be there and 0, but for those that no test can know.
-pub fn assert_counts(counts: &Value, expected: &Value) {
-    let mut all = json!({
-        "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
-        "duplicates": 0, "summarised": 0, "failed": 0,
-        "skipped": { "digest": 0, "insight": 0, "otherService": 0, "configuration": 0, "testEvent": 0 },
-        "bytes": counts["bytes"].as_u64().unwrap(), "milliseconds": counts["milliseconds"].as_u64().unwrap(),
-    });
-    for (name, count) in expected.as_object().unwrap() {
-        match count.as_object() {
-            Some(reasons) => reasons.iter().for_each(|(reason, count)| all[name][reason] = count.clone()),
-            None => all[name] = count.clone(),
-        }
-    }
-    assert_eq!(*counts, all);
-}
-
-pub fn put_keys(keys: &[&str]) -> Value {
-    let records = keys.iter().map(|key| {
-        json!({ "eventName": "ObjectCreated:Put", "s3": { "bucket": { "name": BUCKET }, "object": { "key": key } } })
-    });
-    json!({ "Records": records.collect::<Vec<_>>() })
-}
-
-pub fn records(count: usize) -> Vec<Value> {
-    (0..count).map(record).collect()
-}
+use crate::golden::{assert_golden, golden, golden_lines};
+use crate::world::{
+    BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, put_keys, world, world_with,
+};
+use crate::{event, file, gzip, log, record, records};
 
 fn user_names(messages: &[Message]) -> Vec<String> {
     let name = |m: &Message| m.body.split('"').nth(3).unwrap_or_default().to_owned();
@@ -140,24 +39,14 @@ async fn an_event_becomes_one_message_per_matching_call() {
     let messages = world.aws.messages();
     assert!(messages.iter().all(|m| m.topic == TOPIC));
     let mut subjects: Vec<_> = messages.iter().map(|m| m.subject.as_str()).collect();
-    // By its event ID the first record comes last.
+    // In the order of event IDs the first record comes last.
     subjects.rotate_right(1);
-    assert_eq!(subjects, SUBJECTS);
-    assert_eq!(messages[10].body, first_body(&format!("s3://{BUCKET}/{key}")) + "\n");
-    let text = |name: &str, value: &str| (name.to_owned(), "String".to_owned(), value.to_owned());
-    assert_eq!(
-        messages[10].attributes,
-        [
-            text("accountId", "123456789012"),
-            text("awsRegion", "us-east-1"),
-            text("eventID", "5a1e05f5-c5ca-424a-b837-959e25d6aea7"),
-            text("eventName", "CreateUser"),
-            text("eventSource", "iam.amazonaws.com"),
-            text("result", "Success"),
-            ("rule".to_owned(), "String.Array".to_owned(), "[\"default\"]".to_owned()),
-            text("severity", "medium"),
-        ]
-    );
+    assert_eq!(subjects, golden_lines("subjects.txt"));
+    assert_eq!(messages[10].body, golden("text.txt"));
+    let typed =
+        |(name, kind, value): &(String, String, String)| (name.clone(), json!({ "Type": kind, "Value": value }));
+    let attributes: Value = messages[10].attributes.iter().map(typed).collect();
+    assert_golden("attributes.json", &serde_json::to_string_pretty(&attributes).unwrap());
     let results: Vec<_> = messages.iter().map(|m| m.attribute("result").unwrap()).collect();
     let failures: Vec<_> = (0..results.len()).filter(|n| results[*n] == "Failure").collect();
     assert_eq!(failures, [4, 8], "{results:?}");
@@ -189,7 +78,7 @@ async fn while_a_log_is_read_the_next_ones_are_asked_for() {
     for (number, key) in keys.into_iter().enumerate() {
         world.aws.put(BUCKET, key, gzip(&log(&[record(number)])));
     }
-    // The configuration and the first four at once; the others when one has been read.
+    // The configuration and four logs are requested at once, the others when one has been read.
     world.aws.hold_s3(5);
     assert_eq!(world.counts(&put_keys(&keys)).await["published"], keys.len());
     let mut first: Vec<_> = world.aws.gets()[..5].iter().map(|get| get.what.replace(BUCKET, "")).collect();
@@ -208,12 +97,12 @@ async fn alerts_go_out_while_the_log_is_read_and_several_requests_at_once() {
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1_000);
 }
 
-/// How many messages each publish request had.
+/// The number of messages of each publish request.
 fn sizes(world: &World) -> Vec<usize> {
     world.aws.publishes().iter().map(|request| request.ids.len()).collect()
 }
 
-/// A log of so many matches, each followed by 40,000 bytes, so that they come in pieces of their own.
+/// A log of so many matches with 40,000 bytes behind each, so that they do not arrive together.
 fn spread_out(count: usize) -> Vec<u8> {
     let other = json!({ "eventSource": "s3.amazonaws.com", "userAgent": "x".repeat(40_000) });
     log(&records(count).into_iter().flat_map(|record| [record, other.clone()]).collect::<Vec<_>>())
@@ -225,9 +114,9 @@ async fn the_first_alert_of_a_slow_log_goes_out_at_once_and_the_next_when_that_i
     let bytes = spread_out(3);
     let at = bytes.len() - 50_000;
     world.aws.put(BUCKET, KEY, bytes);
-    // The second one is read while the first one is under way.
+    // S3 sends the second one when the first one is under way, and the third one when the second one is.
     world.aws.slow_sns(Duration::from_millis(100));
-    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(at, 2), 1);
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseTwice([(20_000, 1), (at, 2)]), 1);
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 3);
     assert_eq!(sizes(&world), [1, 1, 1]);
 }
@@ -238,7 +127,7 @@ async fn while_a_request_is_under_way_alerts_wait_until_there_are_ten_or_the_log
         let mut world = world().await;
         world.aws.put(BUCKET, KEY, spread_out(count));
         world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(20_000, 1), 1);
-        // The first one is not answered before the log's end.
+        // The first request is not answered before the log has been read.
         world.aws.hold_sns(expected.len());
         assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], count);
         let mut sizes = sizes(&world);
@@ -251,6 +140,8 @@ async fn while_a_request_is_under_way_alerts_wait_until_there_are_ten_or_the_log
 async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
     let mut world = world().await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
+    // The log arrives in one piece: a function that waits for more of it sends fewer than ten alerts.
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::Trickle(1, Duration::ZERO), 1);
     let counts = world.counts(&put_keys(&[KEY])).await;
     let expected =
         json!({ "objects": 1, "logs": 1, "records": 1_000, "matched": 1_000, "alerts": 1_000, "published": 1_000 });
@@ -262,7 +153,7 @@ async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
 }
 
 #[tokio::test]
-async fn an_edited_configuration_is_in_force_at_once_and_an_unchanged_one_is_not_sent_again() {
+async fn an_edited_configuration_takes_effect_at_once_and_an_unchanged_one_is_not_sent_again() {
     let mut world = world().await;
     let event = event("s3-put");
     let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();
@@ -286,7 +177,7 @@ async fn another_bucket_and_key_for_the_configuration() {
     world.aws.put("settings", "a/b c.json", json!({ "source": "iam", "regexp": "Nothing" }).to_string());
     world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
     assert_eq!(world.counts(&put_keys(&[KEY])).await["unmatched"], 3);
-    // The configuration is told from a log by its bucket too: this one lies in another.
+    // An object in another bucket is a log, although its key is that of the configuration.
     world.aws.put(BUCKET, "a/b c.json", log(&records(2)));
     assert_eq!(world.counts(&put_keys(&["a/b+c.json"])).await["unmatched"], 2);
 }
@@ -528,7 +419,7 @@ async fn what_is_no_sound_log_is_an_error_and_what_matched_before_is_published()
     let mut corrupt = gzip(&text);
     let middle = corrupt.len() / 2;
     corrupt[middle..middle + 64].fill(0);
-    // Small records behind a large one may have arrived and not been looked at when the end turns out to be wrong.
+    // Small records behind a large one may be unread in the buffer when the checksum turns out to be wrong.
     let mut mixed = records(20);
     mixed[3]["requestParameters"] = (0..4_000).map(|n| record(n)["requestID"].clone()).collect();
     let mut wrong_checksum = gzip(&log(&mixed));
@@ -610,7 +501,7 @@ async fn an_object_is_searched_as_compact_json_however_the_log_writes_it() {
         let mut world = world().await;
         let rule = json!({ "name": "r", "where": { "requestParameters.items": pattern } });
         world.aws.put(BUCKET, CONFIG, json!({ "rules": [rule] }).to_string());
-        // The first log shows that there is a value at the path, which the second is then searched for.
+        // After the first log the function searches raw text for what it has learned about the path.
         for bytes in [&compact, &pretty, &pretty] {
             world.aws.put(BUCKET, KEY, bytes.clone());
             assert_eq!(world.counts(&put_keys(&[KEY])).await["matched"], 1, "{pattern}");
@@ -634,7 +525,7 @@ async fn messages_stay_within_the_limits_of_sns() {
     for (number, Message { body, .. }) in world.aws.messages().iter().enumerate() {
         let (sizes, note) = match number % 6 {
             0 => (260_000..262_144, Some("\n(cut: ")),
-            // The record's JSON is 150,015 characters long.
+            // The JSON of the record is 150,015 characters long.
             1 => (8_000..9_000, Some(" (cut: 146015 characters more)\n")),
             _ => (70_000..71_000, None),
         };
@@ -675,7 +566,7 @@ async fn where_sns_throttles_fewer_requests_go_out_at_once_until_it_takes_them_a
     ] {
         let mut world = world().await;
         world.aws.put(BUCKET, KEY, gzip(&log(&records(1_000))));
-        // The first sixteen at once, and all in vain.
+        // Sixteen requests at once, and all are throttled.
         world.aws.hold_sns(16);
         world.aws.sns_fault(fault, 16);
         world.aws.slow_sns(Duration::from_millis(50));
@@ -685,7 +576,7 @@ async fn where_sns_throttles_fewer_requests_go_out_at_once_until_it_takes_them_a
         let most = publishes.iter().map(|request| request.at_once).max();
         assert_eq!(most, Some(16), "never more");
         for request in &publishes[16..] {
-            // Then one, and one more for each that was taken.
+            // Then one, and one more for each that SNS took.
             assert!(request.at_once <= 1 + request.taken, "{request:?}");
         }
     }
@@ -724,7 +615,7 @@ async fn entries_that_sns_will_never_take_are_reported_and_not_sent_again() {
     let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[&object, TOPIC, "InvalidParameter"]).await;
     assert_eq!((&counts["published"], &counts["failed"]), (&json!(8), &json!(2)));
     assert_eq!(world.aws.publishes().len(), 1);
-    // Lambda's retry sends what is missing.
+    // The retry of Lambda sends what is missing.
     let counts = world.counts(&put_keys(&[KEY])).await;
     assert_eq!((&counts["published"], &counts["duplicates"]), (&json!(2), &json!(8)));
     assert_eq!(world.aws.messages().len(), 10);
@@ -745,13 +636,13 @@ async fn a_topic_that_refuses_is_named() {
 
 #[tokio::test]
 async fn retries_end_before_the_deadline() {
-    let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(4)).await;
-    // One request's worth: of several, one may be waiting for its answer at the end, which is another failure.
+    let timeout = Duration::from_secs(4);
+    let mut world = world_with(&[("TOPIC_ARN", TOPIC)], timeout).await;
+    // As many as one request holds: of several, one might be unanswered at the end, which is another failure.
     world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
     world.aws.sns_fault(SnsFault::Status(429, "Throttled"), usize::MAX);
-    let begin = std::time::Instant::now();
     let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[TOPIC]).await;
-    assert!(begin.elapsed() < Duration::from_secs(4), "Lambda would have killed it");
+    assert_in_time(&counts, timeout, "retries");
     assert_eq!(counts["failed"], 10, "{counts}");
     assert!(world.aws.publishes().len() > 1, "it did try again");
 }
@@ -799,13 +690,13 @@ async fn a_retry_repeats_nothing_until_the_configuration_changes() {
     let expected = json!({ "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 12, "published": 0, "duplicates": 12 });
     assert_counts(&counts, &expected);
     assert_eq!(world.aws.publishes().len(), 2);
-    // What another bucket has for a configuration changes nothing here.
+    // The configuration of another bucket changes nothing here.
     let elsewhere = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
         "s3": { "bucket": { "name": "another" }, "object": { "key": KEY } } }] });
     world.aws.put("another", CONFIG, file(CONFIG));
     world.aws.put("another", KEY, gzip(&log(&[record(20)])));
     assert_eq!(world.counts(&elsewhere).await["published"], 1);
-    // But what its rules make of an event that was told by others is a message of its own.
+    // But if its rules match an event that was alerted on before, that is another message.
     let rule = json!({ "name": "critical", "severity": "critical", "regexp": "User" });
     world.aws.put("third", CONFIG, json!({ "rules": [rule] }).to_string());
     world.aws.put("third", KEY, gzip(&log(&records(12))));

@@ -1,14 +1,17 @@
-//! What messages say and where they go, as Lambda sends them.
+//! The texts of messages, and the topics that they go to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::fake_aws::{Message, S3Fault};
-use crate::lambda::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, put_keys, records, world, world_with};
-use crate::{gzip, log, record};
+use crate::golden::assert_golden;
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, put_keys, world, world_with};
+use crate::{event, file, gzip, log, record, records};
 
 const JSON_TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:json";
+/// The first record of `fixtures/logs/iam-signin-sts.json`.
+const FIRST: &str = "5a1e05f5-c5ca-424a-b837-959e25d6aea7";
 const CHAT_TOPIC: &str = "arn:aws:sns:ap-southeast-2:123456789012:chat";
 
 /// A world with this configuration and a log of these records.
@@ -26,7 +29,7 @@ async fn messages_of(configuration: &Value, records: &[Value]) -> Vec<Message> {
     world.aws.messages()
 }
 
-/// A configuration that sends each match to three topics: as text, as JSON and to a chat. `extra` goes into each rule.
+/// A configuration that sends each match to three topics, one per format. `extra` is added to each rule.
 fn three_formats(extra: &Value) -> Value {
     let rule = |name: &str, topic: &str, format: &str| {
         let mut rule = json!({ "name": name, "source": "iam", "topicARN": topic, "format": format });
@@ -41,7 +44,7 @@ fn json_of(message: &Message) -> Value {
     serde_json::from_str(&message.body).unwrap_or_else(|e| panic!("{e}: {}", message.body))
 }
 
-/// The title and the lines of a chat message, which has the form that Amazon Q Developer wants.
+/// The title and the lines of a chat message in the form that Amazon Q Developer wants.
 fn chat_of(message: &Message) -> (String, Vec<String>) {
     let body = json_of(message);
     let content = &body["content"];
@@ -68,13 +71,13 @@ fn by_topic(messages: &[Message]) -> BTreeMap<&str, Vec<&str>> {
     topics
 }
 
-/// The messages whose attribute names the rule.
+/// The messages that have the rule in their attribute.
 fn of_rule<'a>(messages: &'a [Message], rule: &str) -> Vec<&'a Message> {
     let names = |m: &Message| -> Vec<String> { serde_json::from_str(m.attribute("rule").unwrap()).unwrap() };
     messages.iter().filter(|m| names(m).iter().any(|name| name == rule)).collect()
 }
 
-/// A call by a role's session, with secrets in its answer.
+/// A call in the session of a role, with secrets in its parameters and its answer.
 fn telling_record() -> Value {
     let mut record = record(7);
     let session = "arn:aws:sts::123456789012:assumed-role/deployer/release-42";
@@ -93,6 +96,22 @@ fn telling_record() -> Value {
 }
 
 #[tokio::test]
+async fn the_messages_of_the_documentation() {
+    let event = event("s3-put");
+    let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();
+    for (format, name) in [("text", "text.txt"), ("json", "json.json"), ("chatbot", "chatbot.json")] {
+        let mut world = world().await;
+        let mut configuration: Value = serde_json::from_slice(&file(CONFIG)).unwrap();
+        configuration["format"] = json!(format);
+        world.aws.put(BUCKET, CONFIG, configuration.to_string());
+        world.aws.put(BUCKET, key, gzip(&file("fixtures/logs/iam-signin-sts.json")));
+        world.counts(&event).await;
+        let messages = world.aws.messages();
+        assert_golden(name, &messages.iter().find(|m| m.attribute("eventID") == Some(FIRST)).unwrap().body);
+    }
+}
+
+#[tokio::test]
 async fn several_rules_make_one_message_that_names_all_and_the_account() {
     let configuration = json!({
         "accounts": { "123456789012": "production" },
@@ -105,27 +124,7 @@ async fn several_rules_make_one_message_that_names_all_and_the_account() {
     let messages = messages_of(&configuration, &[telling_record()]).await;
     let [message] = &messages[..] else { panic!("{messages:?}") };
     assert_eq!(message.subject, "[critical] CreateUser by deployer/release-42 in production us-east-1");
-    let id = "00000000-0000-4000-8000-000000000007";
-    assert_eq!(
-        message.body,
-        format!(
-            "Event  : CreateUser
-Source : iam.amazonaws.com
-Params : {{\"oldPassword\":\"****\",\"password\":\"****\",\"userName\":\"bob\"}}
-Region : us-east-1
-
-Rule    : quiet, loud (critical)
-Result  : AccessDenied: not you
-Who     : arn:aws:sts::123456789012:assumed-role/deployer/release-42
-From    : 203.0.113.9, aws-cli/2.15
-Account : 123456789012 (production)
-Time    : 2026-11-20T21:08:30Z
-Event ID: {id}
-Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/{id}
-Log     : s3://{BUCKET}/{KEY}
-"
-        )
-    );
+    assert_golden("several-rules.txt", &message.body);
     let attribute = |name| message.attributes.iter().find(|a| a.0 == name).map(|a| (a.1.as_str(), a.2.as_str()));
     assert_eq!(attribute("rule"), Some(("String.Array", r#"["quiet","loud"]"#)));
     assert_eq!(attribute("severity"), Some(("String", "critical")));
@@ -274,7 +273,7 @@ async fn who_is_the_most_telling_name_of_the_caller() {
     }
 }
 
-/// The fake SNS refuses what the real one would.
+/// The fake SNS reports what the real one would refuse.
 #[tokio::test]
 async fn every_format_stays_within_the_limits_of_sns() {
     let odd = "ü\u{2028}\u{1}🦊<&`\"\\\n";
@@ -395,7 +394,7 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     });
     let mut world = world_of(&configuration, &flood()).await;
     let counts = world.counts(&put_keys(&[KEY])).await;
-    // Of users 3 and the 5 deletions, which are critical; of the copy 3; and two summaries.
+    // 3 of `users`, the 5 deletions, which are critical, 3 of `copy`, and two summaries.
     let expected = json!({
         "objects": 1, "logs": 1, "records": 12, "matched": 12, "alerts": 21, "published": 13, "summarised": 8,
     });
@@ -416,6 +415,7 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     assert_eq!((line(users, "First"), line(users, "Last")), ("2026-11-20T14:00:00Z", "2026-11-20T17:00:00Z"));
     assert_eq!(line(users, "Who"), "arn:aws:iam::123456789012:user/alice (3), arn:aws:iam::123456789012:user/bob (1)");
     assert_eq!(line(users, "Log"), format!("s3://{BUCKET}/{KEY}"));
+    assert_golden("summary.txt", &users.body);
     let names: Vec<_> = users.attributes.iter().map(|a| (a.0.as_str(), a.2.as_str())).collect();
     let expected = [
         ("accountId", "123456789012"),
@@ -438,8 +438,9 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     let log = format!("s3://{BUCKET}/{KEY}");
     let body = json!({ "rules": ["copy"], "severity": "medium", "topic": JSON_TOPIC, "log": log, "summary": summary });
     assert_eq!(json_of(copy), body);
+    assert_golden("summary.json", &copy.body);
 
-    // Lambda's retry in the same environment tells nothing twice.
+    // A retry of Lambda in the same environment sends nothing twice.
     let counts = world.counts(&put_keys(&[KEY])).await;
     assert_eq!((&counts["published"], &counts["summarised"]), (&json!(0), &json!(8)));
     assert_eq!(world.aws.messages().len(), 0);
@@ -573,7 +574,7 @@ async fn a_fifo_topic_groups_by_account_and_knows_events_and_summaries_again() {
     calls[3]["recipientAccountId"] = json!("111122223333");
     let mut runs = Vec::new();
     for _ in 0..2 {
-        // Another environment remembers nothing, and must give the same IDs.
+        // Another environment, without a memory of the first, must send the same IDs.
         let mut world = world_with(&[], TIMEOUT).await;
         world.aws.put(BUCKET, CONFIG, configuration.to_string());
         world.aws.put(BUCKET, KEY, log(&calls));

@@ -1,9 +1,9 @@
-//! The configuration's rules, as a person writes, checks and tries them.
+//! The rules of a configuration, as a person writes, checks and tries them.
 
 use serde_json::{Value, json};
 
-use crate::cli::{Run, folder, run, run_in};
-use crate::{log, record};
+use crate::program::{Run, folder, run, run_in};
+use crate::{log, pages, record};
 
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 
@@ -15,7 +15,7 @@ fn check(configuration: &Value) -> Run {
     check_text(configuration.to_string().as_bytes())
 }
 
-/// Runs `scan` over a log of these records with more arguments.
+/// Runs `scan` on a log of these records, with more arguments.
 fn scan(configuration: &Value, arguments: &[&str], records: &[Value]) -> Run {
     let folder = folder(&[("c.json", configuration.to_string().as_bytes())]);
     let arguments = [&["scan", "--config", "c.json", "-"], arguments].concat();
@@ -36,7 +36,7 @@ fn call(number: usize, source: &str, event: &str) -> Value {
     record
 }
 
-/// Wants one message of that kind for each of `expected`, which holds all of its parts.
+/// Asserts one message of that kind for each of `expected`, with all its parts.
 fn assert_says(kind: &str, run: &Run, expected: &[&[&str]], case: &str) {
     let said: Vec<&str> = run.stderr.lines().collect();
     assert_eq!(said.len(), expected.len(), "{case}: {}", run.stderr);
@@ -177,7 +177,7 @@ fn a_configuration_may_have_one_mebibyte() {
     assert_refused(std::str::from_utf8(&configuration).unwrap(), &[&["1048576 bytes"]]);
 }
 
-/// What `check` says of a valid configuration with a topic.
+/// Runs `check` on this configuration with a topic added. It must be valid.
 fn advice(mut configuration: Value) -> Run {
     configuration["sns"] = json!({ "topicARN": TOPIC });
     let checked = check(&configuration);
@@ -187,7 +187,7 @@ fn advice(mut configuration: Value) -> Run {
 
 #[test]
 fn check_warns_of_rules_that_hardly_mean_what_they_say() {
-    // Each with what the warning says, and a near one that means it.
+    // (a suspicious rule, parts of its warning, a similar rule without a warning)
     for (suspicious, parts, sound) in [
         (json!({ "source": "^iam$" }), &["source", "`iam`", "`iam.amazonaws.com`"][..], json!({ "source": "^iam" })),
         (json!({ "source": "IAM|sts" }), &["`IAM`", "small letters", "`iam`"], json!({ "source": "(?i)IAM|sts" })),
@@ -279,8 +279,8 @@ fn the_ignore_entry_that_a_warning_proposes_silences_it() {
 
 #[test]
 fn the_rule_of_the_readme_tells_who_tampers_with_the_function() {
-    let readme = include_str!("../../README.md");
-    let rule = readme.split("```json\n").filter_map(|block| block.split("```").next());
+    let pages = pages();
+    let rule = pages.split("```json\n").filter_map(|block| block.split("```").next());
     let rule = rule.filter(|block| block.contains("alerter-tampered")).map(|block| block.replace("BUCKET", "the-logs"));
     let rule: Value = serde_json::from_str(&rule.last().unwrap()).unwrap();
     let configuration = json!({ "rules": [rule] });
@@ -390,7 +390,7 @@ fn a_rule_named_after_a_packs_rule_overrides_the_keys_that_it_gives_and_only_tho
     assert_eq!(louder, expected);
     let narrower = found(json!({ "packs": ["cis"], "rules": [{ "name": name, "regexp": "^DeleteTrail$" }] }));
     assert_eq!(narrower, plain[1..], "its source is still the pack's");
-    // The pack's rules come first, in their order, wherever they are overridden.
+    // The rules of the pack come first, in its order, whether overridden or not.
     let more = json!({ "packs": ["cis"], "source": "cloudtrail", "regexp": "StopLogging", "rules": [
         { "name": "more", "regexp": "StopLogging" }, { "name": name, "severity": other } ] });
     assert_eq!(found(more)[0].1, json!(["default", name, "more"]));
@@ -438,7 +438,7 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
         rows("1 log"),
         ["1 log, 13 records, 12 matches, 1 ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
     );
-    // Four messages and a summary in two days.
+    // Four alerts and a summary within two days.
     assert_eq!(rows("12 "), ["12 2.5 users bob (8), alice (4); DeleteUser (10), CreateUser (2)"]);
     assert_eq!(rows("2 "), ["2 1.0 creations alice (1), bob (1); CreateUser (2)"]);
     assert_eq!(rows("0 roots"), ["0 roots"], "there is a value, which never matched: {table:?}");

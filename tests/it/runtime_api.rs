@@ -1,4 +1,4 @@
-//! The Lambda that starts the built program: its Runtime API on the loopback device.
+//! A Lambda that runs the built program: its Runtime API on the loopback device.
 
 use std::net::SocketAddr;
 use std::process::Stdio;
@@ -15,8 +15,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::fake_aws::{Streamed, serve, whole};
 
-/// How long anything may take before a test gives up. Never a measure of success.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long anything may take before a test gives up. No test measures time by it.
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 pub struct Lambda {
     child: Child,
@@ -26,7 +26,7 @@ pub struct Lambda {
     ready: watch::Receiver<bool>,
 }
 
-/// An invocation's error, as Lambda shows it.
+/// The error of an invocation, as Lambda shows it.
 #[derive(Debug)]
 pub struct Failure {
     pub kind: String,
@@ -34,7 +34,7 @@ pub struct Failure {
 }
 
 impl Lambda {
-    /// `timeout`: the function's, which the deadline of an invocation follows from.
+    /// Starts the program. Each invocation has a deadline `timeout` later.
     pub async fn start(aws: SocketAddr, environment: &[(&str, &str)], timeout: Duration) -> Self {
         let (payloads, receiver) = mpsc::channel(1);
         let receiver = Arc::new(Mutex::new(receiver));
@@ -105,7 +105,7 @@ impl Lambda {
         }
     }
 
-    /// What the `number`th invocation logged in JSON, its metrics last, which no log level leaves out.
+    /// The JSON lines that an invocation logged. The metrics are the last: every log level lets them through.
     pub async fn lines(&mut self, number: usize) -> Vec<Value> {
         let of_invocations = |text: &str| -> Vec<Vec<Value>> {
             let whole = &text[..=text.rfind('\n').unwrap_or(0)];
@@ -138,7 +138,7 @@ impl Lambda {
         peak.trim().parse::<u64>().unwrap() / 1024
     }
 
-    /// Stops the program where it is, as Lambda does between invocations, or lets it go on.
+    /// Freezes the program, as Lambda does between invocations, or lets it go on.
     pub async fn freeze(&self, frozen: bool) {
         let signal = if frozen { "-STOP" } else { "-CONT" };
         let id = self.child.id().unwrap().to_string();

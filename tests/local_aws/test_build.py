@@ -1,4 +1,4 @@
-"""What `make build` packages runs: under qemu for a processor that is not this machine's."""
+"""The package of `make build` runs, under qemu where it is for another processor."""
 
 import os
 import platform
@@ -16,12 +16,12 @@ QEMU = {
 
 
 @pytest.mark.parametrize("architecture", QEMU)
-def test_the_package_starts_and_scans_as_the_release_binary_does(architecture, tmp_path):
+def test_the_package_starts_and_scans_as_the_local_program_does(architecture, tmp_path):
     package = ROOT / "target" / "lambda" / f"cloudtrail-alerter-{architecture}.zip"
     if not package.exists():
         pytest.skip(f"not built: make build ARCH={architecture}")
-    # A cold start in a new place fetches it first.
-    assert package.stat().st_size < 4_500_000
+    # Lambda downloads it before a cold start.
+    assert package.stat().st_size < 5_500_000
     machine, run = QEMU[architecture]
     if machine == platform.machine():
         run = []

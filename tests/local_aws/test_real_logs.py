@@ -1,4 +1,4 @@
-"""`scan` over real CloudTrail logs ($REAL_LOGS) finds what Python's json, re and gzip find, and nothing else."""
+"""`scan` on real CloudTrail logs ($REAL_LOGS) finds exactly what Python finds with json, re and gzip."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ SECRET = re.compile(r"^(sessionToken|secretAccessKey)$|[Pp]assword$")
 
 
 class Object(tuple):
-    """A JSON object as its pairs, so that order and repeats count."""
+    """A JSON object as a tuple of pairs: order and repeated keys count."""
 
 
 def parse(text):
@@ -34,7 +34,7 @@ def parse(text):
 
 
 def shown(value, key=""):
-    """A value as alerts show it: without secrets."""
+    """A value as alerts show it: with its secrets redacted."""
     if isinstance(value, Object):
         return Object((name, shown(inner, name)) for name, inner in value)
     if isinstance(value, list):
@@ -53,7 +53,7 @@ def logs():
 
 
 def matches(logs, configuration):
-    """(log, record as shown) of each match; of an eventID that repeats, once a run."""
+    """(log, record as shown) of each match. An eventID counts once in a run."""
     seen = set()
     for path, records in logs.items():
         for record in records:

@@ -1,4 +1,4 @@
-"""`make redrive`: what is in a dead-letter queue is processed again."""
+"""`make redrive` processes the events of a dead-letter queue again."""
 
 import gzip
 import json
@@ -17,7 +17,7 @@ def aws():
 
 
 def redrive(aws, stack):
-    """What `make redrive STACK=…` says, and its exit code."""
+    """The output of `make redrive STACK=…` and its exit code."""
     recipe = re.search(r"^redrive:.*\n\t\$\(VENV\)/python (\S+) \$\(STACK\)$", (ROOT / "Makefile").read_text(), re.M)
     run = subprocess.run([sys.executable, ROOT / recipe[1], stack], env=aws.function_environment(), text=True,
                          capture_output=True)
@@ -26,7 +26,7 @@ def redrive(aws, stack):
 
 
 def waiting(aws, queue):
-    """How many messages are in a queue, in sight."""
+    """The number of visible messages in a queue."""
     attributes = aws.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["All"])["Attributes"]
     return int(attributes["ApproximateNumberOfMessages"])
 
@@ -43,7 +43,6 @@ def test_what_was_mended_succeeds_and_the_rest_stays(aws, source):
     outputs = aws.deploy(source, Source=source, LogBucketName=bucket)
     alerts, dead_letters = aws.subscribe(outputs["TopicArn"], f"{source}-alerts"), outputs["DeadLetterQueueUrl"]
     if source == "queue":
-        aws.sqs.set_queue_attributes(QueueUrl=outputs["QueueUrl"], Attributes={"VisibilityTimeout": "1"})
         notification = {"QueueConfigurations": [
             {"QueueArn": aws.queue_arn(outputs["QueueUrl"]), "Events": ["s3:ObjectCreated:*"],
              "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": "AWSLogs/"}]}}}]}
@@ -54,20 +53,20 @@ def test_what_was_mended_succeeds_and_the_rest_stays(aws, source):
     for name in names:
         aws.put_log(log_key(name), gzipped(name), bucket)
     aws.put_log(log_key("bad"), gzipped("bad")[:-1], bucket)
-    wait_until(lambda: waiting(aws, dead_letters) == len(names) + 1, "dead letters", 60)
+    wait_until(lambda: waiting(aws, dead_letters) == len(names) + 1, "dead letters")
     aws.sqs.send_message(QueueUrl=dead_letters, MessageBody="garbage")
 
     output, code = redrive(aws, source)
     assert code == 1 and "0 done, 14 still in the dead-letter queue" in output
-    assert output.count("ConfigurationUnavailable: ") == 13 and output.count("it is no JSON") == 1
+    assert output.count("ConfigurationUnavailable: ") == 13 and output.count("it is not JSON") == 1
     assert waiting(aws, dead_letters) == 14 and aws.receive(alerts) == []
 
     aws.configure(json.loads((ROOT / "filter_config.json").read_text()), bucket)
     output, code = redrive(aws, source)
     assert code == 1 and "12 done, 2 still in the dead-letter queue" in output
-    assert output.count("  done\n") == 12 and "it is no JSON" in output
+    assert output.count("  done\n") == 12 and "it is not JSON" in output
     assert f"LogMalformed: s3://{bucket}/{log_key('bad')}" in output
-    # Of the bad one, what was found before the corruption.
+    # The bad log has one alert from before the corruption.
     assert event_ids(aws.receive(alerts, 13)) == sorted([*names, "bad"])
 
     aws.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={})

@@ -1,26 +1,24 @@
-"""For each source, with keys and without: the function's role is enough for a whole invocation, and allows nothing
-beyond it; who announces logs is let in, and nobody else.
+"""For each source, with keys and without: the function's role allows a whole invocation and nothing beyond it; those
+that announce logs are let in, and nobody else.
 
-MiniStack lets a function that it runs do everything. So a user with the role's policies makes the calls here, and the
-real binary, started with that user's keys, gets its event from a small Lambda Runtime API.
+MiniStack lets its functions do everything. So here a user with the policies of the role makes the calls, and the
+program runs as a process with the keys of that user.
 """
 
 import json
-import queue
 import shutil
 import subprocess
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, event_ids, log_key, record, wait_until
+from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, changes, event_ids, log_key, record
+from runtime_api import RuntimeApi
 
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
 OTHER_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:others"
 NO_POLICY = '{"Version": "2012-10-17", "Statement": []}'
-# Not of the notified suffix: only the binary that a test starts reads it.
+# Its suffix is not announced: only the program that a test starts reads this log.
 LOG_KEY = log_key("a").removesuffix(".gz")
 LOG = {"Records": [{"eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "eventID": "1"}]}
 CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
@@ -41,7 +39,7 @@ def aws():
 
 
 class Stack:
-    """A deployed stack, and a user who may do what its function's role may do."""
+    """A deployed stack, and a user with the permissions of its function."""
 
     def __init__(self, aws, name):
         self.name = self.bucket = name
@@ -72,7 +70,7 @@ class Stack:
         self.session = boto3.Session(self.keys["AccessKeyId"], self.keys["SecretAccessKey"], region_name=REGION)
 
     def put_log(self, aws, key, log):
-        """As CloudTrail does, with the trail's key if it has one."""
+        """Store a log as CloudTrail does, encrypted with the key of the trail if it has one."""
         aws.put_log(key, log, self.bucket)
         if self.trail_key:
             body = aws.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
@@ -85,55 +83,20 @@ def stack(aws, request):
     return Stack(aws, request.param)
 
 
-class RuntimeApi(ThreadingHTTPServer):
-    """Lambda's Runtime API for one event; `answers` gets what the function posts: (last word of the path, object)."""
-
-    def __init__(self, event):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.events, self.answers = queue.Queue(), queue.Queue()
-        self.events.put(event)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        event = json.dumps(self.server.events.get()).encode()  # the second one waits until the function is ended
-        self.send_response(200)
-        self.send_header("Lambda-Runtime-Aws-Request-Id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
-        self.send_header("Lambda-Runtime-Deadline-Ms", "9999999999999")
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:alerter")
-        self.send_header("Content-Length", str(len(event)))
-        self.end_headers()
-        self.wfile.write(event)
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-        self.server.answers.put((self.path.rsplit("/", 1)[-1], json.loads(body)))
-
-    def log_message(self, *_):
-        pass
-
-
 def notification(bucket, key):
     return {"Records": [{"eventSource": "aws:s3", "eventName": "ObjectCreated:Put",
                          "s3": {"bucket": {"name": bucket}, "object": {"key": key}}}]}
 
 
 def invoke_as_the_role(aws, stack, **environment):
-    with RuntimeApi(notification(stack.bucket, LOG_KEY)) as api:
-        threading.Thread(target=api.serve_forever, daemon=True).start()
+    """One invocation: its answer or error, and whether it is an error."""
+    with RuntimeApi() as api:
+        api.give(json.dumps(notification(stack.bucket, LOG_KEY)).encode())
         environment = {
+            **api.environment,
             **aws.function_environment(),
             "AWS_ACCESS_KEY_ID": stack.keys["AccessKeyId"],
             "AWS_SECRET_ACCESS_KEY": stack.keys["SecretAccessKey"],
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{api.server_port}",
-            "AWS_LAMBDA_FUNCTION_NAME": stack.name,
-            "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
-            "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
             "SSL_CERT_FILE": str(aws.certificate),
             "FILTER_CONFIG_BUCKET": stack.bucket,
             "TOPIC_ARN": stack.outputs["TopicArn"],
@@ -141,23 +104,22 @@ def invoke_as_the_role(aws, stack, **environment):
         }
         function = subprocess.Popen([binary()], env=environment, stdout=subprocess.DEVNULL)
         try:
-            return api.answers.get(timeout=60)
+            answer = api.answer()
+            return json.loads(answer.body), answer.failed
         finally:
             function.kill()
             function.wait()
-            api.events.put(None)
-            api.shutdown()
 
 
 @pytest.mark.parametrize("topic", [None, MORE_TOPIC])
 def test_a_whole_invocation_works(aws, stack, topic):
-    kind, answer = invoke_as_the_role(aws, stack, **({"TOPIC_ARN": topic} if topic else {}))
-    assert (kind, answer.get("published")) == ("response", 1), answer
+    answer, failed = invoke_as_the_role(aws, stack, **({"TOPIC_ARN": topic} if topic else {}))
+    assert not failed and answer["published"] == 1, answer
 
 
 def test_a_topic_that_is_not_the_stacks_is_refused_and_named(aws, stack):
-    kind, error = invoke_as_the_role(aws, stack, TOPIC_ARN=OTHER_TOPIC)
-    assert (kind, error["errorType"]) == ("error", "PublishFailed"), error
+    error, failed = invoke_as_the_role(aws, stack, TOPIC_ARN=OTHER_TOPIC)
+    assert failed and error["errorType"] == "PublishFailed", error
     assert "AuthorizationError" in error["errorMessage"] and OTHER_TOPIC in error["errorMessage"]
 
 
@@ -168,7 +130,7 @@ def test_who_announces_logs_is_let_in_and_their_alerts_arrive(aws, stack):
             pytest.skip("jq, which the command uses, is not installed")
         aws.run(stack.outputs["AddNotification"])
     elif stack.log_topic:
-        # As the owner of the topic lets the bucket publish.
+        # The owner of the topic allows the bucket to publish.
         statement = {"Effect": "Allow", "Principal": {"Service": "s3.amazonaws.com"}, "Action": "sns:Publish",
                      "Resource": stack.log_topic}
         aws.sns.set_topic_attributes(TopicArn=stack.log_topic, AttributeName="Policy",
@@ -191,7 +153,7 @@ def test_another_bucket_can_fill_neither_the_queue_nor_the_alarm_topic(aws, stac
 
 
 def test_a_change_of_the_configuration_is_announced_to_the_alarm_topic(aws, stack):
-    changes = aws.subscribe(stack.outputs["AlarmTopicArn"], f"{stack.name}-changes")
+    queue = aws.subscribe(stack.outputs["AlarmTopicArn"], f"{stack.name}-changes")
     if command := stack.outputs.get("AnnounceConfigurationChanges"):
         if not shutil.which("jq"):
             pytest.skip("jq, which the command uses, is not installed")
@@ -205,19 +167,13 @@ def test_a_change_of_the_configuration_is_announced_to_the_alarm_topic(aws, stac
         assert len(own) == 1, "not twice"
     else:
         assert stack.source == "new-trail"
-    aws.configure(CONFIGURATION, stack.bucket)
     aws.s3.put_object(Bucket=stack.bucket, Key="filter_config.json.old", Body=b"another object")
+    aws.configure(CONFIGURATION, stack.bucket)
     aws.s3.delete_object(Bucket=stack.bucket, Key="filter_config.json")
     aws.configure(CONFIGURATION, stack.bucket)
-
-    def announced():
-        messages = [json.loads(each["Message"]) for each in found]
-        return [(event["eventName"].split(":")[0], event["s3"]["object"]["key"])
-                for message in messages for event in message.get("Records", [])]
-
-    found = []
-    wait_until(lambda: found.extend(aws.receive(changes)) or len(announced()) >= 3, "three changes")
-    assert announced() == [(what, "filter_config.json") for what in ("ObjectCreated", "ObjectRemoved", "ObjectCreated")]
+    expected = [(what, "filter_config.json") for what in ("ObjectCreated", "ObjectRemoved", "ObjectCreated")]
+    messages = aws.receive_until(queue, lambda messages: changes(messages)[-3:] == expected, "three changes")
+    assert {key for _, key in changes(messages)} == {"filter_config.json"}
 
 
 def allowed(aws, stack):
@@ -247,7 +203,7 @@ def denied(aws, stack):
     topic, dead_letters, group = (stack.outputs[name] for name in ("TopicArn", "DeadLetterQueueUrl", "LogGroupName"))
     line = [{"timestamp": 1, "message": "a line"}]
     role, bucket = stack.resources["FunctionRole"], stack.bucket
-    # An administrator makes the same calls at the end: what undoes others comes last.
+    # An administrator makes the same calls at the end. Calls that delete what others need come last.
     calls = [
         ("s3", "get_object", dict(Bucket="other-bucket", Key=log_key("a"))),
         ("s3", "get_object", dict(Bucket=bucket, Key="private.txt")),
@@ -306,7 +262,7 @@ def denied(aws, stack):
 
 
 def refusal(client, operation, arguments):
-    """The code with which a call is refused for want of a permission; None if it is not."""
+    """The error code if a call is refused because a permission is missing, else None."""
     try:
         getattr(client, operation)(**arguments)
     except ClientError as error:
@@ -331,12 +287,12 @@ def test_everything_else_is_denied(aws, stack):
 
 
 def test_what_is_allowed_is_denied_without_tls(aws, stack):
-    """MiniStack believes this header, as if a proxy had ended the TLS."""
+    """MiniStack trusts this header, as if a proxy in front of it spoke TLS."""
     calls = [
         ("sns", "publish", dict(TopicArn=stack.outputs["TopicArn"], Message="m")),
         ("sqs", "send_message", dict(QueueUrl=stack.outputs["DeadLetterQueueUrl"], MessageBody="m")),
     ]
-    if stack.source == "new-trail":  # the policy of an existing bucket is its owner's
+    if stack.source == "new-trail":  # the policy of an existing bucket is not ours
         calls.append(("s3", "get_object", dict(Bucket=stack.bucket, Key="filter_config.json")))
     for service, operation, arguments in calls:
         client = aws.client(service, stack.session)
@@ -347,7 +303,7 @@ def test_what_is_allowed_is_denied_without_tls(aws, stack):
 
 
 def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
-    """What the statements about keys are for, each; and that the keys are in use at all."""
+    """Each statement about keys is needed, and the keys are in use at all."""
     [name] = aws.iam.list_user_policies(UserName=stack.name)["PolicyNames"]
     document = aws.iam.get_user_policy(UserName=stack.name, PolicyName=name)["PolicyDocument"]
     if not stack.own_key:
@@ -364,7 +320,7 @@ def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
 
     try:
         own = {"sns publish", "sns publish_batch", "sqs send_message"}
-        # The configuration of a new trail is in the stack's bucket; the queue is the stack's too.
+        # With a new trail the configuration is in a bucket of the stack; the queue belongs to the stack too.
         own |= {"s3 get_object"} if stack.source == "new-trail" else {"sqs receive_message"}
         assert refused_without("UseEncryptedTopicsQueuesAndBucket") == own
         assert refused_without("ReadEncryptedLogs") == {"s3 get_object"}
@@ -373,7 +329,7 @@ def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
 
 
 def test_an_administrator_is_denied_nothing(aws, stack):
-    """The calls above are denied for want of a permission, and not because they are wrong."""
+    """The calls above are denied because a permission is missing, and not because they are wrong."""
     refused = {call: code for call, code in outcomes(aws, denied(aws, stack)).items() if code}
-    # No one but Lambda may assume the role.
+    # Only Lambda may assume the role.
     assert [call.split()[1] for call in refused] in ([], ["assume_role"]), refused

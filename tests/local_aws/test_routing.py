@@ -1,4 +1,4 @@
-"""The README's filter policies, on a local AWS: each subscriber gets its messages and no others."""
+"""The filter policies of the documentation, on a local AWS: each subscriber gets its messages and no others."""
 
 import json
 import re
@@ -7,7 +7,7 @@ import pytest
 from local_aws import ROOT, LocalAws, log_key
 
 BY_SEVERITY, BY_ACCOUNT, BY_RULE_AND_RESULT = "severity", "accountId", "rule"
-# Which calls each subscriber is to hear of, by their eventID.
+# The calls that each subscriber gets, by their eventID.
 EXPECTED = {
     BY_SEVERITY: {"root", "trail", "refused-root"},
     BY_ACCOUNT: {"root", "refused"},
@@ -27,11 +27,11 @@ CALLS = [
     call("root", "s3", "ListBuckets", "123456789012", "Root"),
     call("trail", "cloudtrail", "DeleteTrail"),
     call("refused", "cloudtrail", "DeleteTrail", "111122223333", errorCode="AccessDenied"),
-    # Two rules, of which the quieter one is the one that a policy names.
+    # Two rules match it. A policy names the one of lower severity.
     call("refused-root", "iam", "CreateUser", identity="Root", errorCode="AccessDenied"),
     call("login", "signin", "ConsoleLogin", errorMessage="Failed authentication",
          responseElements={"ConsoleLogin": "Failure"}),
-    # A rule that a policy names, and not the result.
+    # A policy names its rule, but not its result.
     call("secret", "secretsmanager", "GetSecretValue"),
 ]
 CONFIGURATION = {"packs": ["cis"], "rules": [{"name": "cis-4.1-own", "severity": "low", "regexp": "^GetSecretValue$"}]}
@@ -39,7 +39,8 @@ CONFIGURATION = {"packs": ["cis"], "rules": [{"name": "cis-4.1-own", "severity":
 
 @pytest.fixture(scope="module")
 def policies():
-    lines = re.findall(r"^\{ \"\w+\": \[.*\] \}$", (ROOT / "README.md").read_text(), re.M)
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    lines = [line for page in pages for line in re.findall(r"^\{ \"\w+\": \[.*\] \}$", page.read_text(), re.M)]
     return {next(iter(json.loads(line))): line for line in lines}
 
 
@@ -49,7 +50,7 @@ def test_each_subscriber_gets_the_messages_that_its_policy_lets_through(policies
         topic = aws.deploy()["TopicArn"]
         aws.configure(CONFIGURATION)
         queues = {name: aws.subscribe(topic, name, FilterPolicy=policy) for name, policy in policies.items()}
-        # The last to be served, so that the others have what they get when it has all.
+        # SNS serves it last: when it has everything, the others have all that they get.
         queues[None] = aws.subscribe(topic, "everything")
         aws.put_log(log_key("calls"), {"Records": CALLS})
         got = {}

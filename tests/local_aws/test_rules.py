@@ -1,6 +1,6 @@
-"""`scan` with random rules, over random and real logs ($REAL_LOGS), finds what the documentation's words mean.
+"""`scan` with random rules, on random and real logs ($REAL_LOGS), finds what the documentation promises.
 
-They are put down here a second time, with Python's json and re. A seed that fails can be run alone by its test's id.
+The rules' meaning is implemented here a second time, with json and re. `-k` with the id of a test repeats one seed.
 """
 
 import gzip
@@ -19,14 +19,14 @@ SEVERITIES = ["info", "low", "medium", "high", "critical"]
 TOPICS = [f"arn:aws:sns:{place}" for place in ("us-east-1:123456789012:a", "eu-west-1:123456789012:b")]
 
 
-# What the documentation says.
+# The meaning of rules, as documented.
 
 class Number(str):
-    """A number as the log writes it."""
+    """A number, written as in the log."""
 
 
 def parse(text):
-    """JSON. Of a key that stands twice the last counts; half of a surrogate pair is no character."""
+    """Parse JSON. The last of repeated keys counts, and half of a surrogate pair becomes U+FFFD."""
     document = json.loads(text, parse_int=Number, parse_float=Number)
 
     def whole(value):
@@ -48,7 +48,7 @@ def compact(value):
 
 
 def texts(value, keys):
-    """The texts at a path: of any element where there is an array, none where there is nothing or null."""
+    """The texts at a path: those of all elements of an array, and none for null or a missing key."""
     if type(value) is list:
         return [text for element in value for text in texts(element, keys)]
     if keys:
@@ -59,7 +59,7 @@ def texts(value, keys):
 
 
 def found(pattern, candidates):
-    # Python's $ would also match before a line break at the end.
+    # In Python `$` also matches before a line break at the end.
     pattern = re.sub(r"\\.|\$", lambda part: r"\Z" if part[0] == "$" else part[0], pattern)
     return any(re.search(pattern, candidate) for candidate in candidates)
 
@@ -77,7 +77,7 @@ def holds(condition, record):
 
 
 def rules_of(configuration):
-    """The rules in their order, by name."""
+    """The rules by name, in their order."""
     rules = {}
     if "source" in configuration:
         rules["default"] = {key: configuration[key] for key in ("source", "regexp")}
@@ -94,7 +94,7 @@ def severity(rule):
 
 
 def matches(configuration, logs):
-    """(log, record, names of the rules by topic) of each match that is not ignored, each event once."""
+    """(log, record, topic → names of rules) of each match that is not ignored. An event counts once."""
     rules = rules_of(configuration)
     default_topic = configuration.get("sns", {}).get("topicARN")
     seen = set()
@@ -114,10 +114,10 @@ def matches(configuration, logs):
             yield log, record, topics
 
 
-# What `scan` says.
+# The output of `scan`.
 
 def identity(record):
-    """What tells a record from others, of what alerts show as it is."""
+    """What distinguishes a record, from the fields that alerts do not change."""
     return compact([record.get(key) for key in ("eventID", "requestID", "eventTime", "eventName", "awsRegion")])
 
 
@@ -130,7 +130,7 @@ def scan(configuration, folder, tmp_path):
 
 
 def assert_agrees(configuration, logs, folder, tmp_path):
-    """How many alerts there are."""
+    """Assert that `scan` finds what the rules mean; the number of alerts."""
     alerts = Counter(
         (alert["log"], identity(alert["event"]), alert["topic"], tuple(alert["rules"]), alert["severity"])
         for alert in scan(configuration, folder, tmp_path)
@@ -183,7 +183,7 @@ def random_record(rng, number, repeats):
 
 
 def written(rng, value):
-    """JSON, with the freedom that it gives to who writes it."""
+    """JSON in one of the many ways in which a value can be written."""
     space = rng.choice(["", "", " ", "\n\t"])
     if type(value) is dict:
         value = list(value.items())
@@ -209,7 +209,7 @@ def random_logs(rng, folder, repeats=True):
 
 
 def read_logs(folder):
-    """The records of each log; what is no CloudTrail log is left out."""
+    """Path → records of each log in a folder."""
     logs = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.name.endswith((".json", ".json.gz")):
@@ -219,7 +219,7 @@ def read_logs(folder):
 
 
 def random_pattern(rng, text):
-    """A pattern that has to do with the text, in what the two regex engines have in common."""
+    """A pattern made from the text, of syntax that means the same to both regex engines."""
     start = rng.randrange(len(text) + 1)
     end = rng.choice([len(text), min(len(text), start + rng.randrange(1, 6))])
     literal = re.sub(r"[\\.+*?()|\[\]{}^$]", r"\\\g<0>", text[start:end])
@@ -236,7 +236,7 @@ def random_pattern(rng, text):
 
 
 def random_tests(rng, records, most):
-    """Paths that lead somewhere, or nearly, with patterns."""
+    """Paths that exist in a record, or nearly do, each with a pattern."""
     tests = {}
     for _ in range(rng.randrange(most + 1)):
         value, keys = rng.choice(records), []
@@ -347,6 +347,6 @@ def test_a_flood_is_summarised_and_nothing_goes_uncounted(seed, tmp_path):
         if severity(rules[name]) == "critical":
             assert len(messages) == matched[log, name]
         else:
-            # Beyond its limit a rule is only named beside others that may still speak.
+            # Beyond its limit a rule is named only beside others that are below theirs.
             assert messages[limit:].count([name]) == 0
         assert len(messages) >= min(limit, matched[log, name])

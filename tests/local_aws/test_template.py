@@ -1,4 +1,4 @@
-"""template.yaml as written: what its policies allow, what its parameters and alarms say, what its alarms watch."""
+"""The text of template.yaml: its policies, the descriptions of parameters and alarms, the metrics of its alarms."""
 
 import json
 import re
@@ -11,7 +11,7 @@ TEXT = (ROOT / "template.yaml").read_text()
 
 
 class Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms: `!Ref x` as {"Ref": x}."""
+    """Reads the short forms of CloudFormation: `!Ref x` as {"Ref": x}."""
 
 
 def short_form(loader, name, node):
@@ -51,7 +51,7 @@ def values(node):
 
 
 def wildcards(node, in_statement=False):
-    """The numbers of the lines on which a statement of a policy has a wildcard."""
+    """The numbers of the lines where a statement of a policy has a wildcard."""
     if isinstance(node, yaml.ScalarNode):
         if in_statement and "*" in node.value:
             yield node.start_mark.line
@@ -80,14 +80,14 @@ def test_no_policy_allows_a_wildcard_action_or_anybody():
 
 
 def test_every_service_is_let_in_for_one_source_only():
-    """A service acts for whoever asks it (the confused deputy), unless a condition names for whom it may."""
+    """Without such a condition a service would act for anybody (the confused deputy problem)."""
     for name, each in RESOURCES.items():
         for statement in statements(each):
             service = statement.get("Principal")
             if statement["Effect"] == "Allow" and service and service != {"Service": "lambda.amazonaws.com"}:
                 keys = {key for part in statement["Condition"].values() for key in part}
                 assert "aws:SourceArn" in keys, (name, statement)
-                # Neither a bucket's ARN nor an alarm's name is its account's for ever.
+                # Another account can own the same bucket name or alarm name later.
                 if service["Service"] in ("s3.amazonaws.com", "cloudwatch.amazonaws.com"):
                     assert "aws:SourceAccount" in keys, (name, statement)
         if each["Type"] == "AWS::Lambda::Permission":
@@ -153,7 +153,7 @@ def test_every_alarm_says_what_it_means_and_what_to_do_and_tells_it_somebody(nam
     topic = [{"If": ["OwnAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]}]
     assert properties["AlarmActions"] == properties["OKActions"] == topic
     assert properties["AlarmName"] == {"Sub": f"${{AWS::StackName}}-{name}"}, "which the topic's policy lets in"
-    # Most of these metrics have no value while nothing is wrong; that a log has been read must have one.
+    # Most metrics have no value while nothing is wrong. The count of logs must always have one.
     assert properties["TreatMissingData"] == ("breaching" if name == "NoLogs" else "notBreaching")
     assert properties["EvaluationPeriods"] == {"Ref": "HoursWithoutLogs"} or properties["Period"] == 300
 
@@ -169,7 +169,7 @@ def test_the_alarms_are_for_every_way_to_fail():
 
 
 def metrics(lines):
-    """The metrics in lines of CloudWatch's embedded format: {(namespace, name, dimensions as pairs): sum}."""
+    """The metrics in lines of the embedded metric format: {(namespace, name, dimensions as pairs): sum}."""
     found = {}
     for line in filter(lambda line: "_aws" in line, lines):
         for directive in line["_aws"]["CloudWatchMetrics"]:
@@ -182,12 +182,11 @@ def metrics(lines):
 
 
 def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_the_alarm_is_told():
-    """Each of its failures is made to happen, and the metric of its alarm is then in the function's log."""
+    """Cause each failure, and find the metric that its alarm watches in the log of the function."""
     with LocalAws() as aws:
         aws.s3.create_bucket(Bucket=BUCKET)
         outputs = aws.deploy("watched", Source="queue")
         told = aws.subscribe(outputs["AlarmTopicArn"])
-        aws.sqs.set_queue_attributes(QueueUrl=outputs["QueueUrl"], Attributes={"VisibilityTimeout": "1"})
         log = json.loads((FIXTURES / "logs" / "iam-signin-sts.json").read_text())
         aws.put_log(log_key("a"), log)
         event = {"Records": [{"s3": {"bucket": {"name": BUCKET}, "object": {"key": log_key("a")}}}]}
@@ -216,13 +215,12 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
         sums = {name: total for (_, name, _), total in metrics(aws.log_lines("watched")).items()}
         assert all(sums[name] >= 1 for _, name, _ in watched()), sums
 
-        # CloudWatch takes them from the log by itself; MiniStack does not, and looks at its alarms when it gets one.
+        # CloudWatch reads them from the log. MiniStack does not, and evaluates its alarms when it gets a metric.
         for (namespace, name, dimensions), total in metrics(aws.log_lines("watched")).items():
             pairs = [{"Name": key, "Value": value} for key, value in dimensions]
             aws.cloudwatch.put_metric_data(Namespace=namespace, MetricData=[
                 {"MetricName": name, "Dimensions": pairs, "Value": total}])
-        messages = [json.loads(each["Message"]) for each in aws.receive(told, 5)]
-        assert {each["AlarmName"] for each in messages if each["NewStateValue"] == "ALARM"} == {
+        assert aws.alarms(told, 5) == {
             f"watched-{name}" for name in ("FunctionErrors", "ConfigurationUnavailable", "InvalidConfiguration",
                                            "AlertsNotPublished", "MessagesHandedBack")}
 

@@ -1,8 +1,8 @@
-"""`make redrive`: invokes a stack's function with each event of its dead-letter queue, and deletes what succeeded.
+"""`make redrive`: invokes the function of a stack with each event of its dead-letter queue, and deletes what succeeds.
 
-The queue holds events as they were, whatever announced the logs, and the function tells them apart by content. So each
-one's result is known at once, which SQS's own redrive would not tell (and it refuses queues that Lambda filled).
-Stopping it loses nothing: an event is deleted after its success only.
+The queue holds the events as Lambda and SQS got them, and the function recognizes each kind by its content. So the
+result of each event is known at once. The redrive of SQS does not report results, and refuses queues that Lambda
+filled. Stopping this program loses nothing, because an event is deleted only after it has succeeded.
 """
 
 import json
@@ -13,12 +13,12 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-# A batch takes one invocation's time. Events stay out of sight for longer, so that each is tried once in a run.
+# Longer than one invocation, which is what a batch takes: no event comes up twice in a run.
 SECONDS_OUT_OF_SIGHT = 900
 
 
 class DeadLetters:
-    """The dead-letter queue of a stack, and the function that is to do better now."""
+    """The dead-letter queue of a stack, and the function that processes its events again."""
 
     def __init__(self, stack):
         outputs = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]["Outputs"]
@@ -26,11 +26,11 @@ class DeadLetters:
         self.function, self.queue = outputs["FunctionName"], outputs["DeadLetterQueueUrl"]
         self.sqs = boto3.client("sqs")
         self.handles, self.deleted = {}, set()
-        # One invocation an event: no repetition behind our back while the function is still at work.
+        # One attempt: boto3 would otherwise invoke again while the function is still at work.
         self.lambda_ = boto3.client("lambda", config=Config(read_timeout=910, retries={"total_max_attempts": 1}))
 
     def batches(self):
-        """The queue's events, up to ten at a time, each once, though a long run may see those that failed again."""
+        """The events of the queue, up to ten at a time. An event that comes up again in a long run is left out."""
         while batch := self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1,
                                                 VisibilityTimeout=SECONDS_OUT_OF_SIGHT).get("Messages"):
             new = [message for message in batch if message["MessageId"] not in self.handles]
@@ -38,35 +38,35 @@ class DeadLetters:
             yield new
 
     def failure(self, message):
-        """Invokes with an event and deletes it; why it failed, or None."""
+        """Invokes the function with an event, and deletes the event if that succeeds; why it failed, or None."""
         try:
             event = json.loads(message["Body"])
         except ValueError as error:
-            return f"it is no JSON ({error}), so no event: look at it, and delete it by hand"
+            return f"it is not JSON ({error}), so not an event: look at it, and delete it by hand"
         try:
             answer = self.lambda_.invoke(FunctionName=self.function, Payload=json.dumps(event).encode())
             result = json.loads(answer["Payload"].read())
             if "FunctionError" in answer:
                 return f"{result.get('errorType')}: {result.get('errorMessage')}"
             if result.get("batchItemFailures"):
-                return "messages of it failed: the function's log says why"
+                return "some of its messages failed: the log of the function says why"
             self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
             self.deleted.add(message["MessageId"])
-        except Exception as error:  # whatever it was, this event stays and the others are tried
+        except Exception as error:  # of any kind: this event stays, and the others are tried
             return str(error)
         return None
 
     def put_back(self):
-        """Has what is left in sight again, where its alarm sees it."""
+        """Makes what is left visible again, so that its alarm counts it."""
         for message in self.handles.keys() - self.deleted:
             try:
                 self.sqs.change_message_visibility(
                     QueueUrl=self.queue, ReceiptHandle=self.handles[message], VisibilityTimeout=0)
             except ClientError:
-                pass  # it is by itself
+                pass  # it is visible already
 
     def out_of_sight(self):
-        """How many events another run has, or had when it was killed."""
+        """The number of events that another run is processing, or had when it was killed."""
         name = "ApproximateNumberOfMessagesNotVisible"
         return int(self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=[name])["Attributes"][name])
 

@@ -1,6 +1,6 @@
-"""How many instructions scanning takes: a figure that the load of the machine does not move.
+"""The instructions that scanning takes: figures that do not depend on how busy the machine is.
 
-`make test` holds it to instructions.json; `make bench-record` writes that file anew.
+`make instructions` compares them with benches/instructions.json, and `make bench-record` writes that file anew.
 """
 
 import json
@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from logs import BINARY, RARE_ONLY, plain, record
+from logs import BINARY, RARE_ONLY, ROOT, plain, record
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = ROOT / "benches" / "instructions.json"
 GROWTH = 1.05
 # (what, configuration, whether the log is gzipped)
 CASES = [
@@ -28,7 +28,7 @@ CASES = [
 
 
 def obstacle():
-    """Why nothing can be counted here that compares with other machines; `None` if it can."""
+    """Why figures of this machine do not compare with the recorded ones; `None` if they do."""
     if not shutil.which("valgrind"):
         return "valgrind is missing"
     if platform.machine() != "x86_64" or " avx2 " not in Path("/proc/cpuinfo").read_text():
@@ -37,9 +37,9 @@ def obstacle():
 
 
 def count(config, log):
-    """The instructions of a whole scan."""
+    """The instructions of one run of `scan`."""
     valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
-    # On one processor, because `scan` starts a thread for each, and they don't always do the same.
+    # On one processor: `scan` starts a thread for each, and threads do not always share the work alike.
     done = subprocess.run([*valgrind, BINARY, "scan", "--config", config, log], text=True,
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                           preexec_fn=lambda: os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]))
@@ -48,14 +48,14 @@ def count(config, log):
 
 
 def measured():
-    """What → instructions for a byte of JSON, without those of starting up and of reading the configuration."""
+    """Case → instructions for a byte of JSON, without those of starting and of reading the configuration."""
     rng = random.Random(7)
     log = plain(record(rng, rare=number % 100 == 99) for number in range(2000))
     figures = {}
     with tempfile.TemporaryDirectory() as folder:
         config, log_file, empty_log = (Path(folder, name) for name in ("config.json", "log", "empty.json"))
         empty_log.write_text('{"Records":[]}')
-        # GNU gzip, because not every Python has the same zlib.
+        # GNU gzip, because the zlib of one Python compresses differently from the next one's.
         gzipped = subprocess.run(["gzip", "-nc"], input=log, stdout=subprocess.PIPE, check=True).stdout
         for what, rules, gzip in CASES:
             config.write_text(json.dumps(rules))
@@ -78,7 +78,7 @@ def test_scanning_takes_no_more_instructions_than_recorded():
     assert not grown, "\n".join([
         "Scanning takes over 5 % more instructions for a byte of JSON than benches/instructions.json says:", *grown,
         f"Recorded with {recorded['compiler']}, this is {compiler()}.",
-        "If that is meant, run `make bench-record` and commit the file with the change that is the reason."])
+        "If that is intended, run `make bench-record` and commit the file with the change that causes it."])
 
 
 if __name__ == "__main__":

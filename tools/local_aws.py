@@ -1,9 +1,10 @@
-"""A local AWS: MiniStack on a free port, in a folder that is gone afterwards, with template.yaml deployed onto it."""
+"""A local AWS: MiniStack on a free port, in a temporary folder. `deploy` puts template.yaml and the function there."""
 
 import gzip
 import io
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -17,8 +18,8 @@ from urllib.parse import unquote_plus
 import boto3
 from botocore.config import Config
 
-ROOT = Path(__file__).resolve().parents[2]
-BINARY = ROOT / "target" / "release" / "cloudtrail-alerter"
+ROOT = Path(__file__).resolve().parents[1]
+BINARY = ROOT / "target" / "debug" / "cloudtrail-alerter"
 FIXTURES = ROOT / "fixtures"
 # The fixtures' account and bucket.
 ACCOUNT = "123456789012"
@@ -26,38 +27,53 @@ REGION = "us-east-1"
 BUCKET = f"cloudtrail-logs-{ACCOUNT}"
 STACK = "cloudtrail-alerter"
 
-# Nothing of the caller's own AWS set-up may get here, nor a proxy.
+# How long anything may take before the caller gives up. No test measures time by it.
+PATIENCE = 240
+
+# The caller's AWS credentials, configuration and proxy must not be used here.
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     del os.environ[name]
 os.environ |= {"AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull, "NO_PROXY": "127.0.0.1"}
 
 
-def wait_until(condition, what, seconds=30):
+def wait_until(condition, what):
     """The first truthy value of `condition()`."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + PATIENCE
     while True:
         if value := condition():
             return value
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds} s")
+            raise TimeoutError(f"{what}: not within {PATIENCE} s")
         time.sleep(0.02)
 
 
 def binary():
-    """The built function, or an error that says how to build it."""
+    """The program as `cargo test` builds it, or an error that says how to build it."""
     if not BINARY.exists():
-        sys.exit(f"{BINARY.relative_to(ROOT)} is missing: run `cargo build --release` first")
+        sys.exit(f"{BINARY.relative_to(ROOT)} is missing: run `cargo test --no-run` first")
     return BINARY
 
 
+def free_port():
+    """A port that is free, and below those that the kernel gives to connections: none of them takes it meanwhile."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
 def log_key(name, region=REGION):
-    """A key as CloudTrail makes them; `name` is its last part."""
+    """A key as CloudTrail names logs; `name` is the last part of it."""
     folder = f"AWSLogs/{ACCOUNT}/CloudTrail/{region}/2026/11/20"
     return f"{folder}/{ACCOUNT}_CloudTrail_{region}_20261120T2110Z_{name}.json.gz"
 
 
 def fixture_events():
-    """Each fixture log with the bucket and key under which an event announces it: (path, bucket, key)."""
+    """The fixture logs, each with the bucket and key of the event that announces it: (path, bucket, key)."""
     logs = {path.stem.replace("-", "").lower(): path for path in sorted((FIXTURES / "logs").glob("*.json"))}
     for event in sorted((FIXTURES / "events").glob("s3-*.json")):
         for record in json.loads(event.read_text()).get("Records", []):
@@ -87,8 +103,18 @@ def record(event_id, name="CreateUser", source="iam.amazonaws.com"):
 
 
 def event_ids(messages):
-    """The events that alerts are about."""
+    """The eventIDs of alerts, sorted."""
     return sorted(message["MessageAttributes"]["eventID"]["Value"] for message in messages)
+
+
+def changes(messages):
+    """The S3 notifications in these messages, as (event, key), in the order of the changes themselves.
+
+    S3 does not deliver them in order. Their `sequencer` tells it.
+    """
+    records = [record for each in messages for record in json.loads(each["Message"]).get("Records", [])]
+    records.sort(key=lambda record: record["s3"]["object"]["sequencer"])
+    return [(record["eventName"].split(":")[0], record["s3"]["object"]["key"]) for record in records]
 
 
 AWS_CLI = f"""#!{sys.executable}
@@ -110,9 +136,9 @@ else:
 
 
 class LocalAws:
-    """`with LocalAws() as aws:` is one MiniStack; everything that it started ends with the block, however it ends.
+    """`with LocalAws() as aws:` runs one MiniStack. It and all that it started end with the block.
 
-    With `auth` it checks signatures and policies, and is reached by TLS, because the template's policies want that.
+    With `auth` it checks signatures and policies, and speaks TLS, because the template's policies refuse plain HTTP.
     """
 
     def __init__(self, auth=False):
@@ -120,7 +146,7 @@ class LocalAws:
         self.session = None
 
     def __enter__(self):
-        # SIGTERM ends like Ctrl-C, so that `__exit__` runs.
+        # SIGTERM ends the program as Ctrl-C does, so that `__exit__` runs.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         self.folder = tempfile.TemporaryDirectory(prefix="local-aws-", ignore_cleanup_errors=True)
         self.process = None
@@ -132,9 +158,7 @@ class LocalAws:
         return self
 
     def _start(self):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         # An address and not a name: the SDK then leaves the bucket out of the host's name.
         self.endpoint = f"{'https' if self.auth else 'http'}://127.0.0.1:{port}"
         self.certificate = Path(self.folder.name, "ministack-tls", "server.crt")
@@ -145,34 +169,34 @@ class LocalAws:
             "BIND_HOST": "127.0.0.1",
             "TMPDIR": self.folder.name,
             **({"AUTH": "true", "USE_SSL": "1"} if self.auth else {}),
-            # MiniStack takes an account's number for its access key, and hands these on to the function.
+            # MiniStack takes the number of an account as its access key, and passes both on to the function.
             "AWS_ACCESS_KEY_ID": ACCOUNT,
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_ENDPOINT_URL": self.endpoint,
-            # What Lambda sets by LoggingConfig.
+            # What LoggingConfig makes Lambda set.
             "AWS_LAMBDA_LOG_FORMAT": "JSON",
             "AWS_LAMBDA_LOG_LEVEL": "INFO",
-            # AWS's quota; MiniStack's own depends on the machine's memory.
+            # The quota of AWS; the default of MiniStack depends on the memory of the machine.
             "LAMBDA_ACCOUNT_CONCURRENCY": "1000",
-            # Lambda waits for one minute, then for two.
+            # Lambda itself waits one minute, then two.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
         }
         self.log_path = Path(self.folder.name, "ministack.log")
         with self.log_path.open("wb") as log:
-            # A session of its own, because it and the functions that it starts are then ended together.
+            # In a session of its own: one signal then ends it and the functions that it started.
             self.process = subprocess.Popen(
                 [sys.executable, Path(__file__).with_name("ministack_server.py")],
                 env=self.environment, cwd=self.folder.name, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
         self.session = boto3.Session(ACCOUNT, "test", region_name=REGION)
-        wait_until(self._answers, "MiniStack", 60)
+        wait_until(self._answers, "MiniStack")
 
     def _answers(self):
         if self.process.poll() is not None:
-            raise RuntimeError(f"MiniStack ended at its start:\n{self.log_path.read_text()}")
+            raise RuntimeError(f"MiniStack did not start:\n{self.log_path.read_text()}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.environment["GATEWAY_PORT"]))) == 0
 
@@ -186,7 +210,7 @@ class LocalAws:
         self.folder.cleanup()
 
     def function_environment(self):
-        """What makes the AWS SDK in a program that we start use this AWS."""
+        """The environment variables that make the AWS SDK of a program use this AWS."""
         return {name: value for name, value in self.environment.items() if name.startswith("AWS_")}
 
     def client(self, service, session=None):
@@ -196,7 +220,7 @@ class LocalAws:
         return (session or self.session).client(service, **options)
 
     def __getattr__(self, service):
-        """`aws.s3`, `aws.sqs` and so on: a client, made once."""
+        """`aws.s3`, `aws.sqs` and so on: a client, which is made once."""
         if service not in self.session.get_available_services():
             raise AttributeError(service)
         client = self.client(service)
@@ -204,7 +228,7 @@ class LocalAws:
         return client
 
     def deploy(self, stack=STACK, **parameters):
-        """Deploy template.yaml with the release binary as the function; the stack's outputs."""
+        """Deploy template.yaml with the built function; the outputs of the stack."""
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
             archive.write(binary(), "bootstrap")
@@ -220,7 +244,7 @@ class LocalAws:
             Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         )
-        wait_until(lambda: self._stack(stack)["StackStatus"] != "CREATE_IN_PROGRESS", f"stack {stack}", 120)
+        wait_until(lambda: self._stack(stack)["StackStatus"] != "CREATE_IN_PROGRESS", f"stack {stack}")
         if self._stack(stack)["StackStatus"] != "CREATE_COMPLETE":
             events = self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
             failed = [event for event in events if "FAILED" in event["ResourceStatus"]]
@@ -230,7 +254,7 @@ class LocalAws:
         return {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
 
     def _trust(self, function):
-        """Let a deployed function trust MiniStack's certificate instead of AWS's."""
+        """Make a deployed function trust the certificate of MiniStack instead of those of AWS."""
         client = self.client("lambda")
         variables = client.get_function_configuration(FunctionName=function)["Environment"]["Variables"]
         variables["SSL_CERT_FILE"] = str(self.certificate)
@@ -245,16 +269,16 @@ class LocalAws:
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in found}
 
     def configure(self, configuration, bucket=BUCKET, key="filter_config.json"):
-        """Put a filter configuration in force."""
+        """Upload a filter configuration."""
         self.s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(configuration).encode())
 
     def put_log(self, key, content, bucket=BUCKET):
-        """Store a log as CloudTrail does, gzipped. `content`: bytes, or what is to become JSON."""
+        """Store a log as CloudTrail does. `content`: the bytes, or an object to be written as JSON and gzipped."""
         body = content if isinstance(content, bytes) else gzip.compress(json.dumps(content).encode())
         self.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json", ContentEncoding="gzip")
 
     def run(self, command):
-        """Run a command that an output of the stack tells people to run."""
+        """Run a command that an output of the stack asks people to run."""
         program = Path(self.folder.name, "bin", "aws")
         program.parent.mkdir(exist_ok=True)
         program.write_text(AWS_CLI)
@@ -269,7 +293,7 @@ class LocalAws:
         return self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
 
     def subscribe(self, topic_arn, name="subscriber", **attributes):
-        """A queue that gets the topic's messages; its URL."""
+        """Create a queue that gets the messages of the topic; its URL."""
         url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = self.queue_arn(url)
         statement = {"Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
@@ -279,33 +303,48 @@ class LocalAws:
         self.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
         return url
 
-    def receive(self, queue, count=0, seconds=30):
-        """The queue's messages, parsed and taken off it: as many as there are once there are at least `count`."""
+    def receive(self, queue, count=0):
+        """Take the messages off a queue, parsed: all that there are, as soon as there are `count` or more."""
+        return self.receive_until(queue, lambda messages: len(messages) >= count, f"{count} messages")
+
+    def receive_until(self, queue, enough, what):
+        """Take the messages off a queue, parsed: all that there are, as soon as they are enough."""
         messages = []
 
-        def enough():
+        def done():
             batch = self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
             messages.extend(json.loads(message["Body"]) for message in batch)
             if batch:
                 entries = [{"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(batch)]
                 self.sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
-            return not batch and len(messages) >= count
+            return not batch and enough(messages)
 
-        wait_until(enough, f"{count} messages in {queue.rsplit('/', 1)[-1]}", seconds)
+        wait_until(done, f"{what} in {queue.rsplit('/', 1)[-1]}")
         return messages
 
+    def alarms(self, queue, count):
+        """The names of the alarms that the messages of a queue report: all, as soon as there are `count` or more."""
+        def names(messages):
+            parsed = [json.loads(each["Message"]) for each in messages]
+            return {each["AlarmName"] for each in parsed if each.get("NewStateValue") == "ALARM"}
+
+        return names(self.receive_until(queue, lambda messages: len(names(messages)) >= count, f"{count} alarms"))
+
     def invoke(self, payload, function=STACK):
-        """Invoke and wait: (answer or error as an object, whether it is an error)."""
+        """Invoke the function and wait for it: (its answer or error, whether it is an error)."""
         answer = self.client("lambda").invoke(FunctionName=function, Payload=json.dumps(payload).encode())
         return json.loads(answer["Payload"].read()), "FunctionError" in answer
 
     def log_lines(self, function=STACK):
-        """The function's log so far: each line that is a JSON object, parsed."""
-        # MiniStack gives 10,000 lines and no more: without Lambda's own, that is enough for thousands of invocations.
+        """The lines of the function's log that are JSON objects, parsed."""
+        # MiniStack returns at most 10,000 lines. Without those of Lambda itself that is thousands of invocations.
         found = self.logs.filter_log_events(logGroupName=f"/aws/lambda/{function}", filterPattern='"{"')["events"]
         return [json.loads(event["message"]) for event in found if event["message"].startswith("{")]
 
     def summaries(self, function=STACK):
-        """The log lines that end an invocation: its counts."""
+        """The counts of the invocations so far, from the last line of each in the log.
+
+        MiniStack writes the log after the answer: an alert may arrive before the counts of its invocation.
+        """
         fields = [line.get("fields", line) for line in self.log_lines(function)]
         return [line for line in fields if line.get("message") == "invocation done"]

@@ -1,4 +1,4 @@
-"""`make demo`: the deployed function turns a CloudTrail log into alerts, on a local AWS that is gone afterwards."""
+"""`make demo`: deploys the stack onto a local AWS, uploads a CloudTrail log, and prints the alerts that it causes."""
 
 import json
 import sys

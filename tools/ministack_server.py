@@ -1,4 +1,4 @@
-"""MiniStack, made to do as AWS where template.yaml and its role's test would meet a difference."""
+"""MiniStack, changed where it differs from AWS in what template.yaml or a test needs, or would make a test wait."""
 
 import ctypes
 import json
@@ -22,20 +22,20 @@ create_with_texts = MAPPING["create"]
 
 
 def create_function(logical_id, properties, stack_name):
-    """MiniStack's CloudFormation forgets DeadLetterConfig, its Lambda does not."""
+    """The CloudFormation of MiniStack drops DeadLetterConfig; its Lambda knows it."""
     name, attributes = create_without_dead_letters(logical_id, properties, stack_name)
     lambda_svc._functions[name]["config"]["DeadLetterConfig"] = properties["DeadLetterConfig"]
     return name, attributes
 
 
 def create_mapping(logical_id, properties, stack_name):
-    """A number of a parameter is a number."""
+    """The value of a parameter of type Number is a number here, not a string."""
     scaling = {name: int(value) for name, value in properties.get("ScalingConfig", {}).items()}
     return create_with_texts(logical_id, {**properties, "ScalingConfig": scaling or None}, stack_name)
 
 
 def create_topic(logical_id, properties, stack_name):
-    """MiniStack's CloudFormation forgets KmsMasterKeyId."""
+    """The CloudFormation of MiniStack drops KmsMasterKeyId."""
     arn, attributes = create_without_key(logical_id, properties, stack_name)
     if key := properties.get("KmsMasterKeyId"):
         sns._topics[arn]["attributes"]["KmsMasterKeyId"] = key
@@ -43,7 +43,7 @@ def create_topic(logical_id, properties, stack_name):
 
 
 def create_bucket(logical_id, properties, stack_name):
-    """MiniStack's CloudFormation forgets BucketEncryption."""
+    """The CloudFormation of MiniStack drops BucketEncryption."""
     name, attributes = create_unencrypted(logical_id, properties, stack_name)
     [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     default = "".join(f"<{key}>{value}</{key}>" for key, value in rule["ServerSideEncryptionByDefault"].items())
@@ -57,13 +57,13 @@ def create_bucket(logical_id, properties, stack_name):
 
 
 def send_dead_letter(queue_arn, _function, event, _result):
-    """Lambda keeps the event as it was; MiniStack wraps it as for an on-failure destination."""
+    """Lambda sends the event unchanged; MiniStack wraps it as for an on-failure destination."""
     url = sqs._queue_name_to_url[queue_arn.rsplit(":", 1)[1]]
     sqs._act_send_message({"MessageBody": json.dumps(event)}, url)
 
 
 def create_trail(logical_id, properties, _stack_name):
-    """Hand the trail to MiniStack's own CloudTrail, which takes booleans for booleans."""
+    """Create the trail in the CloudTrail of MiniStack, which wants booleans where CloudFormation has strings."""
     properties = {name: value == "true" if value in ("true", "false") else value for name, value in properties.items()}
     name, is_logging = properties.pop("TrailName"), properties.pop("IsLogging")
     status, _, body = cloudtrail._create_trail({"Name": name, **properties})
@@ -75,17 +75,29 @@ def create_trail(logical_id, properties, _stack_name):
 
 
 def delete_trail(name, _properties):
-    """For a stack that is rolled back."""
+    """Needed when a stack is rolled back."""
     cloudtrail._delete_trail({"Name": name})
 
 
+def run_batch(mapping, function, event, messages, queue_url, queue_name):
+    """What a function hands back is visible again at once, instead of after the queue's VisibilityTimeout of minutes.
+
+    So no test has to shorten that time, which would deliver a message twice where an invocation takes longer.
+    """
+    run_batch_and_wait(mapping, function, event, messages, queue_url, queue_name)
+    lambda_svc._esm_backoff_until.pop(mapping["UUID"], None)
+    with sqs._queues_lock:
+        for message in messages:
+            message["visible_at"] = 0
+
+
 def iam_action(*request):
-    """There is no permission for PublishBatch alone: sns:Publish covers it."""
+    """IAM has no permission of its own for PublishBatch: sns:Publish covers it."""
     action = iam_action_by_name(*request)
     return "sns:Publish" if action == "sns:PublishBatch" else action
 
 
-# What a service asks of KMS, in the caller's name, where what is called is encrypted with a key.
+# The calls that a service makes to KMS in the name of its caller, if the topic, queue or object is encrypted.
 KEY_ACTIONS = {
     "sns:Publish": ("kms:GenerateDataKey", "kms:Decrypt"),
     "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
@@ -95,7 +107,7 @@ KEY_ACTIONS = {
 
 
 def key_of(action, arn):
-    """The ARN of the key with which a topic, a queue or an object is encrypted."""
+    """The ARN of the key that encrypts a topic, a queue or an object; None if there is none."""
     if action.startswith("sns:"):
         return sns._topics.get(arn, {}).get("attributes", {}).get("KmsMasterKeyId")
     if action.startswith("sqs:"):
@@ -107,7 +119,7 @@ def key_of(action, arn):
 
 
 def enforce(access_key, action, service, region, resource_arn="*", service_context=None):
-    """MiniStack encrypts nothing, so nobody needs a key; on AWS the caller needs it, by way of the service."""
+    """On AWS the caller of an encrypted resource needs its key, through the service. MiniStack does not check that."""
     denied = enforce_without_keys(access_key, action, service, region, resource_arn, service_context)
     if denied or action not in KEY_ACTIONS or not (key := key_of(action, resource_arn)):
         return denied
@@ -122,9 +134,10 @@ MAPPING["create"] = create_mapping
 TOPIC["create"] = create_topic
 BUCKET["create"] = create_bucket
 lambda_svc._route_async_failure = send_dead_letter
+run_batch_and_wait, lambda_svc._run_sqs_batch = lambda_svc._run_sqs_batch, run_batch
 iam_action_by_name, iam_actions.extract_iam_action = iam_actions.extract_iam_action, iam_action
-app._port_is_bindable = lambda *_: False  # with TLS it would serve on port 443 too
+app._port_is_bindable = lambda *_: False  # with TLS it would listen on port 443 too
 _RESOURCE_HANDLERS["AWS::CloudTrail::Trail"] = {"create": create_trail, "delete": delete_trail}
 if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # whoever started it may be killed before it can clean up
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # its parent may be killed before it can clean up
 sys.exit(app.main())

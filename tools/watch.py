@@ -1,4 +1,4 @@
-"""`make watch`: `cargo lambda watch` against a local AWS with the fixtures in it; `make invoke` then sends an event."""
+"""`make watch`: runs `cargo lambda watch` against a local AWS that holds the fixtures; `make invoke` sends an event."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def main():
         environment = {**os.environ, **aws.function_environment(), "TOPIC_ARN": topic}
         watch = subprocess.Popen([*cargo_lambda, "watch"], cwd=ROOT, env=environment, start_new_session=True)
         try:
-            print("Once it is built, run `make invoke` in another terminal. Ctrl-C ends.", flush=True)
+            print("When the function is built, run `make invoke` in another terminal. Ctrl-C stops it.", flush=True)
             while watch.poll() is None:
                 for alert in aws.receive(queue):
                     show(alert)

@@ -1,0 +1,140 @@
+//! A function with all that it talks to, and what tests say about its counts and metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::fake_aws::FakeAws;
+use crate::file;
+use crate::runtime_api::{Failure, Lambda};
+
+pub const BUCKET: &str = "cloudtrail-logs-123456789012";
+pub const CONFIG: &str = "filter_config.json";
+pub const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
+pub const KEY: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/log.json.gz";
+
+/// The timeout of the function, where a test does not need another.
+pub const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// One function, and the Lambda, S3 and SNS that it talks to.
+pub struct World {
+    pub aws: FakeAws,
+    pub lambda: Lambda,
+    invocations: usize,
+}
+
+/// A function with the configuration of this repository and a topic from the environment.
+pub async fn world() -> World {
+    world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await
+}
+
+/// The same with other environment variables and another timeout.
+pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
+    let aws = FakeAws::start().await;
+    aws.put(BUCKET, CONFIG, file(CONFIG));
+    World::start(aws, environment, timeout).await
+}
+
+impl World {
+    /// Starts a function with what S3 holds already.
+    pub async fn start(aws: FakeAws, environment: &[(&str, &str)], timeout: Duration) -> Self {
+        let lambda = Lambda::start(aws.address, environment, timeout).await;
+        World { aws, lambda, invocations: 0 }
+    }
+
+    pub async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
+        self.invocations += 1;
+        self.lambda.invoke(payload).await
+    }
+
+    /// Invokes, asserts success and counts that add up, and returns the counts.
+    pub async fn counts(&mut self, payload: &Value) -> Value {
+        let counts = self.invoke(payload).await.unwrap();
+        add_up(&counts);
+        counts
+    }
+
+    /// Invokes, asserts this error with a message that contains all `parts`, and returns the counts of the log line.
+    pub async fn fails(&mut self, payload: &Value, kind: &str, parts: &[&str]) -> Value {
+        let failure = self.invoke(payload).await.expect_err(kind);
+        assert_eq!(failure.kind, kind, "{failure:?}");
+        for part in parts {
+            assert!(failure.message.contains(part), "no {part:?} in {failure:?}");
+        }
+        self.logged().await
+    }
+
+    /// The counts of the last invocation, from its log line.
+    pub async fn logged(&mut self) -> Value {
+        let line = self.lambda.logged(self.invocations).await;
+        assert_eq!(line["level"], "INFO", "{line}");
+        let counts = if line["fields"].is_object() { line["fields"].clone() } else { line };
+        add_up(&counts);
+        counts
+    }
+
+    /// The lines that the last invocation logged; the metrics are the last.
+    pub async fn lines(&mut self) -> Vec<Value> {
+        self.lambda.lines(self.invocations).await
+    }
+}
+
+/// Asserts that the counts of an invocation add up.
+pub fn add_up(counts: &Value) {
+    let count = |name: &&str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
+    let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
+    assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");
+    assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "failed"]), "{counts}");
+}
+
+/// Asserts that an invocation ended before Lambda would have killed it. The clock of the program counts: on a busy
+/// machine this process may see the answer late.
+pub fn assert_in_time(counts: &Value, timeout: Duration, name: &str) {
+    let milliseconds = counts["milliseconds"].as_u64().unwrap_or_else(|| panic!("no milliseconds in {counts}"));
+    assert!(u128::from(milliseconds) < timeout.as_millis(), "{name}: {counts}");
+}
+
+/// Asserts these counts, and 0 for all others except `bytes` and `milliseconds`, which no test can know.
+pub fn assert_counts(counts: &Value, expected: &Value) {
+    let mut all = json!({
+        "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
+        "duplicates": 0, "summarised": 0, "failed": 0,
+        "skipped": { "digest": 0, "insight": 0, "otherService": 0, "configuration": 0, "testEvent": 0 },
+        "bytes": counts["bytes"].as_u64().unwrap(), "milliseconds": counts["milliseconds"].as_u64().unwrap(),
+    });
+    for (name, count) in expected.as_object().unwrap() {
+        match count.as_object() {
+            Some(reasons) => reasons.iter().for_each(|(reason, count)| all[name][reason] = count.clone()),
+            None => all[name] = count.clone(),
+        }
+    }
+    assert_eq!(*counts, all);
+}
+
+/// The notification of S3 that names these objects.
+pub fn put_keys(keys: &[&str]) -> Value {
+    let records = keys.iter().map(|key| {
+        json!({ "eventName": "ObjectCreated:Put", "s3": { "bucket": { "name": BUCKET }, "object": { "key": key } } })
+    });
+    json!({ "Records": records.collect::<Vec<_>>() })
+}
+
+/// The metrics of a line in CloudWatch's embedded metric format, which it parses as strictly as CloudWatch.
+pub fn metrics(line: &Value) -> BTreeMap<String, u64> {
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    assert!(line["_aws"]["Timestamp"].as_u64().unwrap() > 1_600_000_000_000, "{line}");
+    assert!(directive["Namespace"].as_str().is_some_and(|name| !name.is_empty()), "{line}");
+    for dimension in directive["Dimensions"][0].as_array().unwrap() {
+        assert!(line[dimension.as_str().unwrap()].as_str().is_some_and(|value| !value.is_empty()), "{line}");
+    }
+    let metrics = directive["Metrics"].as_array().unwrap().iter().map(|metric| {
+        let name = metric["Name"].as_str().unwrap();
+        assert!(["Count", "Bytes", "Seconds"].contains(&metric["Unit"].as_str().unwrap()), "{line}");
+        (name.to_owned(), line[name].as_u64().unwrap_or_else(|| panic!("no {name} in {line}")))
+    });
+    let metrics: BTreeMap<_, _> = metrics.collect();
+    // Another field would be a dimension or a metric that the directive omits.
+    assert_eq!(line.as_object().unwrap().len(), metrics.len() + 4, "{line}");
+    metrics
+}
