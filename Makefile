@@ -50,11 +50,12 @@ instructions: release .venv/ready ## count the instructions that scanning takes,
 	$(VENV)/pytest tests/instructions
 
 .PHONY: lint
-lint: pure .venv/ready .venv/sam/ready ## check format, lints, purity, the template and the Python code
+lint: pure .venv/ready .venv/sam/ready ## check format, lints, purity, the template, the workflows and the Python code
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests tools benches
 	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
+	$(VENV)/actionlint .github/workflows/*.yml
 
 .PHONY: pure
 pure: ## check that what decides on alerts knows no AWS, clock, environment or async
