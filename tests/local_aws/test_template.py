@@ -27,6 +27,7 @@ TEMPLATE = yaml.load(TEXT, Loader)
 RESOURCES = TEMPLATE["Resources"]
 ALARMS = {name: each for name, each in RESOURCES.items() if each["Type"] == "AWS::CloudWatch::Alarm"}
 OWN = "CloudTrailAlerter"
+REPOSITORY = "https://github.com/cloudtrail-alerter/cloudtrail-alerter"
 
 
 def statements(node):
@@ -149,7 +150,9 @@ def test_every_alarm_says_what_it_means_and_what_to_do_and_tells_it_somebody(nam
     properties = ALARMS[name]["Properties"]
     [description] = values(properties["AlarmDescription"])
     assert 100 < len(description) < 1024
-    assert re.search(r"\b(Look|Mend|mend|raise|names|says|tells|lists|run)\b", description), "what to do"
+    assert re.search(r"[.,:] (Otherwise )?(Check|check|Find|Fix|fix|Read|run)\b", description), "what to do"
+    assert description.endswith(f" {REPOSITORY}/blob/main/docs/operating.md#{name.lower()}")
+    assert re.search(rf"^#+ `?{name}`?$", (ROOT / "docs" / "operating.md").read_text(), re.M), "the link's heading"
     topic = [{"If": ["OwnAlarmTopic", {"Ref": "AlarmTopic"}, {"Ref": "AlarmTopicArn"}]}]
     assert properties["AlarmActions"] == properties["OKActions"] == topic
     assert properties["AlarmName"] == {"Sub": f"${{AWS::StackName}}-{name}"}, "which the topic's policy lets in"
