@@ -342,9 +342,9 @@ fn reason(error: &regex::Error) -> String {
     let last = text.lines().last().unwrap_or_default();
     let why = last.strip_prefix("error: ").unwrap_or(last);
     let hint = if why.contains("look-around") {
-        " (this engine does not have it; to leave events out, use `unless`)"
+        " (JavaScript has it, this engine does not; to leave events out, use `unless`)"
     } else if why.contains("backreferences") {
-        " (this engine does not have them; write the text out)"
+        " (JavaScript has them, this engine does not: write the text out)"
     } else {
         ""
     };

@@ -218,11 +218,6 @@ impl FakeAws {
         self.state().seen.iter().filter(|s| s.what.starts_with("Publish")).cloned().collect()
     }
 
-    /// Requests without a signature, which are refused.
-    pub fn unsigned(&self) -> Vec<Seen> {
-        self.state().seen.iter().filter(|s| s.what == "unsigned").cloned().collect()
-    }
-
     /// The messages that SNS has accepted since the last call, in the order of event IDs, subjects and bodies: the
     /// order in which several requests arrive is chance.
     pub fn messages(&self) -> Vec<Message> {
@@ -325,19 +320,12 @@ async fn answer(
         taken: 0,
     };
     let mut waiter = arrived.subscribe();
-    let unsigned = seen.region.is_empty();
-    if unsigned || request.method() == Method::GET {
-        if unsigned {
-            "unsigned".clone_into(&mut seen.what);
-        }
+    assert!(!seen.region.is_empty(), "a request without a signature");
+    if request.method() == Method::GET {
         let number = state.lock().unwrap().saw(&seen);
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
-        if unsigned {
-            state.lock().unwrap().seen[number].status = 403;
-            return Some(sns_error("Sender", 403, "MissingAuthenticationToken"));
-        }
         let answer = get_object(&seen, &state, waiter);
         state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         match answer {

@@ -183,8 +183,8 @@ async fn where_no_connection_comes_about_the_error_says_why_and_tells_no_passwor
         (SERVER, &other, trusting(&certificates), &["UnknownIssuer"][..]),
         (Server { name: "s3.amazonaws.com", ..SERVER }, &ours, trusting(&certificates), &["not valid for name"]),
         (Server { expires: 2020, ..SERVER }, &ours, trusting(&certificates), &["expired"]),
-        (SERVER, &ours, trusting("/nonexistent"), &["/nonexistent", "SSL_CERT_FILE"]),
-        (SERVER, &ours, trusting("/dev/null"), &["SSL_CERT_FILE"]),
+        (SERVER, &ours, trusting("/nonexistent"), &["UnknownIssuer", "SSL_CERT_FILE"]),
+        (SERVER, &ours, trusting("/dev/null"), &["UnknownIssuer", "SSL_CERT_FILE"]),
         (Server { silent: usize::MAX, ..SERVER }, &ours, trusting(&certificates), &["NAT gateway"]),
         (SERVER, &ours, proxied("se%40cret"), &["the proxy 127.0.0.1: ", "authorization required"]),
         // These are mistakes: in a URI `@` and `/` must be percent-encoded.

@@ -185,28 +185,21 @@ async fn another_bucket_and_key_for_the_configuration() {
 const WARM: [(&str, &str); 2] = [("TOPIC_ARN", TOPIC), ("FILTER_CONFIG_BUCKET", BUCKET)];
 
 #[tokio::test]
-async fn where_the_bucket_is_known_configuration_and_connections_are_there_before_the_first_event() {
+async fn where_its_bucket_is_known_the_configuration_is_there_before_the_first_event() {
     let aws = FakeAws::start().await;
     aws.put(BUCKET, CONFIG, file(CONFIG));
     aws.put(BUCKET, KEY, gzip(&log(&records(1))));
-    // The requests of the start are under way at once: two to S3, one to SNS.
-    aws.hold_s3(3);
     let mut world = World::start(aws, &WARM, TIMEOUT).await;
+    world.lambda.is_ready().await;
+    let start = world.aws.gets();
+    let [first] = &start[..] else { panic!("{start:?}") };
+    assert!(first.what.ends_with(CONFIG) && first.status == 200, "{first:?}");
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
-    let mut gets = world.aws.gets();
-    let of_event = gets.split_off(2);
-    assert!(gets.iter().all(|get| get.what.ends_with(CONFIG)), "{gets:?}");
-    let unsigned = world.aws.unsigned();
-    assert_eq!(unsigned.len(), 1, "to SNS");
+    let of_event = &world.aws.gets()[1..];
     let mut statuses: Vec<_> = of_event.iter().map(|get| (get.status, get.if_none_match.is_some())).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [(200, false), (304, true)]);
-    let connections = |requests: &[Seen]| requests.iter().map(|r| r.connection).collect::<HashSet<_>>();
-    // S3 and SNS have one address here: any of the three may serve either.
-    let opened = connections(&[gets, unsigned].concat());
-    assert_eq!(opened.len(), 3);
-    let used = connections(&[of_event, world.aws.publishes()].concat());
-    assert!(used.is_subset(&opened), "{used:?} are not all among {opened:?}");
+    assert!(of_event.iter().any(|get| get.connection == first.connection), "the open connection is used");
 }
 
 #[tokio::test]
@@ -229,7 +222,7 @@ async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again
         let mut world = World::start(aws, &WARM, TIMEOUT).await;
         world.lambda.is_ready().await;
         world.lambda.prints("the first event will ask again").await;
-        assert_eq!(world.aws.gets().len(), 2, "on two connections, and neither again: {part}");
+        assert_eq!(world.aws.gets().len(), 1, "not again: {part}");
         let output = world.lambda.output();
         assert!(output.contains(part) && output.contains("WARN") && !output.contains("ERROR"), "{output}");
         if let Some(kind) = kind {

@@ -65,7 +65,7 @@ fn six_mistakes_get_six_messages_in_one_run() {
         &["rule users", "regexp", "(?!List)User", "look-around", "`unless`"],
         &["rule users", "where userIdentity.type", "(Root", "unclosed group"],
         &["rule keys", "severity", "`hihg`", "did you mean `high`"],
-        &["rule idle", "says nothing"],
+        &["rule idle", "has no condition"],
     ];
     assert_refused(&configuration, &expected);
 }
@@ -83,9 +83,9 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (r#"{"rules": [{"regexp": "x"}]}"#.into(), &["rules[0]", "`name` is missing"]),
         (r#"{"rules": [{"name": "", "regexp": "x"}]}"#.into(), &["name", "1 to 100"]),
         (r#"{"rules": [{"name": "a\nb", "regexp": "x"}]}"#.into(), &["name", "control"]),
-        (rule(r#""severity": "high""#), &["rule r", "says nothing", "where"]),
-        (rule(r#""where": {}, "unless": {}"#), &["rule r", "says nothing"]),
-        (with(r#""ignore": [{}]"#), &["ignore[0]", "says nothing"]),
+        (rule(r#""severity": "high""#), &["rule r", "has no condition", "where"]),
+        (rule(r#""where": {}, "unless": {}"#), &["rule r", "has no condition"]),
+        (with(r#""ignore": [{}]"#), &["ignore[0]", "has no condition"]),
         (with(r#""ignore": [{"where": {"eventType": "["}}]"#), &["ignore[0]", "where eventType", "`[`"]),
         (with(r#""ignore": [{"name": "x", "regexp": "x"}]"#), &["ignore[0]", "`name`"]),
         (with(r#""rules": [{"name": "r", "regexp": "x"}, {"name": "r", "regexp": "y"}]"#), &["two rules", "`r`"]),
@@ -140,7 +140,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         ),
         (
             r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-usage", "where": {}, "unless": {}}]}"#.into(),
-            &["rule cis-4.3-root-usage", "says nothing"],
+            &["rule cis-4.3-root-usage", "has no condition"],
         ),
         (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number from 1"]),
         (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
@@ -154,13 +154,13 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
 #[test]
 fn a_file_that_is_no_json_is_told_by_what_it_is() {
     let json = r#"{"source": "iam", "regexp": "User"}"#;
-    assert_eq!(check_text(format!("\u{feff}{json}").as_bytes()).code, 0, "a byte order mark says nothing");
+    assert_eq!(check_text(format!("\u{feff}{json}").as_bytes()).code, 0, "a byte order mark is ignored");
     let utf_16: Vec<u8> = format!("\u{feff}{json}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     for (file, what) in [
         (utf_16.as_slice(), "it is UTF-16"),
         (&crate::gzip(json.as_bytes()), "it is gzipped"),
         (b" \n", "it is empty"),
-        (b"source: iam", "it is no valid JSON: expected value at line 1"),
+        (b"source: iam", "it is not valid JSON: expected value at line 1"),
     ] {
         let checked = check_text(file);
         assert_eq!(checked.code, 2, "{what}");
