@@ -153,7 +153,9 @@ pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
 /// No answer came from a service: the causes, and what to do where there was no connection.
 pub(crate) fn unreachable(service: &str, error: &(dyn std::error::Error + 'static)) -> String {
     let causes = with_causes(error);
-    let advice = if causes.contains("certificate") {
+    let advice = if causes.contains("tunnel") {
+        "; check HTTPS_PROXY, whose user name and password must be percent-encoded"
+    } else if causes.contains("certificate") {
         "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
     } else if causes.contains("connect") {
         "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"

@@ -344,7 +344,7 @@ fn reason(error: &regex::Error) -> String {
     let hint = if why.contains("look-around") {
         " (JavaScript has it, this engine does not; to leave events out, use `unless`)"
     } else if why.contains("backreferences") {
-        " (JavaScript has them, this engine does not: write the text out)"
+        " (JavaScript has them, this engine does not: write out the text that they stand for)"
     } else {
         ""
     };

@@ -186,10 +186,10 @@ async fn where_no_connection_comes_about_the_error_says_why_and_tells_no_passwor
         (SERVER, &ours, trusting("/nonexistent"), &["UnknownIssuer", "SSL_CERT_FILE"]),
         (SERVER, &ours, trusting("/dev/null"), &["UnknownIssuer", "SSL_CERT_FILE"]),
         (Server { silent: usize::MAX, ..SERVER }, &ours, trusting(&certificates), &["NAT gateway"]),
-        (SERVER, &ours, proxied("se%40cret"), &["the proxy 127.0.0.1: ", "authorization required"]),
+        (SERVER, &ours, proxied("se%40cret"), &["tunnel", "authorization required", "HTTPS_PROXY"]),
         // These are mistakes: in a URI `@` and `/` must be percent-encoded.
-        (SERVER, &ours, proxied("se@cret"), &["the proxy 127.0.0.1: ", "authorization required"]),
-        (SERVER, &ours, proxied("se/cret"), &["the proxy user: "]),
+        (SERVER, &ours, proxied("se@cret"), &["tunnel", "authorization required", "HTTPS_PROXY"]),
+        (SERVER, &ours, proxied("se/cret"), &["tunnel", "HTTPS_PROXY", "percent-encoded"]),
     ] {
         let by = by.clone();
         rows.spawn(async move {

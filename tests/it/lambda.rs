@@ -153,7 +153,7 @@ async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
 }
 
 #[tokio::test]
-async fn an_edited_configuration_takes_effect_at_once_and_an_unchanged_one_is_not_sent_again() {
+async fn an_edited_configuration_is_in_force_at_once_and_an_unchanged_one_is_not_sent_again() {
     let mut world = world().await;
     let event = event("s3-put");
     let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::program::{Run, folder, run, run_in};
-use crate::{log, pages, record};
+use crate::{log, record};
 
 const TOPIC: &str = "arn:aws:sns:us-east-1:123456789012:alerts";
 
