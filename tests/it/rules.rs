@@ -103,7 +103,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (rule(r#""where": {"userIdentity..type": "x"}"#), &["rule r", "where", "`userIdentity..type`", "dot"]),
         (rule(r#""regex": "x", "source": "iam""#), &["rule r", "`regex`", "did you mean `regexp`"]),
         (rule(r#""regexp": "x", "topicArn": "x""#), &["rule r", "`topicArn`", "did you mean `topicARN`"]),
-        (with(r#""colour": "red""#), &["`colour`", "known are", "source, regexp, sns"]),
+        (with(r#""colour": "red""#), &["`colour`", "known names: ", "source, regexp, sns"]),
         (with(r#""sns": {"topic": "x"}"#), &["sns", "`topic`"]),
         (with(r#""source": "sts""#), &["`source`", "twice"]),
         (rule(r#""where": {"eventType": "x", "eventType": "y"}"#), &["rule r", "where", "`eventType`", "twice"]),
