@@ -4,10 +4,6 @@ use std::env;
 
 /// The variable by which Lambda tells a program that it is a function.
 pub const AWS_LAMBDA_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
-/// The variable that names the configuration's bucket.
-pub const FILTER_CONFIG_BUCKET: &str = "FILTER_CONFIG_BUCKET";
-/// The variable that names the configuration's key.
-pub const FILTER_CONFIG_FILE: &str = "FILTER_CONFIG_FILE";
 /// The variable that names the topic of configurations that name none.
 pub const TOPIC_ARN: &str = "TOPIC_ARN";
 /// The configuration's default key, and its default file name for the command line.
@@ -39,8 +35,8 @@ impl Settings {
         let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let level = get("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();
         Settings {
-            config_bucket: get(FILTER_CONFIG_BUCKET),
-            config_key: get(FILTER_CONFIG_FILE).unwrap_or_else(|| DEFAULT_CONFIG_FILE.to_owned()),
+            config_bucket: get("FILTER_CONFIG_BUCKET"),
+            config_key: get("FILTER_CONFIG_FILE").unwrap_or_else(|| DEFAULT_CONFIG_FILE.to_owned()),
             topic_arn: get(TOPIC_ARN),
             function: get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             log_level: match level.to_ascii_uppercase().as_str() {

@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::alert::call::Call;
-use crate::alert::flood::{self, Flood};
-use crate::alert::{self, Alert, Context};
-use crate::log::file::{Malformed, RawRecord};
+use crate::alert::compose;
+use crate::alert::context::Context;
+use crate::alert::flood::Flood;
+use crate::alert::message::Alert;
+use crate::log::raw_record::{Malformed, RawRecord};
 use crate::log::record::{self, Record};
 use crate::rules::matcher::Matcher;
 use crate::rules::model::{Format, Rule, Severity};
@@ -22,12 +24,7 @@ pub struct Evaluator<'a, 'f, 'l> {
     /// By rule: how many alerts it has made.
     alerts: BTreeMap<&'f str, u64>,
     /// By rule: its alerts beyond the limit.
-    floods: BTreeMap<&'f str, RuleFlood<'f>>,
-}
-
-struct RuleFlood<'f> {
-    rule: &'f Rule,
-    flood: Flood,
+    floods: BTreeMap<&'f str, Flood<'f>>,
 }
 
 /// The decision about a record.
@@ -105,12 +102,11 @@ impl<'a, 'f, 'l> Evaluator<'a, 'f, 'l> {
             for rules in by_topic.into_values() {
                 if self.is_flooded(&rules) {
                     for rule in rules {
-                        let new = || RuleFlood { rule, flood: Flood::default() };
-                        self.floods.entry(&rule.name).or_insert_with(new).flood.add(&call);
+                        self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule)).add(&call);
                     }
                     summarised += 1;
                 } else {
-                    alerts.push(alert::about(record, &call, &rules, &self.context));
+                    alerts.push(compose::about(record, &call, &rules, &self.context));
                 }
             }
         }
@@ -142,6 +138,6 @@ impl<'a, 'f, 'l> Evaluator<'a, 'f, 'l> {
     /// Ends the log: the summaries of alerts that were not made.
     #[must_use]
     pub fn summaries(self) -> Vec<Alert> {
-        self.floods.into_values().map(|RuleFlood { rule, flood }| flood::summary(rule, &flood, &self.context)).collect()
+        self.floods.values().map(|flood| compose::summary(flood, &self.context)).collect()
     }
 }

@@ -8,20 +8,8 @@
 //!                                    match     floods
 //! ```
 //!
-//! | room | owns | may use |
-//! |---|---|---|
-//! | `main.rs` | Lambda or command line; builds the clients | everything |
-//! | [`environment`] | environment variables, read once | – |
-//! | [`error`](mod@error) | the error enum; its variants are the `errorType`s that Lambda shows | `log` |
-//! | [`log`] | gzip → JSON → one record at a time; a record's fields; which keys are logs | – |
-//! | [`rules`] | the configuration file: parse, check, match; packs; warnings | `log` |
-//! | [`alert`] | the facts of a call, and messages within SNS's limits | `log`, `rules` |
-//! | [`evaluate`] | what becomes of each record of a log | `log`, `rules`, `alert` |
-//! | [`aws`] | the only files that name an AWS client | `error`, and the values `S3Object`, `Alert`, `TopicArn` |
-//! | [`lambda`] | one invocation: payload, configuration, outbox, report, metrics | all but `cli` |
-//! | [`cli`] | `check`, `scan`, `packs` | all but `lambda` |
-//!
-//! `log`, `rules`, `alert` and `evaluate` are pure: no AWS, no clock, no environment, no async.
+//! `log`, `rules`, `alert` and `evaluate` are pure: no AWS, no clock, no environment, no async. [`lambda`] handles one
+//! invocation, [`cli`] one command. `docs/architecture.md` says what each room may use.
 //!
 //! # Environment
 //!

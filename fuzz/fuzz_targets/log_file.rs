@@ -9,7 +9,8 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
-use cloudtrail_alerter::log::file::{LogFile, Malformed};
+use cloudtrail_alerter::log::file::LogFile;
+use cloudtrail_alerter::log::raw_record::Malformed;
 use cloudtrail_alerter::log::record::{self, Record};
 use cloudtrail_alerter::rules::config;
 use cloudtrail_alerter::rules::matcher::{Learned, Matcher};

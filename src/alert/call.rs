@@ -1,6 +1,11 @@
 //! The facts of a call, as its record tells them: which call, by whom, where, and whether it succeeded.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
 use crate::log::record::Record;
+
+/// The most bytes of a link to the console. Its parts are a region and an ID.
+const LINK_LIMIT: usize = 500;
 
 /// The facts of one call. `None` is a field that is absent, empty or not a string.
 pub(crate) struct Call {
@@ -18,6 +23,8 @@ pub(crate) struct Call {
     pub(crate) time: Option<String>,
     /// The caller, in full.
     pub(crate) who: Option<String>,
+    /// The caller in a word: the last part of an ARN; of an assumed role, the role and its session.
+    pub(super) short_name: Option<String>,
     /// The error; `None` for a success.
     pub(crate) failure: Option<String>,
 }
@@ -32,13 +39,40 @@ impl Call {
             event_id: record.text(&["eventID"]),
             time: record.text(&["eventTime"]),
             who: who(record),
+            short_name: short_name(record),
             failure: failure(record),
         }
+    }
+
+    /// The attributes that tell calls apart, as far as they have a value.
+    pub(super) fn attributes(&self) -> Vec<(&'static str, &str)> {
+        let strings = [
+            ("eventSource", &self.event_source),
+            ("eventName", &self.event_name),
+            ("awsRegion", &self.region),
+            ("accountId", &self.account),
+        ];
+        let strings = strings.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        strings.chain([("result", self.result())]).collect()
     }
 
     /// `Success` or `Failure`.
     pub(crate) fn result(&self) -> &'static str {
         if self.failure.is_some() { "Failure" } else { "Success" }
+    }
+
+    /// A link to the event in the console's event history, of the partition that the region belongs to.
+    pub(super) fn console_link(&self) -> Option<String> {
+        const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
+        let region = utf8_percent_encode(self.region.as_deref()?, PLAIN).to_string();
+        let event_id = utf8_percent_encode(self.event_id.as_deref()?, PLAIN);
+        let host = match region.as_str() {
+            r if r.starts_with("cn-") => "console.amazonaws.cn",
+            r if r.starts_with("us-gov-") => "console.amazonaws-us-gov.com",
+            _ => "console.aws.amazon.com",
+        };
+        let link = format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}");
+        (link.len() <= LINK_LIMIT).then_some(link)
     }
 }
 
@@ -61,8 +95,7 @@ fn who(record: &Record<'_>) -> Option<String> {
     }
 }
 
-/// The caller in a word, for a subject: the last part of an ARN; of an assumed role, the role and its session.
-pub(super) fn short_name(record: &Record<'_>) -> Option<String> {
+fn short_name(record: &Record<'_>) -> Option<String> {
     let identity = |key| record.text(&["userIdentity", key]);
     let from_arn = |arn: String| {
         let resource = arn.splitn(6, ':').last()?.to_owned();

@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::flood::Summary;
+use super::context::Context;
+use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
-use super::{Alert, Attribute, Context, NOTHING, SIZE_LIMIT, overhead, rule_names, severity};
 use crate::log::record::Record;
 use crate::rules::model::{Format, Rule};
 use crate::rules::topic_arn::TopicArn;
@@ -58,6 +58,22 @@ impl Line {
 pub(super) enum Detail<'a, 'r> {
     Event(&'a Record<'r>),
     Summary(Summary<'a>),
+}
+
+/// The key `summary` of a summary in JSON.
+#[derive(Serialize)]
+pub(super) struct Summary<'a> {
+    pub(super) more: u64,
+    pub(super) first: Option<&'a str>,
+    pub(super) last: Option<&'a str>,
+    pub(super) principals: Vec<Principal<'a>>,
+}
+
+/// A caller, and its number of calls.
+#[derive(Serialize)]
+pub(super) struct Principal<'a> {
+    pub(super) who: &'a str,
+    pub(super) count: u64,
 }
 
 impl Content<'_, '_> {
@@ -128,7 +144,7 @@ impl Content<'_, '_> {
     fn chatbot(&self) -> String {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
-        struct Message<'a> {
+        struct ChatContent<'a> {
             text_type: &'a str,
             title: &'a str,
             description: String,
@@ -137,7 +153,7 @@ impl Content<'_, '_> {
         struct Notification<'a> {
             version: &'a str,
             source: &'a str,
-            content: Message<'a>,
+            content: ChatContent<'a>,
         }
         let shown = |Line { label, value }: &Line| {
             let value = value.as_deref()?;
@@ -152,18 +168,13 @@ impl Content<'_, '_> {
         let lines: Vec<String> = description.into_iter().chain(lines).collect();
         // A caller's name must not make a link of the title either.
         let title = chat_value(&self.subject).replace("](", "] (");
-        let content = Message { text_type: "client-markdown", title: &title, description: lines.join("\n") };
+        let content = ChatContent { text_type: "client-markdown", title: &title, description: lines.join("\n") };
         to_json(&Notification { version: "1.0", source: "custom", content })
     }
 }
 
 fn chat_value(text: &str) -> String {
     escape_for_chat(text, CHAT_VALUE_LIMIT)
-}
-
-/// Writes JSON. Strings, numbers and lists of them can't fail.
-pub(super) fn to_json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// The record as compact JSON of at most `room` bytes: a note of its size takes the place of a top-level value that is too

@@ -56,7 +56,7 @@ impl S3 {
     ///
     /// # Errors
     /// Why S3 did not give it, and what to do.
-    pub(crate) async fn fetch_without_retries(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
+    pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
         let no_retries = Builder::default().retry_config(RetryConfig::disabled());
         whole(self.get(object).customize().config_override(no_retries).send().await, limit).await
     }

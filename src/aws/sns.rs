@@ -13,7 +13,8 @@ use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutpu
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::alert::{Alert, id};
+use crate::alert::id;
+use crate::alert::message::Alert;
 use crate::error::unreachable;
 use crate::rules::topic_arn::TopicArn;
 

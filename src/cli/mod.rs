@@ -8,10 +8,10 @@ mod scan;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
 use crate::environment::DEFAULT_CONFIG_FILE;
-use crate::rules::model;
+use crate::rules::model::Format;
 
 /// Turns CloudTrail log files into SNS alerts.
 ///
@@ -53,8 +53,8 @@ enum Command {
         #[arg(long, value_name = "NAME")]
         rule: Option<String>,
         /// The format of the alerts: text, as an email shows them, or lines of JSON
-        #[arg(long, value_enum, default_value_t = Format::Text)]
-        format: Format,
+        #[arg(long, default_value = "text", value_parser = ["text", "json"])]
+        format: String,
         /// Logs, gzipped or plain; folders, whose .json.gz and .json files are read, except those that Lambda would skip
         /// by their keys; - for stdin
         #[arg(value_name = "PATH", required = true)]
@@ -72,27 +72,15 @@ enum Command {
     },
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
-impl From<Format> for model::Format {
-    fn from(format: Format) -> Self {
-        match format {
-            Format::Text => model::Format::Text,
-            Format::Json => model::Format::Json,
-        }
-    }
-}
-
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),
-        Command::Scan { config, rule, format, paths } => scan::scan(&config, rule.as_deref(), format.into(), paths),
+        Command::Scan { config, rule, format, paths } => {
+            let format = if format == "json" { Format::Json } else { Format::Text };
+            scan::scan(&config, rule.as_deref(), format, paths)
+        }
         Command::Packs { name } => packs::show(name.as_deref()),
     }
 }

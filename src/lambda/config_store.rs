@@ -67,7 +67,7 @@ impl ConfigStore {
     pub(super) async fn warm_up(&mut self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
-        let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_without_retries(&object, SIZE_LIMIT)).await;
+        let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
         let fetched = fetched.unwrap_or_else(|_| Err(format!("it took over {} s", TIME_TO_WARM_UP.as_secs())));
         if let Err(error) = self.update(&object, fetched, &Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");

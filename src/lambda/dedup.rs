@@ -3,7 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use crate::alert::{Alert, id};
+use crate::alert::id;
+use crate::alert::message::Alert;
 use crate::rules::topic_arn::TopicArn;
 
 /// How long, and how many, alerts are remembered. Lambda's two retries come within the time.

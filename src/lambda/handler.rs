@@ -1,17 +1,14 @@
-//! What an execution environment keeps between invocations, and the answer to an invocation.
+//! The entrance for invocations, one after the other, and the state of the execution environment behind one lock.
 
 use std::time::SystemTime;
 
-use aws_lambda_events::sqs::SqsBatchResponse;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
 use super::config_store::ConfigStore;
 use super::dedup::RecentAlerts;
 use super::event;
-use super::invocation::Invocation;
-use super::report::Report;
+use super::invocation::{Answer, Invocation, State};
 use crate::aws::s3::S3;
 use crate::aws::sns::Sns;
 use crate::environment::Settings;
@@ -23,26 +20,6 @@ pub struct Handler {
     settings: Settings,
     s3: S3,
     state: Mutex<State>,
-}
-
-/// The state that one invocation leaves to the next.
-pub(super) struct State {
-    pub(super) sns: Sns,
-    pub(super) configs: ConfigStore,
-    pub(super) published: RecentAlerts,
-    /// One log is read after the other, all through one window.
-    pub(super) log_file: LogFile,
-}
-
-/// The answer of an invocation that did not fail.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Answer {
-    /// The counts.
-    Report(Report),
-    /// For SQS: [the messages](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html) to deliver
-    /// again.
-    Batch(SqsBatchResponse),
 }
 
 impl Handler {

@@ -5,21 +5,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lambda_events::sqs::SqsBatchResponse;
+use serde::Serialize;
 use tokio::task::JoinHandle;
 
 use super::config_store::{Config, ConfigStore, Refreshed};
 use super::deadline::{NO_ANSWER, TOO_LATE, in_time};
+use super::dedup::RecentAlerts;
 use super::event::{Announcement, Payload};
-use super::handler::{Answer, State};
 use super::metrics;
 use super::outbox::Outbox;
 use super::report::Report;
 use crate::aws::s3::{LogBytes, S3};
+use crate::aws::sns::Sns;
 use crate::environment::Settings;
 use crate::error::Error;
 use crate::evaluate::Evaluator;
-use crate::log::file::{LogFile, Malformed};
+use crate::log::file::LogFile;
 use crate::log::key::{S3Object, not_a_log};
+use crate::log::raw_record::Malformed;
 use crate::rules::matcher::Matcher;
 
 /// How long before its deadline an invocation stops reading, so that its alerts can still be published; less where it has
@@ -31,6 +34,26 @@ const OPEN_AT_ONCE: usize = 4;
 
 /// How many bytes of a log are inflated before the clock is asked again: a gzip bomb makes 16 MB of them.
 const CHUNK: usize = 16 << 10;
+
+/// The state that one invocation leaves to the next.
+pub(super) struct State {
+    pub(super) sns: Sns,
+    pub(super) configs: ConfigStore,
+    pub(super) published: RecentAlerts,
+    /// One log is read after the other, all through one window.
+    pub(super) log_file: LogFile,
+}
+
+/// The answer of an invocation that did not fail.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// The counts.
+    Report(Report),
+    /// For SQS: [the messages](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html) to deliver
+    /// again.
+    Batch(SqsBatchResponse),
+}
 
 /// One invocation under way.
 pub(super) struct Invocation<'a> {
@@ -207,7 +230,9 @@ impl LogReader<'_, '_> {
                     self.report.bytes += piece.as_ref().len() as u64;
                     for chunk in piece.as_ref().chunks(CHUNK) {
                         self.records(Some(chunk)).await?;
-                        self.check_time()?;
+                        if SystemTime::now() > self.deadline {
+                            return Err(self.unavailable(TOO_LATE.to_owned()));
+                        }
                     }
                 }
                 Ok(None) => return self.records(None).await,
@@ -234,10 +259,6 @@ impl LogReader<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    fn check_time(&self) -> Result<(), Error> {
-        if SystemTime::now() > self.deadline { Err(self.unavailable(TOO_LATE.to_owned())) } else { Ok(()) }
     }
 
     fn unavailable(&self, cause: String) -> Error {

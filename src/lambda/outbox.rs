@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::dedup::{AlertKey, RecentAlerts};
 use super::report::Report;
-use crate::alert::{Alert, SIZE_LIMIT};
+use crate::alert::message::{Alert, SIZE_LIMIT};
 use crate::aws::sns::{BATCH_LIMIT, REQUESTS_AT_ONCE, RateLimit, Sns};
 use crate::error::Error;
 use crate::log::key::S3Object;

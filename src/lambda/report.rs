@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::alert::Alert;
+use crate::alert::message::Alert;
 use crate::evaluate::{Match, Verdict};
 use crate::log::key::NotALog;
 

@@ -2,7 +2,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::file::{Malformed, RawRecord};
+use super::raw_record::{Malformed, RawRecord};
 use super::record_scanner::{RecordScanner, is_blank};
 
 /// The largest record, in bytes of JSON. CloudTrail's own limit for

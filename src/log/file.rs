@@ -1,59 +1,18 @@
 //! A log file: gzipped or plain, read in pieces as they arrive, within the memory of its largest record.
 
-use std::borrow::Cow;
-
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::document::Document;
+use super::raw_record::{Malformed, RawRecord};
 
 /// The most JSON in a log, in bytes: far more than CloudTrail's 50 MB of gzip hold, and less than a gzip bomb.
 pub const INFLATED_LIMIT: u64 = 8 << 30;
-
-/// A record as it stands in the log: the two fields that most rules ask for, and the rest unparsed.
-#[derive(Debug)]
-pub struct RawRecord<'a> {
-    /// `eventSource`, such as `iam.amazonaws.com`; `None` where it is missing or not a string.
-    pub event_source: Option<Cow<'a, str>>,
-    /// `eventName`, such as `CreateUser`; `None` where it is missing or not a string.
-    pub event_name: Option<Cow<'a, str>>,
-    /// The record, verbatim: one JSON value, possibly with invalid UTF-8 in its strings.
-    pub bytes: &'a [u8],
-    /// Whether a text without special characters, if the record has it, stands in the bytes as it is. It does not where
-    /// such characters are written as escapes.
-    pub searchable: bool,
-    /// How many records the log has before this one.
-    pub number: u64,
-}
-
-impl RawRecord<'_> {
-    /// An error about this record.
-    #[must_use]
-    pub fn malformed(&self, problem: &str) -> Malformed {
-        Malformed::after(self.number, problem)
-    }
-}
-
-/// Why a log file can't be read further.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{0}")]
-pub struct Malformed(String);
-
-impl Malformed {
-    pub(super) fn whole(problem: &str) -> Self {
-        Malformed(problem.to_owned())
-    }
-
-    pub(super) fn after(records: u64, problem: &str) -> Self {
-        let plural = if records == 1 { "" } else { "s" };
-        Malformed(format!("{problem}, after {records} whole record{plural}"))
-    }
-}
 
 /// Reads log files, one after the other.
 ///
 /// ```
 /// # use cloudtrail_alerter::log::file::LogFile;
-/// # fn main() -> Result<(), cloudtrail_alerter::log::file::Malformed> {
+/// # fn main() -> Result<(), cloudtrail_alerter::log::raw_record::Malformed> {
 /// let mut log = LogFile::new();
 /// for piece in [Some(&b"{\"Records\":[{},"[..]), Some(b"{}]}"), None] {
 ///     let mut records = log.read(piece);

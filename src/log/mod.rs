@@ -3,5 +3,6 @@
 mod document;
 pub mod file;
 pub mod key;
+pub mod raw_record;
 pub mod record;
 pub(crate) mod record_scanner;

@@ -24,19 +24,16 @@ pub(super) struct Draft {
 impl Draft {
     /// Takes over the keys that the other one gives.
     pub(super) fn override_with(&mut self, other: Draft) {
-        fn take<T>(mine: &mut Option<T>, theirs: Option<T>) {
-            if theirs.is_some() {
-                *mine = theirs;
-            }
-        }
-        take(&mut self.description, other.description);
-        take(&mut self.severity, other.severity);
-        take(&mut self.source, other.source);
-        take(&mut self.regexp, other.regexp);
-        take(&mut self.wheres, other.wheres);
-        take(&mut self.unless, other.unless);
-        take(&mut self.topic, other.topic);
-        take(&mut self.format, other.format);
+        *self = Draft {
+            description: other.description.or(self.description.take()),
+            severity: other.severity.or(self.severity),
+            source: other.source.or(self.source.take()),
+            regexp: other.regexp.or(self.regexp.take()),
+            wheres: other.wheres.or(self.wheres.take()),
+            unless: other.unless.or(self.unless.take()),
+            topic: other.topic.or(self.topic.take()),
+            format: other.format.or(self.format),
+        };
     }
 
     pub(super) fn condition(&self) -> Condition {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::model::{Filter, Rule, Test};
-use crate::log::file::RawRecord;
+use crate::log::raw_record::RawRecord;
 use crate::log::record::Record;
 
 /// The most calls that are remembered, and the longest name: AWS has about 20,000 calls, an account uses some hundreds.

@@ -188,11 +188,7 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         assert_eq!(counts[field], metrics.get(metric).copied().unwrap_or(0), "{name}: {metric}, {counts}");
     }
     for kind in [
-        "InvalidPayload",
-        "ConfigurationUnavailable",
-        "InvalidConfiguration",
-        "LogUnavailable",
-        "LogMalformed",
+        "InvalidPayload", "ConfigurationUnavailable", "InvalidConfiguration", "LogUnavailable", "LogMalformed",
         "PublishFailed",
     ] {
         assert_eq!(metrics.get(kind), kinds.get(kind), "{name}: {kind}");

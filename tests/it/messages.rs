@@ -344,10 +344,7 @@ async fn each_match_goes_once_to_each_topic_that_its_rules_name() {
     let subjects = |list: &[&str]| list.iter().map(|what| format!("[{what} {place}")).collect::<Vec<_>>();
     let here = subjects(&["high] CreateAccessKey", "high] CreateUser", "low] DeleteRole", "medium] DeleteUser"]);
     let there = subjects(&[
-        "critical] DeleteAccessKey",
-        "critical] DeleteRole",
-        "critical] DeleteUser",
-        "info] CreateAccessKey",
+        "critical] DeleteAccessKey", "critical] DeleteRole", "critical] DeleteUser", "info] CreateAccessKey",
     ]);
     assert_eq!(
         by_topic(&messages),

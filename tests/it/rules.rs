@@ -127,7 +127,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
             &["rule a", "`json`", "top level", "`chatbot`"],
         ),
         (r#"{"packs": ["cia"]}"#.into(), &["packs", "`cia`", "did you mean `cis`"]),
-        (r#"{"packs": ["everything"]}"#.into(), &["packs", "`everything`", "known are cis, threats"]),
+        (r#"{"packs": ["everything"]}"#.into(), &["packs", "`everything`", "known names: cis, threats"]),
         (r#"{"packs": ["cis", "cis"]}"#.into(), &["packs", "`cis`", "twice"]),
         (r#"{"packs": "cis"}"#.into(), &["packs", "a string", "array"]),
         (

@@ -1,13 +1,12 @@
 //! The time span of the events in a scan.
 
-use std::cmp::Ordering;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
 use crate::log::record_scanner::is_blank;
 
-/// The times of the first and the last event.
+/// The times of the first and the last event. Times of one form sort as text.
 #[derive(Debug, Default)]
 pub(super) struct Span {
     first: Option<String>,
@@ -18,39 +17,30 @@ impl Span {
     /// Takes a record's `eventTime` into account. It is searched for as text, because most records are not parsed.
     pub(super) fn extend(&mut self, record: &[u8]) {
         const KEY: &str = "\"eventTime\"";
-        static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(KEY));
         const LENGTH: usize = "2026-11-20T21:08:30Z".len();
+        static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(KEY));
         let Some(at) = FINDER.find(record) else { return };
         let rest = &record[at + KEY.len()..];
         let Some(quote) = rest.iter().position(|b| !is_blank(*b) && *b != b':') else { return };
         let time = rest.get(quote + 1..quote + 1 + LENGTH).unwrap_or_default();
-        // Times of one form sort as text; most records lie between the two.
-        let is_new =
-            |bound: &Option<String>, order: Ordering| bound.as_ref().is_none_or(|b| time.cmp(b.as_bytes()) == order);
-        let (first, last) = (is_new(&self.first, Ordering::Less), is_new(&self.last, Ordering::Greater));
-        if !first && !last {
-            return;
-        }
-        let Some(time) = str::from_utf8(time).ok().filter(|time| humantime::parse_rfc3339(time).is_ok()) else {
-            return;
-        };
-        if first {
-            self.first = Some(time.to_owned());
-        }
-        if last {
-            self.last = Some(time.to_owned());
+        // Most records lie between the two.
+        let is_first = self.first.as_ref().is_none_or(|first| time < first.as_bytes());
+        let is_last = self.last.as_ref().is_none_or(|last| time > last.as_bytes());
+        if (is_first || is_last)
+            && let Ok(time) = str::from_utf8(time)
+            && humantime::parse_rfc3339(time).is_ok()
+        {
+            self.join(time, time);
         }
     }
 
-    pub(super) fn join(&mut self, other: &Span) {
-        for (mine, theirs, order) in
-            [(&mut self.first, &other.first, Ordering::Less), (&mut self.last, &other.last, Ordering::Greater)]
-        {
-            if let Some(theirs) = theirs
-                && mine.as_ref().is_none_or(|mine| theirs.cmp(mine) == order)
-            {
-                *mine = Some(theirs.clone());
-            }
+    /// Extends the span to these times.
+    pub(super) fn join(&mut self, first: &str, last: &str) {
+        if self.first.as_deref().is_none_or(|mine| first < mine) {
+            self.first = Some(first.to_owned());
+        }
+        if self.last.as_deref().is_none_or(|mine| last > mine) {
+            self.last = Some(last.to_owned());
         }
     }
 
@@ -61,8 +51,8 @@ impl Span {
 
     /// The length in days; at least one, because a shorter piece tells little of a day.
     pub(super) fn days(&self) -> f64 {
-        let time = |text: &Option<String>| humantime::parse_rfc3339(text.as_deref()?).ok();
-        let span = time(&self.last).zip(time(&self.first)).and_then(|(last, first)| last.duration_since(first).ok());
+        let time = |text| humantime::parse_rfc3339(text).ok();
+        let span = self.ends().and_then(|(first, last)| time(last)?.duration_since(time(first)?).ok());
         span.map_or(1.0, |span| (span.as_secs_f64() / 86_400.0).max(1.0))
     }
 }

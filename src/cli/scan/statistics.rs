@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::super::console::counted;
 use super::span::Span;
-use crate::alert::NOTHING;
+use crate::alert::message::NOTHING;
 use crate::evaluate::Match;
 use crate::rules::model::{Filter, Test};
 
@@ -100,7 +100,9 @@ impl<'f> Statistics<'f> {
     pub(super) fn count_log(&mut self, log: &LogCounts) {
         self.records += log.records;
         self.ignored += log.ignored;
-        self.span.join(&log.span);
+        if let Some((first, last)) = log.span.ends() {
+            self.span.join(first, last);
+        }
         for (seen, also) in self.paths_seen.iter_mut().zip(&log.paths_seen) {
             *seen |= also;
         }

@@ -13,7 +13,7 @@ use console::Style;
 use super::in_order::{Closed, InOrder};
 use super::paths::is_stdin;
 use super::statistics::LogCounts;
-use crate::alert::Alert;
+use crate::alert::message::Alert;
 use crate::evaluate::{Evaluator, Match, Verdict};
 use crate::log::file::LogFile;
 use crate::rules::matcher::{Learned, Matcher};

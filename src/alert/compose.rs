@@ -1,0 +1,283 @@
+//! The content of messages: about a record, and about a flood.
+
+use super::call::Call;
+use super::context::Context;
+use super::flood::Flood;
+use super::message::{Alert, attributes, severity};
+use super::render::{CONSOLE, Content, Detail, Line, Principal, Summary};
+use super::sanitize::truncate_and_count;
+use super::subject;
+use crate::log::record::{self, Record};
+use crate::rules::model::Rule;
+
+/// The most characters of `requestParameters` in a text. Longer ones are not read, and too much for SMS and chats.
+const PARAMS_LIMIT: usize = 4_000;
+
+/// The most callers that a summary names.
+const TOP_CALLERS: usize = 5;
+
+/// Makes the message about a record. `rules` match it, at least one, and have one topic.
+pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: &Context<'_>) -> Alert {
+    let severity = severity(rules);
+    let params = record.json(&["requestParameters"]);
+    let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    let from: Vec<_> = ["sourceIPAddress", "userAgent"].into_iter().filter_map(|key| record.text(&[key])).collect();
+    let mut strings = call.attributes();
+    strings.extend(call.event_id.as_deref().map(|id| ("eventID", id)));
+    strings.push(("severity", severity.name()));
+    let message = Content {
+        rules,
+        subject: subject::of_call(call, severity, context),
+        attributes: attributes(&strings, rules),
+        original_lines: vec![
+            Line::new("Event", call.event_name.clone()),
+            Line::new("Source", call.event_source.clone()),
+            Line::new("Params", params.map(|json| truncate_and_count(&record::compact(json), PARAMS_LIMIT))),
+            Line::new("Region", call.region.clone()),
+        ],
+        lines: vec![
+            Line::new("Rule", Some(format!("{} ({severity})", names.join(", ")))),
+            Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
+            Line::new("Who", call.who.clone()),
+            Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
+            Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
+            Line::new("Time", call.time.clone()),
+            Line::new("Event ID", call.event_id.clone()),
+            Line::new(CONSOLE, call.console_link()),
+            Line::new("Log", Some(context.log.to_owned())),
+        ],
+        detail: Detail::Event(record),
+        id: call.event_id.clone(),
+        account: call.account.clone(),
+        time: call.time.clone(),
+    };
+    message.into_alert(context)
+}
+
+/// Makes the summary that stands for a rule's flood.
+pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
+    let rule = flood.rule;
+    let callers = flood.top_callers(TOP_CALLERS);
+    let top: Vec<_> = callers.iter().map(|(who, count)| format!("{who} ({count})")).collect();
+    let limit = context.filter.max_alerts_per_log.unwrap_or_default();
+    let account = flood.common("accountId");
+    let place = context.place(account, flood.common("awsRegion"));
+    let names = ["eventSource", "eventName", "awsRegion", "accountId", "result"];
+    let mut strings: Vec<_> = names.into_iter().filter_map(|name| Some((name, flood.common(name)?))).collect();
+    strings.push(("severity", rule.severity.name()));
+    let message = Content {
+        rules: &[rule],
+        subject: subject::shorten(&format!("[{}] {} more alerts of {}{place}", rule.severity, flood.more, rule.name)),
+        attributes: attributes(&strings, &[rule]),
+        original_lines: Vec::new(),
+        lines: vec![
+            Line::new("Rule", Some(format!("{} ({})", rule.name, rule.severity))),
+            Line::new("More", Some(format!("{} alerts beyond the first {limit} of this log", flood.more))),
+            Line::new("First", flood.first.clone()),
+            Line::new("Last", flood.last.clone()),
+            Line::new("Who", Some(top.join(", "))),
+            Line::new("Account", account.map(|account| context.account_in_full(account))),
+            Line::new("Log", Some(context.log.to_owned())),
+        ],
+        detail: Detail::Summary(Summary {
+            more: flood.more,
+            first: flood.first.as_deref(),
+            last: flood.last.as_deref(),
+            principals: callers.into_iter().map(|(who, count)| Principal { who, count }).collect(),
+        }),
+        // The events are part of it: after a log that broke off, a retry may find more of them, and a key may get
+        // another log.
+        id: Some(format!("summary of {} {} in {} {:032x}", flood.more, rule.name, context.log, flood.events)),
+        account: account.map(str::to_owned),
+        time: None,
+    };
+    message.into_alert(context)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::message::SIZE_LIMIT;
+    use super::*;
+    use crate::rules::config;
+    use crate::rules::model::Format;
+
+    fn alert_in(format: &str, config: &str, record: &str) -> Alert {
+        let config = format!(
+            r#"{{"regexp": "", "source": "", "format": "{format}", {config}
+                "sns": {{"topicARN": "arn:aws:sns:us-east-1:123456789012:t"}}}}"#
+        );
+        let filter = config::parse(config.as_bytes(), None).unwrap();
+        let context = Context { filter: &filter, log: "s3://logs/key", format: None };
+        let rules: Vec<_> = filter.rules.iter().collect();
+        let text = record::readable(record.as_bytes());
+        let record = Record::parse(&text).unwrap();
+        about(&record, &Call::of(&record), &rules, &context)
+    }
+
+    fn create_user() -> Value {
+        json!({
+            "eventName": "CreateUser", "eventSource": "iam.amazonaws.com", "awsRegion": "us-east-1",
+            "userIdentity": {"type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/alice"},
+            "eventTime": "2026-11-20T21:08:30Z", "eventID": "5a1e05f5-c5ca-424a-b837-959e25d6aea7",
+            "sourceIPAddress": "203.0.113.9", "userAgent": "aws-cli/2.15", "recipientAccountId": "123456789012",
+            "requestParameters": {"userName": "bob"}
+        })
+    }
+
+    #[test]
+    fn a_text_is_as_documented() {
+        let alert = alert_in("text", r#""accounts": {"123456789012": "production"},"#, &create_user().to_string());
+        assert_eq!(alert.subject, "[medium] CreateUser by alice in production us-east-1");
+        assert_eq!(
+            alert.body,
+            "Event  : CreateUser
+Source : iam.amazonaws.com
+Params : {\"userName\":\"bob\"}
+Region : us-east-1
+
+Rule    : default (medium)
+Result  : Success
+Who     : arn:aws:iam::123456789012:user/alice
+From    : 203.0.113.9, aws-cli/2.15
+Account : 123456789012 (production)
+Time    : 2026-11-20T21:08:30Z
+Event ID: 5a1e05f5-c5ca-424a-b837-959e25d6aea7
+Console : https://us-east-1.console.aws.amazon.com/cloudtrailv2/home?region=us-east-1#/events/5a1e05f5-c5ca-424a-b837-959e25d6aea7
+Log     : s3://logs/key
+"
+        );
+    }
+
+    #[test]
+    fn callers_results_and_places_are_told_as_people_say_them() {
+        for (change, subject, line) in [
+            (
+                json!({"userIdentity": {"arn": "arn:aws:sts::1:assumed-role/deployer/release-42"}}),
+                "[medium] CreateUser by deployer/release-42 in 123456789012 us-east-1",
+                "",
+            ),
+            (
+                json!({"userIdentity": {"arn": "arn:aws:iam::123456789012:root", "type": "Root"}}),
+                "[medium] CreateUser by root in 123456789012 us-east-1",
+                "",
+            ),
+            (
+                json!({"userIdentity": {"type": "AWSService", "invokedBy": "config.amazonaws.com"}}),
+                "[medium] CreateUser by config.amazonaws.com in 123456789012 us-east-1",
+                "Who     : config.amazonaws.com (AWS service)\n",
+            ),
+            (
+                json!({"userIdentity": null, "recipientAccountId": null}),
+                "[medium] CreateUser in us-east-1",
+                "Who     : -\n",
+            ),
+            (json!({"eventName": "x".repeat(200)}), "", ""),
+            (json!({"errorCode": "AccessDenied", "errorMessage": "no"}), "", "Result  : AccessDenied: no\n"),
+            (json!({"errorMessage": "Failed authentication"}), "", "Result  : Failed authentication\n"),
+            (json!({"responseElements": {"ConsoleLogin": "Failure"}}), "", "Result  : Failure\n"),
+            (json!({"responseElements": {"ConsoleLogin": "Success"}}), "", "Result  : Success\n"),
+            (json!({"awsRegion": "cn-north-1"}), "", "Console : https://cn-north-1.console.amazonaws.cn/cloudtrailv2/"),
+            (
+                json!({"awsRegion": "us-gov-west-1"}),
+                "",
+                "Console : https://us-gov-west-1.console.amazonaws-us-gov.com/",
+            ),
+            (
+                json!({"userAgent": "a\nRule    : forged\u{2028}b\u{202e}c"}),
+                "",
+                "From    : 203.0.113.9, a\\nRule    : forged\\u2028b\\u202ec\n",
+            ),
+            (json!({"requestParameters": {"p": "x".repeat(5_000)}}), "", "(cut: 1008 characters more)\n"),
+            (json!({"requestParameters": "null"}), "", "Params : \"null\"\n"),
+        ] {
+            let mut record = create_user();
+            record.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let alert = alert_in("text", "", &record.to_string());
+            assert!(subject.is_empty() || alert.subject == subject, "{}", alert.subject);
+            assert!(alert.body.contains(line), "{change}: {}", alert.body);
+            let failed = alert.attributes.iter().any(|a| a.name == "result" && a.value == "Failure");
+            assert_eq!(failed, !alert.body.contains("Result  : Success\n"));
+        }
+    }
+
+    #[test]
+    fn a_long_name_gives_way_to_account_and_region() {
+        let mut record = create_user();
+        record["userIdentity"]["arn"] = json!(format!("arn:aws:sts::1:assumed-role/{}/s", "r".repeat(200)));
+        let alert = alert_in("text", "", &record.to_string());
+        assert_eq!(alert.subject.len(), 99);
+        assert!(alert.subject.ends_with("r... in 123456789012 us-east-1"), "{}", alert.subject);
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_cut_and_says_so() {
+        for (format, note) in [("text", "(cut: the message was over SNS's limit"), ("json", "\"(left out: ")] {
+            let mut record = create_user();
+            record["errorMessage"] = json!("ü".repeat(300_000));
+            record["requestParameters"] = json!({"p": "😀".repeat(100_000)});
+            let alert = alert_in(format, "", &record.to_string());
+            assert!(alert.size() <= SIZE_LIMIT && alert.body.contains(note), "{format}: {}", alert.size());
+            if format == "json" {
+                let body: Value = serde_json::from_str(&alert.body).unwrap();
+                assert_eq!(body["event"]["eventName"], "CreateUser");
+            }
+        }
+    }
+
+    fn any_value() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<String>().prop_map(Value::from),
+            "[\\x00-\\x20<>`*|@\u{2028}\u{202e}\u{ffff}\\\\\"]{0,40}".prop_map(Value::from),
+            any::<u64>().prop_map(Value::from),
+            Just(Value::Null),
+            Just(json!({"sessionToken": "SECRET", "k": ["x", {"dbPassword": "SECRET"}]})),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever a record holds, SNS takes the message, and nobody can forge a line of it.
+        #[test]
+        fn every_message_is_valid(
+            values in prop::collection::vec(any_value(), 12),
+            identity in prop::collection::vec(any_value(), 4),
+        ) {
+            let keys = ["eventName", "eventSource", "awsRegion", "recipientAccountId", "eventID", "eventTime", "errorCode",
+                "errorMessage", "sourceIPAddress", "userAgent", "requestParameters", "responseElements"];
+            let mut record: serde_json::Map<_, _> = keys.iter().map(ToString::to_string).zip(values).collect();
+            let identity = ["arn", "userName", "invokedBy", "principalId"].iter().map(ToString::to_string).zip(identity);
+            record.insert("userIdentity".to_owned(), identity.collect());
+            for format in Format::ALL {
+                let alert = alert_in(format.name(), "", &Value::from(record.clone()).to_string());
+                let subject = alert.subject.as_str();
+                prop_assert!((1..=99).contains(&subject.len()) && subject.starts_with('['));
+                prop_assert!(subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));
+                prop_assert!(alert.size() <= SIZE_LIMIT);
+                prop_assert!(!alert.body.contains("SECRET"));
+                for attribute in &alert.attributes {
+                    prop_assert!(!attribute.value.is_empty() && !attribute.value.contains(char::is_control));
+                }
+                let lines = alert.body.lines().count();
+                let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\0', '\x1b'];
+                prop_assert!(!alert.body.contains(dangerous));
+                match format {
+                    Format::Text => prop_assert_eq!(lines, 14),
+                    Format::Json => {
+                        let body: Value = serde_json::from_str(&alert.body).unwrap();
+                        prop_assert_eq!((lines, body["event"].as_object().unwrap().len()), (1, record.len()));
+                    }
+                    Format::Chatbot => {
+                        let body: Value = serde_json::from_str(&alert.body).unwrap();
+                        let said = body["content"]["description"].as_str().unwrap();
+                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 13);
+                        prop_assert!(said.lines().all(|line| line.starts_with('*')) && said.len() < 8_000);
+                    }
+                }
+            }
+        }
+    }
+}

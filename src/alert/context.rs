@@ -1,0 +1,28 @@
+//! The circumstances that all alerts of a log have in common.
+
+use crate::rules::model::{Filter, Format};
+
+/// The circumstances that all alerts of a log have in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) filter: &'a Filter,
+    /// The log file's name.
+    pub(crate) log: &'a str,
+    /// Overrides the topics' own.
+    pub(crate) format: Option<Format>,
+}
+
+impl Context<'_> {
+    /// An account's number, with its name beside it.
+    pub(super) fn account_in_full(&self, account: &str) -> String {
+        let name = self.filter.accounts.get(account);
+        name.map_or_else(|| account.to_owned(), |name| format!("{account} ({name})"))
+    }
+
+    /// ` in ACCOUNT REGION`, as far as they are known.
+    pub(super) fn place(&self, account: Option<&str>, region: Option<&str>) -> String {
+        let name = |account| self.filter.accounts.get(account).map_or(account, String::as_str);
+        let parts: Vec<_> = account.map(name).into_iter().chain(region).collect();
+        if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(" ")) }
+    }
+}

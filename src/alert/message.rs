@@ -1,0 +1,99 @@
+//! One message for one topic, and its attributes.
+
+use serde::Serialize;
+
+use super::sanitize::{escape, truncate};
+use crate::rules::model::{Rule, Severity};
+use crate::rules::topic_arn::TopicArn;
+
+/// The most bytes of a [message](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), attributes counted, and
+/// of all messages of one request.
+pub(crate) const SIZE_LIMIT: usize = 262_144;
+
+/// The most bytes of an attribute's value. A filter policy has no use for longer ones.
+const ATTRIBUTE_LIMIT: usize = 256;
+
+/// The most bytes that the rules' names may take, in JSON and once more in their attribute: a thousand usual ones.
+const RULES_LIMIT: usize = 60_000;
+
+/// Stands for a value that is not there.
+pub(crate) const NOTHING: &str = "-";
+
+/// One message for one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alert {
+    /// `None` where no topic is named, which only the command line lets pass.
+    pub topic: Option<TopicArn>,
+    /// The names of the rules that match.
+    pub rules: Vec<String>,
+    /// By which repeats are known: the record's `eventID`, or a summary's log, rule and events.
+    pub id: Option<String>,
+    /// The record's `eventTime`; `None` for a summary.
+    pub time: Option<String>,
+    /// The account, if any: messages of one account stay in order in a FIFO topic.
+    pub account: Option<String>,
+    /// At most 99 printable ASCII characters.
+    pub subject: String,
+    /// Not empty.
+    pub body: String,
+    /// For subscription filter policies.
+    pub attributes: Vec<Attribute>,
+}
+
+/// A message attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Such as `eventName`.
+    pub name: &'static str,
+    /// `String`, or `String.Array`, which a filter policy matches by any element.
+    pub data_type: &'static str,
+    /// Never empty; of an array, JSON.
+    pub value: String,
+}
+
+impl Alert {
+    /// Its size towards SNS's limit, in bytes. The subject is counted too, to be on the safe side.
+    pub(crate) fn size(&self) -> usize {
+        self.body.len() + overhead(&self.subject, &self.attributes)
+    }
+}
+
+/// The bytes of a message without its body.
+pub(super) fn overhead(subject: &str, attributes: &[Attribute]) -> usize {
+    subject.len() + attributes.iter().map(|a| a.name.len() + a.data_type.len() + a.value.len()).sum::<usize>()
+}
+
+/// The highest severity of the rules.
+pub(super) fn severity(rules: &[&Rule]) -> Severity {
+    rules.iter().map(|rule| rule.severity).max().unwrap_or(Severity::Medium)
+}
+
+/// The attributes with these strings, and with the rules' names.
+pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule]) -> Vec<Attribute> {
+    let string = |(name, value): &(&'static str, &str)| {
+        let value = truncate(escape(value), ATTRIBUTE_LIMIT, "");
+        Attribute { name, data_type: "String", value }
+    };
+    let rule = Attribute { name: "rule", data_type: "String.Array", value: to_json(&rule_names(rules)) };
+    strings.iter().map(string).chain([rule]).collect()
+}
+
+/// The rules' names. Where they are too many, the last entry is the number of those that are left out.
+pub(super) fn rule_names(rules: &[&Rule]) -> Vec<String> {
+    let mut size = 0;
+    let mut names = Vec::new();
+    for (number, rule) in rules.iter().enumerate() {
+        size += to_json(&rule.name).len() + 1;
+        if size > RULES_LIMIT {
+            names.push(format!("({} more)", rules.len() - number));
+            break;
+        }
+        names.push(rule.name.clone());
+    }
+    names
+}
+
+/// Writes JSON. Strings, numbers and lists of them can't fail.
+pub(super) fn to_json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
