@@ -10,10 +10,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use cloudtrail_alerter::evaluate::Evaluator;
-use cloudtrail_alerter::log::file::LogFile;
-use cloudtrail_alerter::rules::config;
-use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
-use cloudtrail_alerter::rules::model::Filter;
+use cloudtrail_alerter::log::LogFile;
+use cloudtrail_alerter::rules::{Filter, Learned, Matcher, config};
 use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress};
 use serde_json::json;
@@ -75,7 +73,7 @@ fn filter(config: &str) -> Filter {
 fn scan(file: &[u8], filter: &Filter) -> (u64, u64) {
     let mut learned = Learned::default();
     let mut evaluator = Evaluator::new(Matcher::new(filter, &mut learned), "log", None);
-    let (mut bytes, mut number, mut log) = (0, 0, LogFile::new());
+    let (mut bytes, mut number, mut log) = (0, 0, LogFile::default());
     for piece in file.chunks(PIECE).map(Some).chain([None]) {
         let mut records = log.read(piece);
         while let Some(record) = records.next().expect("a valid log") {

@@ -30,7 +30,6 @@ impl Settings {
     /// Reads the process's environment. A level or format that Lambda's
     /// [logging controls](https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-logformat.html) do not
     /// define counts as their default.
-    #[must_use]
     pub fn from_env() -> Self {
         let get = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
         let level = get("AWS_LAMBDA_LOG_LEVEL").unwrap_or_default();

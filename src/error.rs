@@ -4,7 +4,7 @@ use std::fmt;
 
 use lambda_runtime::Diagnostic;
 
-use crate::log::key::S3Object;
+use crate::log::S3Object;
 
 /// Why an invocation failed. Every message names the object that it is about and says what to do.
 #[derive(thiserror::Error)]
@@ -15,92 +15,50 @@ pub enum Error {
 
     /// S3 did not give the filter configuration.
     #[error("the configuration {object} can't be read: {cause}; {consequence}")]
-    ConfigurationUnavailable {
-        /// The configuration.
-        object: S3Object,
-        /// S3's answer, and what to do about it.
-        cause: String,
-        /// What follows for the log that needed it.
-        consequence: Consequence,
-    },
+    ConfigurationUnavailable { object: S3Object, cause: String, consequence: Consequence },
 
     /// The filter configuration was read and can't be used.
     #[error("the configuration {object} can't be used: {}; {consequence}", problems.join("; "))]
-    InvalidConfiguration {
-        /// The configuration.
-        object: S3Object,
-        /// One text for each mistake, all at once.
-        problems: Vec<String>,
-        /// What follows for the log that needed it.
-        consequence: Consequence,
-    },
+    InvalidConfiguration { object: S3Object, problems: Vec<String>, consequence: Consequence },
 
     /// S3 did not give a log file, or not all of it.
     #[error("the log {log} can't be read: {cause}")]
-    LogUnavailable {
-        /// The log file.
-        log: S3Object,
-        /// S3's answer, and what to do about it.
-        cause: String,
-    },
+    LogUnavailable { log: S3Object, cause: String },
 
     /// An object was read and is not a CloudTrail log, or a damaged one.
     #[error("{log} is not a valid CloudTrail log: {cause}")]
-    LogMalformed {
-        /// The object.
-        log: S3Object,
-        /// The mistake, and its place.
-        cause: String,
-    },
+    LogMalformed { log: S3Object, cause: String },
 
     /// SNS did not take alerts, after all retries.
     #[error("{alerts} alerts of {log} were not published to {topic}: {cause}")]
-    PublishFailed {
-        /// The log file in which the alerts were found.
-        log: S3Object,
-        /// The topic's ARN.
-        topic: String,
-        /// The number of alerts.
-        alerts: u64,
-        /// SNS's answer, and what to do about it.
-        cause: String,
-    },
+    PublishFailed { log: S3Object, topic: String, alerts: u64, cause: String },
 
     /// Several of the above in one invocation; everything else in it was done.
     #[error("{} failures: {}", .0.len(), .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "))]
     SeveralFailures(Vec<Error>),
 }
 
-/// What follows from a configuration that can't be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What follows from a configuration that can't be had: the end of the error's sentence.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Consequence {
-    /// No event has come yet. The first one asks for the configuration again.
+    /// No event has come yet.
+    #[error("the first event will ask again")]
     AskedAgain,
-    /// The log was not read.
+    /// There is no configuration for this log.
+    #[error("{0} was not read")]
     NotRead(S3Object),
-    /// The log was read with the last good configuration.
+    /// There is one for this log.
+    #[error("{0} was read with the last good one")]
     ReadWithLastGood(S3Object),
-}
-
-impl fmt::Display for Consequence {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Consequence::AskedAgain => f.write_str("the first event will ask again"),
-            Consequence::NotRead(log) => write!(f, "{log} was not read"),
-            Consequence::ReadWithLastGood(log) => write!(f, "{log} was read with the last good one"),
-        }
-    }
 }
 
 impl Error {
     /// The failures of an invocation as one error, or none where there was no failure.
-    #[must_use]
     pub fn of_all(mut failures: Vec<Error>) -> Option<Error> {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
 
     /// The log that it is about, if it is about one.
-    #[must_use]
     pub fn log(&self) -> Option<&S3Object> {
         match self {
             Error::LogUnavailable { log, .. } | Error::LogMalformed { log, .. } | Error::PublishFailed { log, .. } => {
@@ -111,13 +69,11 @@ impl Error {
     }
 
     /// Whether every message will fail until the configuration is fixed.
-    #[must_use]
     pub fn is_configuration(&self) -> bool {
         matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
     }
 
     /// The variant's name, stable: alarms and retry rules may test it.
-    #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Error::InvalidPayload(_) => "InvalidPayload",

@@ -2,15 +2,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::alert::call::Call;
-use crate::alert::compose;
-use crate::alert::context::Context;
-use crate::alert::flood::Flood;
-use crate::alert::message::Alert;
-use crate::log::raw_record::{Malformed, RawRecord};
-use crate::log::record::{self, Record};
-use crate::rules::matcher::Matcher;
-use crate::rules::model::{Format, Rule, Severity};
+use crate::alert::{Alert, Call, Context, Flood, compose};
+use crate::log::{self, Malformed, RawRecord, Record};
+use crate::rules::{Format, Matcher, Rule, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events.
 const EVENTS_LIMIT: usize = 50_000;
@@ -57,13 +51,9 @@ pub struct Match<'f> {
     pub summarised: u64,
 }
 
-impl<'a, 'f, 'l> Evaluator<'a, 'f, 'l> {
+impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     /// Begins a log of that name. `format` overrides the topics' own.
-    #[must_use]
-    pub fn new(matcher: Matcher<'f, 'l>, log: &'a str, format: Option<Format>) -> Self
-    where
-        'f: 'a,
-    {
+    pub fn new(matcher: Matcher<'f, 'l>, log: &'a str, format: Option<Format>) -> Self {
         let context = Context { filter: matcher.filter(), log, format };
         Evaluator { matcher, context, events: HashSet::new(), alerts: BTreeMap::new(), floods: BTreeMap::new() }
     }
@@ -77,7 +67,7 @@ impl<'a, 'f, 'l> Evaluator<'a, 'f, 'l> {
         if candidates.is_empty() {
             return Ok(Verdict::Unmatched);
         }
-        let text = record::readable(raw.bytes);
+        let text = log::readable(raw.bytes);
         let record = Record::parse(&text).map_err(|problem| raw.malformed(&problem))?;
         let rules = self.matcher.matching(&candidates, &record);
         Ok(if rules.is_empty() {
@@ -136,7 +126,6 @@ impl<'a, 'f, 'l> Evaluator<'a, 'f, 'l> {
     }
 
     /// Ends the log: the summaries of alerts that were not made.
-    #[must_use]
     pub fn summaries(self) -> Vec<Alert> {
         self.floods.values().map(|flood| compose::summary(flood, &self.context)).collect()
     }

@@ -24,7 +24,7 @@ pub mod alert;
 pub mod aws;
 pub mod cli;
 pub mod environment;
-pub mod error;
+mod error;
 pub mod evaluate;
 pub mod lambda;
 pub mod log;

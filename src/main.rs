@@ -5,21 +5,19 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use cloudtrail_alerter::aws::s3::S3;
-use cloudtrail_alerter::aws::sns::Sns;
+use cloudtrail_alerter::aws::{S3, Sns};
+use cloudtrail_alerter::cli;
 use cloudtrail_alerter::environment::{AWS_LAMBDA_RUNTIME_API, Settings};
-use cloudtrail_alerter::{cli, lambda::handler::Handler};
+use cloudtrail_alerter::lambda::Handler;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// [Lambda's limit](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html).
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
-
-/// For a connection, from looking up the name to the end of TLS's handshake: the SDK's own default.
-const TIME_TO_CONNECT: Duration = Duration::from_millis(3_100);
 
 /// From a request to the first byte of its answer. S3 and SNS answer within a second; a lost answer is asked for again.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(8);
@@ -43,18 +41,25 @@ fn main() -> ExitCode {
 }
 
 async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
-    let timeouts = TimeoutConfig::builder().connect_timeout(TIME_TO_CONNECT).read_timeout(TIME_TO_ANSWER).build();
-    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
-    let handler = Handler::new(settings, S3::new(&config), Sns::new(config));
-    handler.warm_up().await;
-    let handler = &handler;
+    let handler = OnceCell::new();
+    // The clients read the certificates of all authorities. That waits for an event, unless there is work before it.
+    if settings.config_bucket.is_some() {
+        handler.get_or_init(|| build(&settings)).await.warm_up().await;
+    }
+    let (handler, settings) = (&handler, &settings);
     let handle = |event: LambdaEvent<Value>| async move {
         let (now, deadline) = (SystemTime::now(), event.context.deadline());
-        // `cargo lambda watch` tells a moment of 1970.
+        // `cargo lambda watch` gives a moment of 1970.
         let deadline = if deadline > now { deadline } else { now + LONGEST_INVOCATION };
-        handler.handle(&event.payload, deadline).await
+        handler.get_or_init(|| build(settings)).await.handle(&event.payload, deadline).await
     };
     Box::pin(lambda_runtime::run(service_fn(handle))).await
+}
+
+async fn build(settings: &Settings) -> Handler {
+    let timeouts = TimeoutConfig::builder().read_timeout(TIME_TO_ANSWER).build();
+    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+    Handler::new(settings.clone(), S3::new(&config), Sns::new(config))
 }
 
 /// Logs as Lambda's logging controls say; of the libraries, warnings only.

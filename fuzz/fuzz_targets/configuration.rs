@@ -3,9 +3,8 @@
 #![no_main]
 
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
-use cloudtrail_alerter::log::file::LogFile;
-use cloudtrail_alerter::rules::config;
-use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
+use cloudtrail_alerter::log::LogFile;
+use cloudtrail_alerter::rules::{config, Learned, Matcher};
 use libfuzzer_sys::fuzz_target;
 
 const LOG: &[u8] = include_bytes!("../../fixtures/logs/odd-records.json");
@@ -20,7 +19,7 @@ fuzz_target!(|file: &[u8]| {
     };
     let mut learned = Learned::with_paths(&filter);
     let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
-    let mut log = LogFile::new();
+    let mut log = LogFile::default();
     for piece in [Some(LOG), None] {
         let mut records = log.read(piece);
         while let Some(record) = records.next().unwrap() {

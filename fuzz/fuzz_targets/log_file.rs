@@ -9,12 +9,8 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
-use cloudtrail_alerter::log::file::LogFile;
-use cloudtrail_alerter::log::raw_record::Malformed;
-use cloudtrail_alerter::log::record::{self, Record};
-use cloudtrail_alerter::rules::config;
-use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
-use cloudtrail_alerter::rules::model::Filter;
+use cloudtrail_alerter::log::{LogFile, Malformed, self, Record};
+use cloudtrail_alerter::rules::{config, Learned, Matcher, Filter};
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -73,7 +69,7 @@ fn seen_as(record: &Value) -> Seen {
 fn read(file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Malformed>) {
     let mut learned = Learned::default();
     let mut evaluator = Evaluator::new(Matcher::new(&FILTER, &mut learned), "log", None);
-    let mut log = LogFile::new();
+    let mut log = LogFile::default();
     // Nothing of a file that was given up may be left.
     let mut given_up = log.read(Some(&file[..file.len() / 2]));
     while let Ok(Some(_)) = given_up.next() {}
@@ -98,7 +94,7 @@ fn read_piece(
     let mut records = log.read(piece);
     while let Some(raw) = records.next()? {
         let verdict = evaluator.evaluate(&raw)?;
-        let json = record::readable(raw.bytes);
+        let json = log::readable(raw.bytes);
         if strictly {
             Record::parse(&json).map_err(|problem| raw.malformed(&problem))?;
         }

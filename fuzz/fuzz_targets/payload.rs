@@ -3,7 +3,7 @@
 #![no_main]
 
 use cloudtrail_alerter::lambda::event;
-use cloudtrail_alerter::log::key::not_a_log;
+use cloudtrail_alerter::log::not_a_log;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
 

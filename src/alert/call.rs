@@ -2,24 +2,19 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::log::record::Record;
+use crate::log::Record;
 
 /// The most bytes of a link to the console. Its parts are a region and an ID.
 const LINK_LIMIT: usize = 500;
 
 /// The facts of one call. `None` is a field that is absent, empty or not a string.
 pub(crate) struct Call {
-    /// `eventName`.
     pub(crate) event_name: Option<String>,
-    /// `eventSource`.
     pub(crate) event_source: Option<String>,
-    /// `awsRegion`.
     pub(crate) region: Option<String>,
     /// The account in which it happened.
     pub(crate) account: Option<String>,
-    /// `eventID`.
     pub(crate) event_id: Option<String>,
-    /// `eventTime`.
     pub(crate) time: Option<String>,
     /// The caller, in full.
     pub(crate) who: Option<String>,

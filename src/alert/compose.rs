@@ -7,8 +7,8 @@ use super::message::{Alert, attributes, severity};
 use super::render::{CONSOLE, Content, Detail, Line, Principal, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
-use crate::log::record::{self, Record};
-use crate::rules::model::Rule;
+use crate::log::{self, Record};
+use crate::rules::Rule;
 
 /// The most characters of `requestParameters` in a text. Longer ones are not read, and too much for SMS and chats.
 const PARAMS_LIMIT: usize = 4_000;
@@ -32,7 +32,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
         original_lines: vec![
             Line::new("Event", call.event_name.clone()),
             Line::new("Source", call.event_source.clone()),
-            Line::new("Params", params.map(|json| truncate_and_count(&record::compact(json), PARAMS_LIMIT))),
+            Line::new("Params", params.map(|json| truncate_and_count(&log::compact(json), PARAMS_LIMIT))),
             Line::new("Region", call.region.clone()),
         ],
         lines: vec![
@@ -101,8 +101,8 @@ mod tests {
 
     use super::super::message::SIZE_LIMIT;
     use super::*;
+    use crate::rules::Format;
     use crate::rules::config;
-    use crate::rules::model::Format;
 
     fn alert_in(format: &str, config: &str, record: &str) -> Alert {
         let config = format!(
@@ -112,7 +112,7 @@ mod tests {
         let filter = config::parse(config.as_bytes(), None).unwrap();
         let context = Context { filter: &filter, log: "s3://logs/key", format: None };
         let rules: Vec<_> = filter.rules.iter().collect();
-        let text = record::readable(record.as_bytes());
+        let text = log::readable(record.as_bytes());
         let record = Record::parse(&text).unwrap();
         about(&record, &Call::of(&record), &rules, &context)
     }
@@ -251,7 +251,7 @@ Log     : s3://logs/key
             let mut record: serde_json::Map<_, _> = keys.iter().map(ToString::to_string).zip(values).collect();
             let identity = ["arn", "userName", "invokedBy", "principalId"].iter().map(ToString::to_string).zip(identity);
             record.insert("userIdentity".to_owned(), identity.collect());
-            for format in Format::ALL {
+            for (_, format) in Format::NAMES {
                 let alert = alert_in(format.name(), "", &Value::from(record.clone()).to_string());
                 let subject = alert.subject.as_str();
                 prop_assert!((1..=99).contains(&subject.len()) && subject.starts_with('['));

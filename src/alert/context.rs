@@ -1,8 +1,7 @@
 //! The circumstances that all alerts of a log have in common.
 
-use crate::rules::model::{Filter, Format};
+use crate::rules::{Filter, Format};
 
-/// The circumstances that all alerts of a log have in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Context<'a> {
     pub(crate) filter: &'a Filter,

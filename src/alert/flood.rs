@@ -7,7 +7,7 @@ use super::call::Call;
 use super::id;
 use super::message::NOTHING;
 use super::sanitize::truncate;
-use crate::rules::model::Rule;
+use crate::rules::Rule;
 
 /// The most callers that a flood tells apart.
 const CALLERS_LIMIT: usize = 1_000;

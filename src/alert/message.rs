@@ -3,8 +3,7 @@
 use serde::Serialize;
 
 use super::sanitize::{escape, truncate};
-use crate::rules::model::{Rule, Severity};
-use crate::rules::topic_arn::TopicArn;
+use crate::rules::{Rule, Severity, TopicArn};
 
 /// The most bytes of a [message](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), attributes counted, and
 /// of all messages of one request.

@@ -1,11 +1,17 @@
 //! From a match to a message that SNS takes, whatever the record holds: subject, body, attributes.
 
-pub(crate) mod call;
+mod call;
 pub(crate) mod compose;
-pub(crate) mod context;
-pub(crate) mod flood;
+mod context;
+mod flood;
 pub(crate) mod id;
-pub mod message;
+mod message;
 mod render;
 mod sanitize;
 mod subject;
+
+pub(crate) use self::call::Call;
+pub(crate) use self::context::Context;
+pub(crate) use self::flood::Flood;
+pub use self::message::Alert;
+pub(crate) use self::message::{NOTHING, SIZE_LIMIT};

@@ -9,9 +9,8 @@ use serde_json::value::RawValue;
 use super::context::Context;
 use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
-use crate::log::record::Record;
-use crate::rules::model::{Format, Rule};
-use crate::rules::topic_arn::TopicArn;
+use crate::log::Record;
+use crate::rules::{Format, Rule, TopicArn};
 
 /// The label of the line that links to the console.
 pub(super) const CONSOLE: &str = "Console";
@@ -21,9 +20,6 @@ const ORIGINAL_WIDTH: usize = 7;
 const WIDTH: usize = 8;
 
 const TRUNCATED: &str = "\n(cut: the message was over SNS's limit of 262144 bytes)\n";
-
-/// The most bytes of a value in a chat: a message has 14, and a chat cuts one of over 8,000 characters.
-const CHAT_VALUE_LIMIT: usize = 500;
 
 /// A text has about so many bytes.
 const USUAL_BODY: usize = 1_000;
@@ -159,22 +155,18 @@ impl Content<'_, '_> {
             let value = value.as_deref()?;
             // A link must stay one. Its parts are encoded.
             let is_link = *label == CONSOLE;
-            let value = if is_link { value.to_owned() } else { format!("`{}`", chat_value(value)) };
+            let value = if is_link { value.to_owned() } else { format!("`{}`", escape_for_chat(value)) };
             Some(format!("*{label}:* {value}"))
         };
         let descriptions: Vec<_> = self.rules.iter().filter_map(|rule| rule.description.as_deref()).collect();
-        let description = (!descriptions.is_empty()).then(|| chat_value(&descriptions.join(" ")));
+        let description = (!descriptions.is_empty()).then(|| escape_for_chat(&descriptions.join(" ")));
         let lines = self.original_lines.iter().chain(&self.lines).filter_map(shown);
         let lines: Vec<String> = description.into_iter().chain(lines).collect();
         // A caller's name must not make a link of the title either.
-        let title = chat_value(&self.subject).replace("](", "] (");
+        let title = escape_for_chat(&self.subject).replace("](", "] (");
         let content = ChatContent { text_type: "client-markdown", title: &title, description: lines.join("\n") };
         to_json(&Notification { version: "1.0", source: "custom", content })
     }
-}
-
-fn chat_value(text: &str) -> String {
-    escape_for_chat(text, CHAT_VALUE_LIMIT)
 }
 
 /// The record as compact JSON of at most `room` bytes: a note of its size takes the place of a top-level value that is too

@@ -4,7 +4,7 @@ use super::call::Call;
 use super::context::Context;
 use super::message::NOTHING;
 use super::sanitize::{to_ascii, truncate};
-use crate::rules::model::Severity;
+use crate::rules::Severity;
 
 /// SNS takes [fewer than 100 characters](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), of ASCII, without
 /// line breaks.

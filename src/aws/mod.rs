@@ -1,4 +1,7 @@
 //! The AWS clients: the only files that name one.
 
-pub mod s3;
-pub mod sns;
+pub(crate) mod s3;
+pub(crate) mod sns;
+
+pub use self::s3::S3;
+pub use self::sns::Sns;

@@ -10,7 +10,7 @@ use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
 use crate::error::{unreachable, with_causes};
-use crate::log::key::S3Object;
+use crate::log::S3Object;
 
 /// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
 const ATTEMPTS: u32 = 5;
@@ -33,7 +33,6 @@ pub(crate) enum Fetched {
 
 impl S3 {
     /// Reads with this configuration.
-    #[must_use]
     pub fn new(config: &SdkConfig) -> Self {
         // Gzip has a checksum of its own. S3's would be computed over the same bytes once more.
         let config = Builder::from(config).response_checksum_validation(ResponseChecksumValidation::WhenRequired);
@@ -41,10 +40,8 @@ impl S3 {
         S3(Client::from_conf(config.retry_config(retries).build()))
     }
 
-    /// Reads an object, unless S3 has the version that is known: at least `limit` bytes, if it has so many.
-    ///
-    /// # Errors
-    /// Why S3 did not give it, and what to do.
+    /// Reads an object, unless S3 has the version that is known. Of one over `limit` bytes the rest is left out. An error,
+    /// as of all that follow, says why S3 did not give it, and what to do.
     pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
         match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
             Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
@@ -53,18 +50,12 @@ impl S3 {
     }
 
     /// Reads an object with a single request.
-    ///
-    /// # Errors
-    /// Why S3 did not give it, and what to do.
     pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
         let no_retries = Builder::default().retry_config(RetryConfig::disabled());
         whole(self.get(object).customize().config_override(no_retries).send().await, limit).await
     }
 
     /// Opens a log.
-    ///
-    /// # Errors
-    /// Why S3 did not give it, and what to do.
     pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
         let GetObjectOutput { body, e_tag: etag, .. } = self.get(object).send().await.map_err(|e| cause(&e))?;
         Ok(LogBytes { s3: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
@@ -103,9 +94,6 @@ pub(crate) struct LogBytes {
 impl LogBytes {
     /// The next bytes, `None` at the end. Where the connection breaks, or S3 sends less than it announced, the rest is
     /// requested, a few times.
-    ///
-    /// # Errors
-    /// S3 does not give the rest.
     pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>, String> {
         loop {
             match self.body.try_next().await {

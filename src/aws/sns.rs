@@ -13,10 +13,9 @@ use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutpu
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::alert::id;
-use crate::alert::message::Alert;
+use crate::alert::{Alert, id};
 use crate::error::unreachable;
-use crate::rules::topic_arn::TopicArn;
+use crate::rules::TopicArn;
 
 /// The most messages of [a request](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
 pub(crate) const BATCH_LIMIT: usize = 10;
@@ -39,7 +38,6 @@ pub struct Sns {
 
 impl Sns {
     /// Publishes with this configuration, whatever its region.
-    #[must_use]
     pub fn new(config: SdkConfig) -> Self {
         Sns { config, clients: HashMap::new() }
     }

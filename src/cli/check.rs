@@ -16,7 +16,7 @@ pub(super) fn check(file: &Path) -> ExitCode {
     for (i, topic) in filter.topics.iter().enumerate() {
         let Some(arn) = &topic.arn else { continue };
         let rules = filter.rules.iter().filter(|rule| rule.topic == i).count();
-        let _ = writeln!(text, "  {arn}: {} as {}", counted(rules, "rule"), topic.format.name());
+        let _ = writeln!(text, "  {}: {} as {}", arn.as_str(), counted(rules, "rule"), topic.format.name());
     }
     print(&text)
 }

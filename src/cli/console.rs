@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use console::style;
 
 use crate::environment::{Settings, TOPIC_ARN};
-use crate::rules::config;
-use crate::rules::model::Filter;
+use crate::rules::{Filter, config};
 
 /// The status of a run that did its work, although something could not be read or written.
 pub(super) const SOME_FAILED: u8 = 1;
@@ -69,10 +68,12 @@ pub(super) fn load(file: &Path) -> Option<Filter> {
 /// A number and its noun.
 pub(super) fn counted(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
-    let plural = match noun {
-        _ if n == 1 => "",
-        noun if noun.ends_with("ch") => "es",
-        _ => "s",
+    let plural = if n == 1 {
+        ""
+    } else if noun.ends_with("ch") {
+        "es"
+    } else {
+        "s"
     };
     format!("{n} {noun}{plural}")
 }

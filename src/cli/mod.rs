@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::environment::DEFAULT_CONFIG_FILE;
-use crate::rules::model::Format;
+use crate::rules::Format;
 
 /// Turns CloudTrail log files into SNS alerts.
 ///
@@ -73,7 +73,6 @@ enum Command {
 }
 
 /// Runs the command line of this process.
-#[must_use]
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check { file } => check::check(&file),

@@ -3,8 +3,7 @@
 use std::process::ExitCode;
 
 use super::console::{WRONG_INPUT, print, say_error};
-use crate::rules::packs;
-use crate::rules::suggest::suggestion;
+use crate::rules::{packs, suggestion};
 
 pub(super) fn show(name: Option<&str>) -> ExitCode {
     let Some(name) = name else {

@@ -9,10 +9,9 @@ use super::deadline::{NO_ANSWER, in_time};
 use crate::aws::s3::{Fetched, S3};
 use crate::environment::Settings;
 use crate::error::{Consequence, Error};
-use crate::log::key::S3Object;
+use crate::log::S3Object;
 use crate::rules::config::{self, SIZE_LIMIT};
-use crate::rules::matcher::Learned;
-use crate::rules::model::Filter;
+use crate::rules::{Filter, Learned};
 
 /// The time for the configuration before the first event. Lambda gives ten seconds to the whole start.
 const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
@@ -69,15 +68,12 @@ impl ConfigStore {
         let object = S3Object { bucket, key: self.key.clone() };
         let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
         let fetched = fetched.unwrap_or_else(|_| Err(format!("it took over {} s", TIME_TO_WARM_UP.as_secs())));
-        if let Err(error) = self.update(&object, fetched, &Consequence::AskedAgain) {
+        if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
     }
 
-    /// Asks S3 for the configuration of a log.
-    ///
-    /// # Errors
-    /// S3 gives no usable configuration, and none is known from before.
+    /// Asks S3 for the configuration of a log. It is an error if S3 gives no usable one and none is known from before.
     pub(super) async fn refresh(
         &mut self,
         s3: &S3,
@@ -91,7 +87,7 @@ impl ConfigStore {
         let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag)).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
-        match self.update(object, fetched, &consequence) {
+        match self.update(object.clone(), fetched, consequence) {
             Ok(changed) => Ok(Refreshed { changed: changed && is_known, error: None }),
             Err(error) if is_known => Ok(Refreshed { changed: false, error: Some(error) }),
             Err(error) => Err(error),
@@ -106,25 +102,24 @@ impl ConfigStore {
     /// Takes S3's answer; gives whether there is a new version.
     fn update(
         &mut self,
-        object: &S3Object,
+        object: S3Object,
         fetched: Result<Fetched, String>,
-        consequence: &Consequence,
+        consequence: Consequence,
     ) -> Result<bool, Error> {
-        let (object, consequence) = (object.clone(), consequence.clone());
         let (etag, bytes) = match fetched {
             Ok(Fetched::New { etag, bytes }) => (etag, bytes),
             Ok(Fetched::Unchanged) => return Ok(false),
             Err(cause) => return Err(Error::ConfigurationUnavailable { object, cause, consequence }),
         };
-        let filter = match config::parse(&bytes, self.default_topic.as_deref()) {
-            Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => filter,
-            Ok(_) => {
-                let problems = vec![NO_TOPIC.to_owned()];
-                return Err(Error::InvalidConfiguration { object, problems, consequence });
+        match config::parse(&bytes, self.default_topic.as_deref()) {
+            Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => {
+                self.configs.insert(object, Config { etag, filter, learned: Learned::default() });
+                Ok(true)
             }
-            Err(problems) => return Err(Error::InvalidConfiguration { object, problems, consequence }),
-        };
-        self.configs.insert(object, Config { etag, filter, learned: Learned::default() });
-        Ok(true)
+            parsed => {
+                let problems = parsed.err().unwrap_or_else(|| vec![NO_TOPIC.to_owned()]);
+                Err(Error::InvalidConfiguration { object, problems, consequence })
+            }
+        }
     }
 }

@@ -3,9 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use crate::alert::id;
-use crate::alert::message::Alert;
-use crate::rules::topic_arn::TopicArn;
+use crate::alert::{Alert, id};
+use crate::rules::TopicArn;
 
 /// How long, and how many, alerts are remembered. Lambda's two retries come within the time.
 const TIME_LIMIT: Duration = Duration::from_mins(15);

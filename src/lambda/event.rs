@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::log::key::S3Object;
+use crate::log::S3Object;
 
 /// The announcements that an invocation brings.
 #[derive(Debug, Default, PartialEq)]
@@ -52,7 +52,6 @@ const EXPECTED: &str = "expected an S3 event notification ({\"Records\": [{\"eve
 ///
 /// The fields are looked up one by one: the types of `aws_lambda_events` refuse a whole payload for an odd value in a field
 /// that is not used here. A part that is not known goes to [`Announcement::invalid`], so that the others are processed.
-#[must_use]
 pub fn parse(payload: &Value) -> Payload {
     let records = payload.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let from_sqs = records.iter().any(|record| text(record, "/eventSource") == Some("aws:sqs"));

@@ -9,11 +9,10 @@ use super::config_store::ConfigStore;
 use super::dedup::RecentAlerts;
 use super::event;
 use super::invocation::{Answer, Invocation, State};
-use crate::aws::s3::S3;
-use crate::aws::sns::Sns;
+use crate::aws::{S3, Sns};
 use crate::environment::Settings;
 use crate::error::Error;
-use crate::log::file::LogFile;
+use crate::log::LogFile;
 
 /// Handles invocations, one after the other.
 pub struct Handler {
@@ -24,10 +23,9 @@ pub struct Handler {
 
 impl Handler {
     /// Handles invocations with these settings and clients.
-    #[must_use]
     pub fn new(settings: Settings, s3: S3, sns: Sns) -> Self {
         let configs = ConfigStore::new(&settings);
-        let state = State { sns, configs, published: RecentAlerts::default(), log_file: LogFile::new() };
+        let state = State { sns, configs, published: RecentAlerts::default(), log_file: LogFile::default() };
         Handler { settings, s3, state: Mutex::new(state) }
     }
 

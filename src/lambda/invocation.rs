@@ -15,15 +15,13 @@ use super::event::{Announcement, Payload};
 use super::metrics;
 use super::outbox::Outbox;
 use super::report::Report;
+use crate::aws::Sns;
 use crate::aws::s3::{LogBytes, S3};
-use crate::aws::sns::Sns;
 use crate::environment::Settings;
 use crate::error::Error;
 use crate::evaluate::Evaluator;
-use crate::log::file::LogFile;
-use crate::log::key::{S3Object, not_a_log};
-use crate::log::raw_record::Malformed;
-use crate::rules::matcher::Matcher;
+use crate::log::{LogFile, Malformed, S3Object, not_a_log};
+use crate::rules::Matcher;
 
 /// How long before its deadline an invocation stops reading, so that its alerts can still be published; less where it has
 /// little time at all.
@@ -181,7 +179,7 @@ impl<'a> Invocation<'a> {
         }
         for failure in &self.failures {
             tracing::error!(kind = failure.kind(), "{failure}");
-            self.report.fail(failure.kind());
+            *self.report.failures.entry(failure.kind()).or_default() += 1;
         }
         // Without a configuration every message will fail again, and Lambda's own count of errors must show it.
         let by_message = payload.from_sqs && !self.failures.iter().any(Error::is_configuration);

@@ -4,8 +4,10 @@ mod config_store;
 mod deadline;
 mod dedup;
 pub mod event;
-pub mod handler;
+mod handler;
 mod invocation;
 mod metrics;
 mod outbox;
-pub mod report;
+mod report;
+
+pub use self::handler::Handler;

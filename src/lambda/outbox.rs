@@ -11,11 +11,11 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::dedup::{AlertKey, RecentAlerts};
 use super::report::Report;
-use crate::alert::message::{Alert, SIZE_LIMIT};
+use crate::alert::{Alert, SIZE_LIMIT};
 use crate::aws::sns::{BATCH_LIMIT, REQUESTS_AT_ONCE, RateLimit, Sns};
 use crate::error::Error;
-use crate::log::key::S3Object;
-use crate::rules::topic_arn::TopicArn;
+use crate::log::S3Object;
+use crate::rules::TopicArn;
 
 /// The time that an invocation needs at its end for its report.
 const TIME_TO_REPORT: Duration = Duration::from_millis(500);
@@ -142,7 +142,7 @@ impl<'a> Outbox<'a> {
         report.failed += self.failed.values().sum::<u64>();
         let error = |(Refusal { log, topic, cause }, alerts): (Refusal, u64)| Error::PublishFailed {
             log: (*log).clone(),
-            topic: topic.to_string(),
+            topic: topic.as_str().to_owned(),
             alerts,
             cause,
         };

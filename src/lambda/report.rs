@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::alert::message::Alert;
+use crate::alert::Alert;
 use crate::evaluate::{Match, Verdict};
-use crate::log::key::NotALog;
+use crate::log::NotALog;
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
@@ -57,11 +57,8 @@ pub struct Report {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Skipped {
-    /// See [`NotALog::Digest`].
     pub digest: u64,
-    /// See [`NotALog::Insight`].
     pub insight: u64,
-    /// See [`NotALog::OtherService`].
     pub other_service: u64,
     /// The filter configuration itself.
     pub configuration: u64,
@@ -95,10 +92,6 @@ impl Report {
             }
         }
         Vec::new()
-    }
-
-    pub(crate) fn fail(&mut self, kind: &'static str) {
-        *self.failures.entry(kind).or_default() += 1;
     }
 
     /// Writes the invocation's log line.

@@ -49,26 +49,13 @@ pub(super) struct Document {
     malformed: Option<Malformed>,
 }
 
-/// The value at the front of the window.
-enum Front {
-    /// All of it has arrived: so many bytes.
-    Whole(usize),
-    Incomplete,
+impl Default for Document {
+    fn default() -> Self {
+        Self::with_buffer(vec![0; WINDOW])
+    }
 }
 
 impl Document {
-    pub(super) fn new() -> Self {
-        Self::with_buffer(vec![0; WINDOW])
-    }
-
-    /// Forgets the document, whatever became of it, for the next one. The window stays.
-    pub(super) fn restart(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.truncate(WINDOW);
-        buffer.shrink_to_fit();
-        *self = Self::with_buffer(buffer);
-    }
-
     fn with_buffer(buffer: Vec<u8>) -> Self {
         Document {
             buffer,
@@ -82,6 +69,14 @@ impl Document {
             retry_at: 0,
             malformed: None,
         }
+    }
+
+    /// Forgets the document, whatever became of it, for the next one. The window stays.
+    pub(super) fn restart(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.truncate(WINDOW);
+        buffer.shrink_to_fit();
+        *self = Self::with_buffer(buffer);
     }
 
     /// Room for more text, never empty. [`arrived`](Self::arrived) says how much of it was written.
@@ -102,11 +97,8 @@ impl Document {
     }
 
     /// Whether a whole record has arrived, for [`take_record`](Self::take_record); if not, more text is needed. `at_end`
-    /// says that none will come.
-    ///
-    /// # Errors
-    /// What is wrong with the document. From then on every call gives the same error: text behind broken JSON may be
-    /// anything that a caller wrote.
+    /// says that none will come. After an error, every call gives the same one: text behind broken JSON may be anything
+    /// that a caller wrote.
     pub(super) fn has_record(&mut self, at_end: bool) -> Result<bool, Malformed> {
         if let Some(malformed) = &self.malformed {
             return Err(malformed.clone());
@@ -116,10 +108,7 @@ impl Document {
         Ok(found.is_some())
     }
 
-    /// Hands out the record that was found.
-    ///
-    /// # Errors
-    /// Why it is not JSON, which shows only if one of the two fields is hard to read.
+    /// Hands out the record that was found. That it is not JSON shows only if one of the two fields is hard to read.
     pub(super) fn take_record(&mut self) -> Result<RawRecord<'_>, Malformed> {
         let Document { buffer, start, found, records, scanner, malformed, .. } = self;
         let bytes = &buffer[*start..*start + *found];
@@ -164,15 +153,12 @@ impl Document {
             self.expect = match (self.expect, byte) {
                 (Expect::Document, b'{') => self.skip_byte(Expect::KeyOrEnd),
                 (Expect::KeyOrEnd | Expect::CommaOrEnd, b'}') => self.skip_byte(Expect::Nothing),
-                (Expect::KeyOrEnd | Expect::Key, b'"') => match self.value(at_end)? {
-                    Front::Incomplete => return Ok(None),
-                    Front::Whole(length) => {
-                        let key = &self.buffer[self.start..self.start + length];
-                        self.start += length;
-                        let key = serde_json::from_slice::<String>(key);
-                        Expect::Colon { is_records: key.is_ok_and(|key| key == "Records") }
-                    }
-                },
+                (Expect::KeyOrEnd | Expect::Key, b'"') => {
+                    let Some(length) = self.value(at_end)? else { return Ok(None) };
+                    let key = serde_json::from_slice::<String>(&self.buffer[self.start..self.start + length]);
+                    self.start += length;
+                    Expect::Colon { is_records: key.is_ok_and(|key| key == "Records") }
+                }
                 (Expect::Colon { is_records }, b':') => self.skip_byte(Expect::Value { is_records }),
                 (Expect::Value { is_records: true }, b'[') => {
                     self.found_records = true;
@@ -181,23 +167,19 @@ impl Document {
                 (Expect::Value { is_records: true }, _) => {
                     return Err(Malformed::whole("its Records are not an array"));
                 }
-                (Expect::Value { is_records: false }, _) => match self.value(at_end)? {
-                    Front::Incomplete => return Ok(None),
-                    Front::Whole(length) => {
-                        self.start += length;
-                        Expect::CommaOrEnd
-                    }
-                },
+                (Expect::Value { is_records: false }, _) => {
+                    let Some(length) = self.value(at_end)? else { return Ok(None) };
+                    self.start += length;
+                    Expect::CommaOrEnd
+                }
                 (Expect::CommaOrEnd, b',') => self.skip_byte(Expect::Key),
                 (Expect::RecordOrEnd | Expect::CommaOrRecordsEnd, b']') => self.skip_byte(Expect::CommaOrEnd),
                 (Expect::CommaOrRecordsEnd, b',') => self.skip_byte(Expect::Record),
-                (Expect::RecordOrEnd | Expect::Record, _) => match self.record(at_end)? {
-                    Front::Incomplete => return Ok(None),
-                    Front::Whole(length) => {
-                        self.expect = Expect::CommaOrRecordsEnd;
-                        return Ok(Some(length));
-                    }
-                },
+                (Expect::RecordOrEnd | Expect::Record, _) => {
+                    let Some(length) = self.record(at_end)? else { return Ok(None) };
+                    self.expect = Expect::CommaOrRecordsEnd;
+                    return Ok(Some(length));
+                }
                 (Expect::Document, _) => return Err(Malformed::whole("it is not a JSON object")),
                 (Expect::Nothing, _) => return Err(self.malformed("something follows the end of the JSON")),
                 (expected, _) => return Err(self.malformed(&format!("the JSON is broken ({})", expected.in_words()))),
@@ -210,8 +192,9 @@ impl Document {
         next
     }
 
-    /// Measures the record at the front of the window. An object is scanned; anything else is parsed.
-    fn record(&mut self, at_end: bool) -> Result<Front, Malformed> {
+    /// Measures the record at the front of the window; `None` while it is incomplete. An object is scanned; anything else
+    /// is parsed.
+    fn record(&mut self, at_end: bool) -> Result<Option<usize>, Malformed> {
         let window = &self.buffer[self.start..self.end];
         if window.first() != Some(&b'{') {
             return self.value(at_end);
@@ -221,17 +204,17 @@ impl Document {
             Err(problem) => Err(self.malformed(&format!("the JSON is broken ({problem})"))),
             Ok(Some(length)) => {
                 self.check_length(length)?;
-                Ok(Front::Whole(length))
+                Ok(Some(length))
             }
             Ok(None) => {
                 self.check_length(self.end - self.start)?;
-                if at_end { Err(self.malformed(CUT_OFF)) } else { Ok(Front::Incomplete) }
+                if at_end { Err(self.malformed(CUT_OFF)) } else { Ok(None) }
             }
         }
     }
 
     /// Measures the value at the front of the window by parsing it.
-    fn value(&mut self, at_end: bool) -> Result<Front, Malformed> {
+    fn value(&mut self, at_end: bool) -> Result<Option<usize>, Malformed> {
         let window = &self.buffer[self.start..self.end];
         let mut values = serde_json::Deserializer::from_slice(window).into_iter::<IgnoredAny>();
         match values.next() {
@@ -240,7 +223,7 @@ impl Document {
                 self.check_length(length)?;
                 // A number or a literal ends only where something else begins.
                 let open_ended = length == window.len() && !matches!(window[length - 1], b'"' | b'}' | b']');
-                if open_ended { self.incomplete(at_end) } else { Ok(Front::Whole(length)) }
+                if open_ended { self.incomplete(at_end) } else { Ok(Some(length)) }
             }
             // A number that stops where a digit must follow is an error to serde_json, even if more may come.
             Some(Err(e))
@@ -253,14 +236,14 @@ impl Document {
     }
 
     /// Waits for more of the value at the front of the window, within bounds.
-    fn incomplete(&mut self, at_end: bool) -> Result<Front, Malformed> {
+    fn incomplete(&mut self, at_end: bool) -> Result<Option<usize>, Malformed> {
         let length = self.end - self.start;
         self.check_length(length)?;
         if at_end {
             return Err(self.malformed(CUT_OFF));
         }
         self.retry_at = (length * 2).min(RECORD_LIMIT + 1);
-        Ok(Front::Incomplete)
+        Ok(None)
     }
 
     fn check_length(&self, length: usize) -> Result<(), Malformed> {

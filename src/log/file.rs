@@ -6,23 +6,9 @@ use super::document::Document;
 use super::raw_record::{Malformed, RawRecord};
 
 /// The most JSON in a log, in bytes: far more than CloudTrail's 50 MB of gzip hold, and less than a gzip bomb.
-pub const INFLATED_LIMIT: u64 = 8 << 30;
+const INFLATED_LIMIT: u64 = 8 << 30;
 
 /// Reads log files, one after the other.
-///
-/// ```
-/// # use cloudtrail_alerter::log::file::LogFile;
-/// # fn main() -> Result<(), cloudtrail_alerter::log::raw_record::Malformed> {
-/// let mut log = LogFile::new();
-/// for piece in [Some(&b"{\"Records\":[{},"[..]), Some(b"{}]}"), None] {
-///     let mut records = log.read(piece);
-///     while let Some(record) = records.next()? {
-///         assert_eq!(record.bytes, b"{}");
-///     }
-/// }
-/// # Ok(())
-/// # }
-/// ```
 pub struct LogFile {
     encoding: Encoding,
     document: Document,
@@ -49,13 +35,14 @@ pub struct Records<'a> {
     at_end: bool,
 }
 
-impl LogFile {
-    /// A log file of which nothing has been read.
-    #[must_use]
-    pub fn new() -> Self {
-        LogFile { encoding: Encoding::Unknown, document: Document::new(), inflated: 0, damage: None }
+/// A log file of which nothing has been read.
+impl Default for LogFile {
+    fn default() -> Self {
+        LogFile { encoding: Encoding::Unknown, document: Document::default(), inflated: 0, damage: None }
     }
+}
 
+impl LogFile {
     /// Forgets the file, whatever became of it, for the next one. The memory is used again.
     pub fn restart(&mut self) {
         self.document.restart();
@@ -128,12 +115,6 @@ impl LogFile {
     }
 }
 
-impl Default for LogFile {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Records<'_> {
     /// The next record; `None` where the piece holds no more.
     ///
@@ -194,7 +175,7 @@ mod tests {
     fn read(file: &[u8], borders: &[Index]) -> (Vec<Seen>, Result<(), Malformed>) {
         let mut ends: Vec<usize> = borders.iter().map(|b| b.index(file.len() + 1)).chain([file.len()]).collect();
         ends.sort_unstable();
-        let mut log = LogFile::new();
+        let mut log = LogFile::default();
         // Nothing of a file that was given up may be left.
         let mut given_up = log.read(Some(&file[..file.len() / 2]));
         while let Ok(Some(_)) = given_up.next() {}
@@ -401,7 +382,7 @@ mod tests {
 
     /// Reads a file without looking into its records; gives how many there were.
     fn at_a_glance(file: &[u8]) -> (u64, Result<(), Malformed>) {
-        let mut log = LogFile::new();
+        let mut log = LogFile::default();
         let mut found = 0;
         for piece in [Some(file), None] {
             let mut records = log.read(piece);
@@ -440,7 +421,7 @@ mod tests {
     fn nothing_is_found_behind_broken_json() {
         let behind = r#"{"eventName":"A"}"#.repeat(20);
         let log = format!(r#"{{"Records":[{{"a":[}}]}},{{"b":"{}"}},{behind}]}}"#, "x".repeat(100));
-        let mut file = LogFile::new();
+        let mut file = LogFile::default();
         let mut told = Vec::new();
         for piece in [Some(log.as_bytes()), Some(behind.as_bytes()), None] {
             told.push(file.read(piece).next().unwrap_err().to_string());

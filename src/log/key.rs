@@ -33,7 +33,6 @@ pub enum NotALog {
 /// `[prefix/]AWSLogs/[o-organization/]account/service/…`. A key of another layout may be a log: `None`.
 ///
 /// Whole segments are compared, because a user's prefix may hold any of the words.
-#[must_use]
 pub fn not_a_log(key: &str) -> Option<NotALog> {
     let segments: Vec<&str> = key.split('/').collect();
     // The last `AWSLogs` counts: even a whole layout may stand in a prefix.

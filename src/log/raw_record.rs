@@ -20,7 +20,6 @@ pub struct RawRecord<'a> {
 
 impl RawRecord<'_> {
     /// An error about this record.
-    #[must_use]
     pub fn malformed(&self, problem: &str) -> Malformed {
         Malformed::after(self.number, problem)
     }

@@ -40,13 +40,11 @@ impl<'a> Record<'a> {
     }
 
     /// The whole record as compact JSON, keys in its order, secrets redacted.
-    #[must_use]
     pub fn compact(&self) -> String {
         compact(self.0.json)
     }
 
     /// The top-level fields as compact JSON, in the record's order, secrets redacted.
-    #[must_use]
     pub fn compact_fields(&self) -> Vec<CompactField> {
         let compacted = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
             key: serde_json::to_string(key).unwrap_or_default(),
@@ -56,7 +54,6 @@ impl<'a> Record<'a> {
     }
 
     /// The JSON text at a path of keys; `None` for an absent value and for `null`.
-    #[must_use]
     pub fn json(&self, path: &[&str]) -> Option<&'a str> {
         let value = path.iter().try_fold(&self.0, |value, key| value.fields().get(key))?;
         (value.json != "null").then_some(value.json)
@@ -64,7 +61,6 @@ impl<'a> Record<'a> {
 
     /// The texts at a path of keys. An array on the way or at the end stands for each of its elements. A string's text is
     /// unescaped, a number's or boolean's is what the log writes, an object's is its compact JSON; `null` has none.
-    #[must_use]
     pub fn texts(&self, path: &[String]) -> Vec<String> {
         let mut found = Vec::new();
         if let Some((first, rest)) = path.split_first()
@@ -76,13 +72,11 @@ impl<'a> Record<'a> {
     }
 
     /// The string at a path of keys; `None` for an absent value and for one of another type.
-    #[must_use]
     pub fn string(&self, path: &[&str]) -> Option<String> {
         string(self.json(path)?)
     }
 
     /// The string at a path of keys, unless it is empty.
-    #[must_use]
     pub fn text(&self, path: &[&str]) -> Option<String> {
         self.string(path).filter(|text| !text.is_empty())
     }
@@ -178,7 +172,6 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
 /// A record's bytes as text that any JSON parser takes: invalid UTF-8, and surrogates that are not one of a pair (a user
 /// agent that was cut has them), become U+FFFD.
-#[must_use]
 pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
     // The check alone is much faster than the search for bytes to replace.
     let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed);
@@ -212,8 +205,7 @@ fn surrogate(escape: &str) -> Option<u16> {
 }
 
 /// JSON without white space between its tokens and without needless escapes, secrets redacted.
-#[must_use]
-pub fn compact(json: &str) -> String {
+pub(crate) fn compact(json: &str) -> String {
     write_compact(json, Redact::Secrets)
 }
 

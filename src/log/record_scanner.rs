@@ -45,9 +45,7 @@ pub(super) struct RecordScanner {
 
 impl RecordScanner {
     /// Looks at the bytes of the record that have arrived, from its first one on; gives its length once it is whole.
-    ///
-    /// # Errors
-    /// A string, an escape or the nesting of brackets is broken. Nothing else is checked.
+    /// Strings, escapes and the nesting of brackets are checked, and nothing else.
     pub(super) fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
         dispatch!(Level::new(), simd => self.advance_with(simd, bytes))
     }
@@ -64,9 +62,6 @@ impl RecordScanner {
     }
 
     /// As [`advance`](Self::advance), if no more bytes will come.
-    ///
-    /// # Errors
-    /// The same.
     pub(super) fn finish(&mut self, bytes: &[u8]) -> Result<Option<usize>, &'static str> {
         let padded = [bytes, &[b' '; BLOCK + AHEAD]].concat();
         Ok(self.advance(&padded)?.filter(|length| *length <= bytes.len()))
@@ -200,10 +195,8 @@ impl RecordScanner {
         self.plain_escapes
     }
 
-    /// `eventSource` and `eventName` of the whole record. `None` for a field that is missing or not a string.
-    ///
-    /// # Errors
-    /// Why it is not JSON, which shows only if one of them is hard to read.
+    /// `eventSource` and `eventName` of the whole record; `None` for a field that is missing or not a string. That the
+    /// record is not JSON shows only if one of them is hard to read.
     pub(super) fn fields<'a>(&self, bytes: &'a [u8]) -> Result<[Option<Cow<'a, str>>; 2], String> {
         if !self.plain_escapes
             && let (Ok(source), Ok(name)) = (plain_text(bytes, self.source), plain_text(bytes, self.name))

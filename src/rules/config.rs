@@ -11,7 +11,7 @@ use super::model::{Condition, Filter, Format, Severity, Test};
 use super::packs;
 use super::suggest::{nearest, suggestion};
 use super::topic_arn::TopicArn;
-use crate::log::key::is_account;
+use crate::log::is_account;
 
 /// The largest configuration, in bytes.
 pub const SIZE_LIMIT: usize = 1 << 20;
@@ -36,8 +36,8 @@ pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<Str
     let mut reader = Reader::default();
     let filter = reader.filter(document, default_topic);
     match filter {
-        Some(filter) if reader.problems.count() == 0 => Ok(filter),
-        _ => Err(reader.problems.into_vec()),
+        Some(filter) if reader.problems.0.is_empty() => Ok(filter),
+        _ => Err(reader.problems.0),
     }
 }
 
@@ -54,7 +54,6 @@ fn not_json(file: &[u8], error: &serde_json::Error) -> String {
 pub type PackRules = (&'static str, Vec<String>);
 
 /// The pack's rule that has a name, or that a name misses by up to three characters.
-#[must_use]
 pub fn meant_pack_rule(name: &str) -> Option<(&'static PackRules, &'static str)> {
     static PACKS: LazyLock<Vec<PackRules>> = LazyLock::new(|| {
         let names = |pack: &&'static str| {
@@ -122,7 +121,7 @@ impl Reader {
         let ignore = ignore.into_iter().enumerate().filter_map(|(i, entry)| self.ignore(i, entry)).collect();
         let accounts = accounts.map(|accounts| self.accounts(accounts)).unwrap_or_default();
         let max_alerts_per_log = max_alerts.and_then(|max| self.max_alerts(&max));
-        if drafts.drafts.is_empty() && self.problems.count() == 0 {
+        if drafts.drafts.is_empty() && self.problems.0.is_empty() {
             self.problems.add("", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
         }
         let (rules, topics) = drafts.into_rules(topic.as_ref(), format, &mut self.problems);
@@ -176,14 +175,14 @@ impl Reader {
     }
 
     fn rule(&mut self, i: usize, rule: Node, drafts: &mut Drafts) {
-        let before = self.problems.count();
+        let before = self.problems.0.len();
         let Some((name, draft)) = self.draft(i, rule) else { return };
         if let Some((_, known)) = drafts.drafts.iter_mut().find(|(known, _)| *known == name) {
             match drafts.from_packs.iter().position(|pack_rule| *pack_rule == name) {
                 Some(at) => {
                     drafts.from_packs.swap_remove(at);
                     known.override_with(draft);
-                    if known.is_empty() && self.problems.count() == before {
+                    if known.is_empty() && self.problems.0.len() == before {
                         self.problems.add(&format!("rule {name}"), NO_CONDITION);
                     }
                 }
@@ -191,7 +190,7 @@ impl Reader {
             }
             return;
         }
-        if draft.is_empty() && self.problems.count() == before {
+        if draft.is_empty() && self.problems.0.len() == before {
             let what = match meant_pack_rule(&name) {
                 Some(((pack, _), meant)) if meant == name => {
                     format!(
@@ -231,35 +230,33 @@ impl Reader {
         };
         let draft = Draft {
             description: description.and_then(|text| self.problems.text(&key("description"), text)),
-            severity: severity.and_then(|severity| {
-                let choices = Severity::ALL.map(|severity| (severity.name(), severity));
-                self.problems.choice(&key("severity"), severity, &choices)
-            }),
-            source: source.and_then(|pattern| self.pattern(&key("source"), pattern)),
-            regexp: regexp.and_then(|pattern| self.pattern(&key("regexp"), pattern)),
-            wheres: wheres.map(|tests| self.tests(&key("where"), tests)),
-            unless: unless.map(|tests| self.tests(&key("unless"), tests)),
+            severity: severity.and_then(|severity| self.problems.choice(&key("severity"), severity, &Severity::NAMES)),
             topic: topic
                 .and_then(|arn| self.problems.text(&key("topicARN"), arn))
                 .and_then(|arn| self.topic(&key("topicARN"), &arn)),
             format: format.and_then(|format| self.format(&key("format"), format)),
+            ..self.condition(&at, [source, regexp, wheres, unless])
         };
         Some((name?, draft))
+    }
+
+    fn condition(&mut self, at: &str, [source, regexp, wheres, unless]: [Option<Node>; 4]) -> Draft {
+        Draft {
+            source: source.and_then(|pattern| self.pattern(&format!("{at}, source"), pattern)),
+            regexp: regexp.and_then(|pattern| self.pattern(&format!("{at}, regexp"), pattern)),
+            wheres: wheres.map(|tests| self.tests(&format!("{at}, where"), tests)),
+            unless: unless.map(|tests| self.tests(&format!("{at}, unless"), tests)),
+            ..Draft::default()
+        }
     }
 
     fn ignore(&mut self, i: usize, entry: Node) -> Option<Condition> {
         let at = format!("ignore[{i}]");
         let [source, regexp, wheres, unless] =
             self.problems.object(&at, entry, ["source", "regexp", "where", "unless"])?;
-        let before = self.problems.count();
-        let draft = Draft {
-            source: source.and_then(|pattern| self.pattern(&format!("{at}, source"), pattern)),
-            regexp: regexp.and_then(|pattern| self.pattern(&format!("{at}, regexp"), pattern)),
-            wheres: wheres.map(|tests| self.tests(&format!("{at}, where"), tests)),
-            unless: unless.map(|tests| self.tests(&format!("{at}, unless"), tests)),
-            ..Draft::default()
-        };
-        if draft.is_empty() && self.problems.count() == before {
+        let before = self.problems.0.len();
+        let draft = self.condition(&at, [source, regexp, wheres, unless]);
+        if draft.is_empty() && self.problems.0.len() == before {
             self.problems.add(&at, NO_CONDITION);
         }
         Some(draft.condition())
@@ -330,7 +327,7 @@ impl Reader {
     }
 
     fn format(&mut self, at: &str, node: Node) -> Option<Format> {
-        self.problems.choice(at, node, &Format::ALL.map(|format| (format.name(), format)))
+        self.problems.choice(at, node, &Format::NAMES)
     }
 }
 
@@ -400,7 +397,8 @@ mod tests {
     #[test]
     fn the_topic_of_the_environment_is_for_configurations_that_name_none() {
         let topic = |config: &str, default: Option<&str>| {
-            parse(config.as_bytes(), default).map(|filter| filter.topics[0].arn.as_ref().map(ToString::to_string))
+            parse(config.as_bytes(), default)
+                .map(|filter| filter.topics[0].arn.as_ref().map(|arn| arn.as_str().to_owned()))
         };
         let (own, other) = ("arn:aws:sns:eu-west-1:123456789012:own", "arn:aws:sns:eu-west-1:123456789012:other");
         let named = format!(r#"{{"source": "a", "regexp": "b", "sns": {{"topicARN": "{own}"}}}}"#);

@@ -41,20 +41,12 @@ impl Node {
 /// The mistakes of a file, each with the rule and the key that it is in. Its methods give what they can, so that no
 /// mistake hides the next.
 #[derive(Default)]
-pub(super) struct Problems(Vec<String>);
+pub(super) struct Problems(pub(super) Vec<String>);
 
 impl Problems {
     /// Adds a mistake; `at` is the place, and empty for the file as a whole.
     pub(super) fn add(&mut self, at: &str, what: impl fmt::Display) {
         self.0.push(if at.is_empty() { what.to_string() } else { format!("{at}: {what}") });
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn into_vec(self) -> Vec<String> {
-        self.0
     }
 
     pub(super) fn text(&mut self, at: &str, node: Node) -> Option<String> {

@@ -51,8 +51,7 @@ const VERSIONED: [(&str, &str, &[&str]); 2] = [
 const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
 
 /// Warnings about a valid configuration, each naming its rule and what to do.
-#[must_use]
-pub fn warnings(filter: &Filter) -> Vec<String> {
+pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
     let of_rules = filter.rules.iter().flat_map(|rule| {
         let condition = &rule.condition;
         let warnings = [
@@ -62,11 +61,14 @@ pub fn warnings(filter: &Filter) -> Vec<String> {
             everything(condition),
             own_calls(condition, filter),
         ];
-        let warnings = warnings.into_iter().flatten().chain(paths(condition));
+        let warnings = warnings.into_iter().flatten().chain(condition.tests().filter_map(path));
         warnings.map(|warning| format!("rule {}: {warning}", rule.name)).collect::<Vec<_>>()
     });
     let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
-        let warnings = [source(entry), event(entry), everything(entry)].into_iter().flatten().chain(paths(entry));
+        let warnings = [source(entry), event(entry), everything(entry)]
+            .into_iter()
+            .flatten()
+            .chain(entry.tests().filter_map(path));
         warnings.map(move |warning| format!("ignore[{i}]: {warning}"))
     });
     of_rules.chain(of_ignore).collect()
@@ -89,9 +91,7 @@ fn source(condition: &Condition) -> Option<String> {
     literals(pattern).iter().find_map(|name| {
         let small = name.to_lowercase();
         if small != *name && !pattern.is_match(&small) {
-            return Some(format!(
-                "`source` matches `{name}`, but CloudTrail writes sources in small letters: `{small}`"
-            ));
+            return Some(format!("`source` matches `{name}`, but CloudTrail writes sources in lower case: `{small}`"));
         }
         let is_short = !name.is_empty()
             && !name.contains(SUFFIX)
@@ -108,8 +108,7 @@ fn source(condition: &Condition) -> Option<String> {
 fn event(condition: &Condition) -> Option<String> {
     let pattern = condition.event_name.as_ref()?;
     let literals = literals(pattern);
-    let matches_source = |source| condition.event_source.as_ref().is_none_or(|pattern| pattern.is_match(source));
-    VERSIONED.iter().filter(|(source, _, _)| matches_source(source)).find_map(|(_, version, names)| {
+    VERSIONED.iter().filter(|(source, _, _)| condition.matches_source(Some(source))).find_map(|(_, version, names)| {
         let name = literals.iter().find(|name| {
             names.contains(&name.as_str()) && pattern.is_match(name) && !pattern.is_match(&format!("{name}{version}"))
         })?;
@@ -130,18 +129,14 @@ fn everything(condition: &Condition) -> Option<String> {
         (false, true) => "`regexp` matches",
         (false, false) => return None,
     };
-    Some(format!("{what} everything: say what is meant"))
-}
-
-fn paths(condition: &Condition) -> impl Iterator<Item = String> {
-    condition.wheres.iter().chain(&condition.unless).filter_map(path)
+    Some(format!("{what} everything: narrow it down, or leave it out"))
 }
 
 fn path(test: &Test) -> Option<String> {
     let mut keys = test.path.iter().map(String::as_str);
     let (first, second) = (keys.next()?, keys.next());
     if let Some(index) = test.path.iter().find(|key| key.ends_with(']')) {
-        let why = "an array stands for any of its elements: leave out what is in brackets";
+        let why = "an array stands for any of its elements: leave out the brackets and what is in them";
         return Some(format!("`{}`: CloudTrail has no key `{index}`; {why}", test.path_text()));
     }
     let unknown = |key: &str, known: &[&str], of: &str| {
@@ -162,14 +157,13 @@ fn path(test: &Test) -> Option<String> {
 }
 
 fn own_calls(condition: &Condition, filter: &Filter) -> Option<String> {
-    if condition.event_source.is_none() && condition.event_name.is_none() {
+    if condition.is_for_any_call() {
         return None;
     }
-    let (source, event) = OWN_CALLS.iter().find(|(source, event)| {
-        condition.event_source.as_ref().is_none_or(|pattern| pattern.is_match(source))
-            && condition.event_name.as_ref().is_none_or(|pattern| pattern.is_match(event))
-    })?;
-    // Whoever narrows the rule down, or leaves callers out, has probably thought of it.
+    let is_matched =
+        |(source, name): &&(&str, &str)| condition.matches_source(Some(source)) && condition.matches_name(Some(name));
+    let (source, event) = OWN_CALLS.iter().find(is_matched)?;
+    // A rule that is narrowed down, or excepts callers, is probably no accident.
     let by_caller =
         |tests: &[Test]| tests.iter().any(|test| test.path.first().is_some_and(|key| key == "userIdentity"));
     if !condition.wheres.is_empty()

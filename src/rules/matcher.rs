@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::model::{Filter, Rule, Test};
-use crate::log::raw_record::RawRecord;
-use crate::log::record::Record;
+use crate::log::{RawRecord, Record};
 
 /// The most calls that are remembered, and the longest name: AWS has about 20,000 calls, an account uses some hundreds.
 const CALLS_LIMIT: usize = 10_000;
@@ -43,7 +42,6 @@ struct Source {
 impl Learned {
     /// No knowledge yet. It will include the paths at which a record had a text, for which records are looked into that
     /// no rule matches.
-    #[must_use]
     pub fn with_paths(filter: &Filter) -> Self {
         Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
     }
@@ -79,14 +77,12 @@ impl Learned {
 
 impl<'f, 'l> Matcher<'f, 'l> {
     /// A matcher with the knowledge of those before it, of the same filter.
-    #[must_use]
     pub fn new(filter: &'f Filter, learned: &'l mut Learned) -> Self {
         let is_for_any_call = |i: &usize| filter.rules[*i].condition.is_for_any_call();
         Matcher { filter, for_any_call: (0..filter.rules.len()).filter(is_for_any_call).collect(), learned }
     }
 
     /// The filter that it matches with.
-    #[must_use]
     pub fn filter(&self) -> &'f Filter {
         self.filter
     }

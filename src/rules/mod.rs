@@ -3,9 +3,15 @@
 pub mod config;
 mod draft;
 mod json_tree;
-pub mod lint;
-pub mod matcher;
-pub mod model;
-pub mod packs;
-pub mod suggest;
-pub mod topic_arn;
+pub(crate) mod lint;
+mod matcher;
+mod model;
+pub(crate) mod packs;
+mod suggest;
+mod topic_arn;
+
+pub use self::matcher::{Learned, Matcher};
+pub use self::model::Filter;
+pub(crate) use self::model::{Format, Rule, Severity, Test};
+pub(crate) use self::suggest::suggestion;
+pub(crate) use self::topic_arn::TopicArn;

@@ -8,8 +8,7 @@ use regex::Regex;
 use regex_syntax::hir::literal::Extractor;
 
 use super::topic_arn::TopicArn;
-use crate::log::record::Record;
-use crate::log::record_scanner::is_plain;
+use crate::log::{Record, is_plain};
 
 /// A valid configuration, ready to match records.
 #[derive(Debug)]
@@ -82,7 +81,6 @@ pub struct Test {
 
 impl Test {
     /// A test with this id.
-    #[must_use]
     pub fn new(id: usize, path: Vec<String>, pattern: Regex) -> Self {
         let all_plain = |text: &str| !text.is_empty() && text.bytes().all(is_plain);
         let key = path.last().filter(|key| all_plain(key)).map(|key| Finder::new(&format!("\"{key}\"")).into_owned());
@@ -95,7 +93,6 @@ impl Test {
     }
 
     /// The path as the configuration writes it.
-    #[must_use]
     pub fn path_text(&self) -> String {
         let keys: Vec<_> = self.path.iter().map(|key| key.replace('.', "\\.")).collect();
         keys.join(".")
@@ -142,6 +139,10 @@ impl Condition {
         self.event_source.is_none() && self.event_name.is_none()
     }
 
+    pub(super) fn tests(&self) -> impl Iterator<Item = &Test> {
+        self.wheres.iter().chain(&self.unless)
+    }
+
     pub(super) fn matches_source(&self, source: Option<&str>) -> bool {
         self.event_source.as_ref().is_none_or(|pattern| source.is_some_and(|text| pattern.is_match(text)))
     }
@@ -179,19 +180,17 @@ pub enum Severity {
 }
 
 impl Severity {
-    /// All of them, from least to most.
-    pub const ALL: [Severity; 5] = [Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+    /// As the configuration and messages write them.
+    pub(super) const NAMES: [(&'static str, Severity); 5] = [
+        ("info", Self::Info),
+        ("low", Self::Low),
+        ("medium", Self::Medium),
+        ("high", Self::High),
+        ("critical", Self::Critical),
+    ];
 
-    /// As the configuration and messages write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Severity::Info => "info",
-            Severity::Low => "low",
-            Severity::Medium => "medium",
-            Severity::High => "high",
-            Severity::Critical => "critical",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, severity)| *severity == self).map_or("", |(name, _)| name)
     }
 }
 
@@ -214,16 +213,11 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
-    pub const ALL: [Format; 3] = [Self::Text, Self::Json, Self::Chatbot];
+    /// As the configuration writes them.
+    pub(crate) const NAMES: [(&'static str, Format); 3] =
+        [("text", Self::Text), ("json", Self::Json), ("chatbot", Self::Chatbot)];
 
-    /// As the configuration writes it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Format::Text => "text",
-            Format::Json => "json",
-            Format::Chatbot => "chatbot",
-        }
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
     }
 }

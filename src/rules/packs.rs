@@ -1,11 +1,10 @@
 //! The built-in sets of rules.
 
 /// The names of the packs.
-pub const NAMES: [&str; 2] = ["cis", "threats"];
+pub(crate) const NAMES: [&str; 2] = ["cis", "threats"];
 
 /// A pack's file: a configuration that consists of `rules`, to be used as it is or to be copied and edited.
-#[must_use]
-pub fn file(name: &str) -> Option<&'static str> {
+pub(crate) fn file(name: &str) -> Option<&'static str> {
     match name {
         "cis" => Some(include_str!("packs/cis.json")),
         "threats" => Some(include_str!("packs/threats.json")),
@@ -14,8 +13,7 @@ pub fn file(name: &str) -> Option<&'static str> {
 }
 
 /// What a pack is for, in a sentence.
-#[must_use]
-pub fn purpose(name: &str) -> &'static str {
+pub(crate) fn purpose(name: &str) -> &'static str {
     match name {
         "cis" => "the monitoring controls of the CIS AWS Foundations Benchmark (section 4)",
         _ => "calls that attackers are known for, and that a quiet account does not make",

@@ -1,8 +1,7 @@
 //! "Did you mean …?" for names that are not known.
 
 /// The end of a sentence about an unknown name: the known name that was probably meant, or else all of them.
-#[must_use]
-pub fn suggestion(name: &str, known: &[&str]) -> String {
+pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
     match nearest(name, known) {
         Some(near) => format!("; did you mean `{near}`?"),
         None => format!("; known names: {}", known.join(", ")),

@@ -1,18 +1,13 @@
 //! SNS topics' ARNs.
 
-use std::fmt;
-
-use crate::log::key::is_account;
+use crate::log::is_account;
 
 /// An SNS topic's ARN, `arn:partition:sns:region:account:name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicArn(String);
 
 impl TopicArn {
-    /// Reads an ARN.
-    ///
-    /// # Errors
-    /// The text is not a topic's ARN; the error shows one.
+    /// Reads an ARN. An error shows how one looks.
     pub fn parse(arn: &str) -> Result<TopicArn, String> {
         let name_ok = |name: &str| {
             let base = name.strip_suffix(".fifo").unwrap_or(name);
@@ -33,26 +28,17 @@ impl TopicArn {
     }
 
     /// The region that the topic is in: requests for it must go there.
-    #[must_use]
     pub fn region(&self) -> &str {
         self.0.split(':').nth(3).unwrap_or_default()
     }
 
     /// Whether it is a [FIFO topic](https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html).
-    #[must_use]
     pub fn is_fifo(&self) -> bool {
         self.0.rsplit('.').next() == Some("fifo")
     }
 
     /// The ARN.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
-    }
-}
-
-impl fmt::Display for TopicArn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }

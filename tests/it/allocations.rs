@@ -2,9 +2,8 @@
 
 use allocation_counter::measure;
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
-use cloudtrail_alerter::log::file::LogFile;
-use cloudtrail_alerter::rules::config;
-use cloudtrail_alerter::rules::matcher::{Learned, Matcher};
+use cloudtrail_alerter::log::LogFile;
+use cloudtrail_alerter::rules::{Learned, Matcher, config};
 use serde_json::{Value, json};
 
 /// The number of allocations while a log of so many copies of these records is read.
@@ -12,7 +11,7 @@ fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     let log = json!({ "Records": vec![records; copies].concat() }).to_string();
     let filter = config::parse(config.to_string().as_bytes(), None).unwrap();
     let mut learned = Learned::default();
-    let mut log_file = LogFile::new();
+    let mut log_file = LogFile::default();
     let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
     let mut unmatched = 0;
     let counted = measure(|| {

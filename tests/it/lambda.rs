@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fake_aws::{FakeAws, Message, S3Fault, Seen, SnsFault};
+use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::golden::{assert_golden, golden, golden_lines};
 use crate::world::{
     BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, put_keys, world, world_with,

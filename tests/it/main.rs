@@ -1,7 +1,7 @@
 //! The built program from outside, as Lambda runs it and as a person runs it. `tests/README.md` says which file
 //! answers which question.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod allocations;
 mod cli;

@@ -43,9 +43,6 @@ impl<T> InOrder<T> {
     }
 
     /// Takes a result of a task, and whether it is the last one. Blocks while too much waits already.
-    ///
-    /// # Errors
-    /// The results are not wanted any more.
     pub(super) fn send(&self, task: usize, item: T, size: usize, last: bool) -> Result<(), Closed> {
         let must_wait = |state: &mut State<T>| {
             let is_wanted_now = state.front == task && state.queues[task].items.is_empty();

@@ -22,8 +22,7 @@ use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::{Outcome, Part, Worker};
 use super::console::{SOME_FAILED, WRONG_INPUT, load, say, say_error};
-use crate::rules::model::Format;
-use crate::rules::suggest::suggestion;
+use crate::rules::{Format, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 64 << 20;

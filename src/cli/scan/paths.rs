@@ -6,7 +6,7 @@ use walkdir::WalkDir;
 
 use super::super::console::{say_error, say_warning};
 use super::statistics::Statistics;
-use crate::log::key::not_a_log;
+use crate::log::not_a_log;
 
 /// The logs at these paths, in their order, folders by name. Files that Lambda would skip are counted and left out.
 pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<PathBuf> {

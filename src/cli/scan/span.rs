@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use crate::log::record_scanner::is_blank;
+use crate::log::is_blank;
 
 /// The times of the first and the last event. Times of one form sort as text.
 #[derive(Debug, Default)]

@@ -6,9 +6,9 @@ use std::fmt::Write as _;
 
 use super::super::console::counted;
 use super::span::Span;
-use crate::alert::message::NOTHING;
+use crate::alert::NOTHING;
 use crate::evaluate::Match;
-use crate::rules::model::{Filter, Test};
+use crate::rules::{Filter, Test};
 
 /// The most callers and event names of a rule that are shown.
 const TOP: usize = 3;
@@ -20,7 +20,7 @@ pub(super) struct LogCounts {
     /// Records that rules match and the configuration ignores.
     pub(super) ignored: u64,
     pub(super) span: Span,
-    /// As in [`Learned`](crate::rules::matcher::Learned).
+    /// As in [`Learned`](crate::rules::Learned).
     pub(super) paths_seen: Vec<bool>,
     /// Why it could not be read further.
     pub(super) error: Option<String>,
@@ -42,7 +42,7 @@ pub(super) struct Statistics<'f> {
     /// Files that could not be read.
     pub(super) failed: u64,
     span: Span,
-    /// As in [`Learned`](crate::rules::matcher::Learned), of all logs.
+    /// As in [`Learned`](crate::rules::Learned), of all logs.
     paths_seen: Vec<bool>,
     rules: HashMap<&'f str, RuleCounts>,
 }
@@ -152,11 +152,8 @@ impl<'f> Statistics<'f> {
             let unseen =
                 rule.condition.wheres.iter().filter(|test| !self.paths_seen.get(test.id).is_some_and(|seen| *seen));
             let unseen: Vec<_> = unseen.map(Test::path_text).collect();
-            let note = if unseen.is_empty() {
-                String::new()
-            } else {
-                format!("  (no record that it looked at had a value at {})", unseen.join(", "))
-            };
+            let note = format!("  (no record that it looked at had a value at {})", unseen.join(", "));
+            let note = if unseen.is_empty() { "" } else { &note };
             let _ = writeln!(text, "      0  {}{note}", rule.name);
         }
         text

