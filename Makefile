@@ -34,23 +34,23 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 .PHONY: demo
-demo: debug .venv/ready ## deploy onto a local AWS, drop a CloudTrail log there and show the alerts
+demo: debug .venv/ready ## deploy to a local AWS, upload a CloudTrail log and show the alerts
 	$(VENV)/python tools/demo.py
 
 .PHONY: test
-test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds real CloudTrail logs)
+test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds your own CloudTrail logs)
 	@echo "Running the tests in Rust (usually 1 minute)"
 	$(CARGO) test --locked
 	@echo "Running the tests on a local AWS (usually 2 to 3 minutes)"
 	$(VENV)/pytest tests/local_aws
 
 .PHONY: instructions
-instructions: release .venv/ready ## count the instructions that scanning takes, and compare them with the recorded ones
+instructions: release .venv/ready ## compare the number of instructions of a scan with the recorded number
 	@echo "Counting instructions (usually 1 minute)"
 	$(VENV)/pytest tests/instructions
 
 .PHONY: lint
-lint: pure .venv/ready .venv/sam/ready ## check format, lints, purity, the template, the workflows and the Python code
+lint: pure .venv/ready .venv/sam/ready ## check formatting, lints, purity, the template, the workflows and the Python code
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests tools benches
@@ -79,7 +79,7 @@ release:
 	$(CARGO) build --locked --release
 
 .PHONY: build
-build: .venv/build-ready ## package for Lambda: target/lambda/cloudtrail-alerter-$ARCH.zip (ARCH=arm64 or x86_64)
+build: .venv/build-ready ## build the package for Lambda: target/lambda/cloudtrail-alerter-$ARCH.zip (ARCH=arm64 or x86_64)
 	@echo "Building for Lambda on $(ARCH) (usually 6 minutes on two cores the first time)"
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
 	$(CARGO_LAMBDA) build --release --locked --target $(RUST_TARGET) --output-format zip
@@ -87,25 +87,25 @@ build: .venv/build-ready ## package for Lambda: target/lambda/cloudtrail-alerter
 	@ls -l target/lambda/cloudtrail-alerter-$(ARCH).zip
 
 .PHONY: watch
-watch: .venv/build-ready ## run the function under cargo lambda watch, with a local AWS that holds the fixtures
+watch: .venv/build-ready ## run the function locally with cargo lambda watch, on a local AWS that holds the fixtures
 	$(VENV)/python tools/watch.py $(CARGO_LAMBDA)
 
 .PHONY: invoke
-invoke: .venv/build-ready ## invoke the watched function (EVENT=file)
+invoke: .venv/build-ready ## send an event to the function that make watch runs (EVENT=file)
 	$(CARGO_LAMBDA) invoke cloudtrail-alerter --data-file $(EVENT)
 
 .PHONY: bench
-bench: release .venv/ready ## measure, beside gzip, jq, Python and Node (REAL_LOGS=folder adds a log of real records)
+bench: release .venv/ready ## measure speed and size, beside gzip, jq, Python and Node (REAL_LOGS=folder adds your own logs)
 	@echo "Measuring (usually 10 minutes; leave the machine alone)"
 	PYTHONPATH=tools:tests/instructions $(VENV)/python benches/bench.py
 
 .PHONY: bench-record
-bench-record: release .venv/ready ## record the instructions that scanning takes, for make instructions
+bench-record: release .venv/ready ## record the number of instructions of a scan, for make instructions
 	@echo "Counting instructions (usually 1 minute)"
 	PYTHONPATH=benches $(VENV)/python tests/instructions/test_instructions.py
 
 .PHONY: fuzz
-fuzz: $(FUZZ)/cargo-fuzz ## fuzz TARGET=log_file, payload or configuration for SECONDS=600
+fuzz: $(FUZZ)/cargo-fuzz ## fuzz one target for some seconds (TARGET=log_file, payload or configuration; SECONDS=600)
 	mkdir -p fuzz/corpus/$(TARGET)
 	cp $(SEEDS_$(TARGET))/*.json fuzz/corpus/$(TARGET)/
 	cp Cargo.lock fuzz/
@@ -118,7 +118,7 @@ $(FUZZ)/cargo-fuzz:
 DEPLOY = $(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM
 
 .PHONY: deploy
-deploy: .venv/build-ready .venv/sam/ready ## build and deploy into your AWS account, asking for the parameters
+deploy: .venv/build-ready .venv/sam/ready ## build, and deploy into your AWS account (asks for the parameters)
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
 	$(SAM) build --parameter-overrides Architecture=$(ARCH)
 	@# With one parameter on its command line, sam forgets those in samconfig.toml.
@@ -126,14 +126,14 @@ deploy: .venv/build-ready .venv/sam/ready ## build and deploy into your AWS acco
 	  sed -i.old -E 's/(Architecture=\\?")(arm64|x86_64)/\1$(ARCH)/' samconfig.toml && rm samconfig.toml.old && $(DEPLOY); \
 	else $(DEPLOY) --parameter-overrides Architecture=$(ARCH); fi
 	@if [ -f samconfig.toml ] && ! grep -qE 'Architecture=\\?"$(ARCH)' samconfig.toml; then \
-	  echo "It was built for $(ARCH) and deployed for another processor: run make deploy again" >&2; exit 1; fi
+	  echo "The package is for $(ARCH), but the stack was deployed for the other architecture. Run make deploy again." >&2; exit 1; fi
 
 .PHONY: redrive
-redrive: .venv/ready ## process again what is in the dead-letter queue of STACK, in your AWS account
+redrive: .venv/ready ## process the messages in the dead-letter queue again, in your AWS account (STACK=name)
 	$(VENV)/python tools/redrive.py $(STACK)
 
 .PHONY: clean
-clean: ## remove all that was built or installed
+clean: ## delete everything that was built or installed
 	rm -rf target .aws-sam .venv fuzz/target fuzz/corpus fuzz/artifacts
 
 .venv/ready: tools/requirements.txt

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            tracing::error!("the function can't go on: {e}");
+            tracing::error!("the function can't continue: {e}");
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,7 @@
 
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
 use cloudtrail_alerter::log::LogFile;
-use cloudtrail_alerter::rules::{config, Learned, Matcher};
+use cloudtrail_alerter::rules::{Learned, Matcher, config};
 use libfuzzer_sys::fuzz_target;
 
 const LOG: &[u8] = include_bytes!("../../fixtures/logs/odd-records.json");

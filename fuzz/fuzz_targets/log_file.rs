@@ -9,8 +9,8 @@ use std::io::Write;
 use std::sync::LazyLock;
 
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
-use cloudtrail_alerter::log::{LogFile, Malformed, self, Record};
-use cloudtrail_alerter::rules::{config, Learned, Matcher, Filter};
+use cloudtrail_alerter::log::{self, LogFile, Malformed, Record};
+use cloudtrail_alerter::rules::{Filter, Learned, Matcher, config};
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
@@ -84,10 +84,10 @@ fn read(file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Mal
     (seen, Ok(()))
 }
 
-fn read_piece(
+fn read_piece<'a, 'f: 'a>(
     log: &mut LogFile,
     piece: Option<&[u8]>,
-    evaluator: &mut Evaluator<'_, '_, '_>,
+    evaluator: &mut Evaluator<'a, 'f, '_>,
     strictly: bool,
     seen: &mut Vec<Seen>,
 ) -> Result<(), Malformed> {

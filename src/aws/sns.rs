@@ -84,7 +84,7 @@ impl RateLimit {
         }
     }
 
-    fn adapt(&self, answers: &[Answer]) {
+    fn adapt(&self, answers: &[Result<(), Failure>]) {
         let throttled = answers.iter().any(|answer| matches!(answer, Err(failure) if failure.kind == Kind::Throttled));
         let allowed = self.allowed.load(Ordering::Relaxed);
         if throttled {
@@ -94,9 +94,6 @@ impl RateLimit {
         }
     }
 }
-
-/// SNS's answer about one message.
-type Answer = Result<(), Failure>;
 
 /// Why a message was not taken.
 #[derive(Clone)]
@@ -155,7 +152,12 @@ impl Topic {
     }
 
     /// Makes one request.
-    async fn publish_once(&self, alerts: &[&Alert], rate_limit: &RateLimit, deadline: SystemTime) -> Vec<Answer> {
+    async fn publish_once(
+        &self,
+        alerts: &[&Alert],
+        rate_limit: &RateLimit,
+        deadline: SystemTime,
+    ) -> Vec<Result<(), Failure>> {
         let all = |kind, cause: String| vec![Err(Failure { kind, cause }); alerts.len()];
         let batch = match alerts.iter().enumerate().map(|(i, alert)| self.entry(i, alert)).collect() {
             Ok(batch) => batch,
@@ -206,7 +208,7 @@ fn is_fifo_id(text: &str) -> bool {
 }
 
 /// The answers in SNS's output: a request that succeeds may hold entries that did not.
-fn answers(output: &PublishBatchOutput, count: usize) -> Vec<Answer> {
+fn answers(output: &PublishBatchOutput, count: usize) -> Vec<Result<(), Failure>> {
     // An entry that the output does not mention was not taken, as far as anyone knows.
     let unknown = Failure { kind: Kind::Passing, cause: "SNS did not say what became of them".to_owned() };
     let mut answers = vec![Err(unknown); count];

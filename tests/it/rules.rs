@@ -142,7 +142,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
             r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-usage", "where": {}, "unless": {}}]}"#.into(),
             &["rule cis-4.3-root-usage", "has no condition"],
         ),
-        (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number from 1"]),
+        (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number of at least 1"]),
         (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
         (with(r#""maxAlertsPerLog": "10""#), &["maxAlertsPerLog", "a string"]),
     ];
@@ -190,7 +190,7 @@ fn check_warns_of_rules_that_hardly_mean_what_they_say() {
     // (a suspicious rule, parts of its warning, a similar rule without a warning)
     for (suspicious, parts, sound) in [
         (json!({ "source": "^iam$" }), &["source", "`iam`", "`iam.amazonaws.com`"][..], json!({ "source": "^iam" })),
-        (json!({ "source": "IAM|sts" }), &["`IAM`", "small letters", "`iam`"], json!({ "source": "(?i)IAM|sts" })),
+        (json!({ "source": "IAM|sts" }), &["`IAM`", "lower case", "`iam`"], json!({ "source": "(?i)IAM|sts" })),
         (json!({ "source": "^(iam|sts)$" }), &["`iam`"], json!({ "source": r"^(iam|sts)\.amazonaws\.com$" })),
         (
             json!({ "regexp": "^CreateFunction$" }),
