@@ -5,9 +5,9 @@ use std::env;
 /// The variable by which Lambda tells a program that it is a function.
 pub const AWS_LAMBDA_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 /// The variable that names the topic of configurations that name none.
-pub const TOPIC_ARN: &str = "TOPIC_ARN";
+pub(crate) const TOPIC_ARN: &str = "TOPIC_ARN";
 /// The configuration's default key, and its default file name for the command line.
-pub const DEFAULT_CONFIG_FILE: &str = "filter_config.json";
+pub(crate) const DEFAULT_CONFIG_FILE: &str = "filter_config.json";
 
 /// The settings that the environment gives. A variable that is set to nothing counts as not set.
 #[derive(Debug, Clone)]

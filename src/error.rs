@@ -6,7 +6,7 @@ use lambda_runtime::Diagnostic;
 
 use crate::log::S3Object;
 
-/// Why an invocation failed. Every message names the object that it is about and says what to do.
+/// The reason of a failed invocation. Every message names its object, and says what to do where that is known.
 #[derive(thiserror::Error)]
 pub enum Error {
     /// The payload, or one record of it, announces no S3 object.
@@ -68,7 +68,7 @@ impl Error {
         }
     }
 
-    /// Whether every message will fail until the configuration is fixed.
+    /// Whether it is about the configuration. All messages of a batch fail with it until it is fixed.
     pub fn is_configuration(&self) -> bool {
         matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
     }
@@ -87,7 +87,7 @@ impl Error {
     }
 }
 
-/// The same as `Display`: the Lambda runtime logs a handler's error in this form.
+/// The kind and the message: the Lambda runtime logs a handler's error in this form.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {self}", self.kind())
@@ -98,25 +98,4 @@ impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         Diagnostic { error_type: error.kind().to_owned(), error_message: error.to_string() }
     }
-}
-
-/// An error and all its causes, the outermost first. Alone, an error of the SDK's is no more than "dispatch failure".
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// No answer came from a service: the causes, and what to do where there was no connection.
-pub(crate) fn unreachable(service: &str, error: &(dyn std::error::Error + 'static)) -> String {
-    let causes = with_causes(error);
-    let advice = if causes.contains("tunnel") {
-        "; check HTTPS_PROXY, whose user name and password must be percent-encoded"
-    } else if causes.contains("certificate") {
-        "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
-    } else if causes.contains("connect") {
-        "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"
-    } else {
-        ""
-    };
-    format!("{service} could not be reached ({causes}){advice}")
 }

@@ -86,11 +86,11 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         }
         let call = Call::of(record);
         let (mut alerts, mut duplicates, mut summarised) = (Vec::new(), 0, 0);
-        if self.is_repeat(call.event_id.as_deref()) {
+        if self.note_event(call.event_id.as_deref()) {
             duplicates = by_topic.len() as u64;
         } else {
             for rules in by_topic.into_values() {
-                if self.is_flooded(&rules) {
+                if self.count_alert(&rules) {
                     for rule in rules {
                         self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule)).add(&call);
                     }
@@ -104,8 +104,8 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         Match { rules, event_id, event_name, who, alerts, duplicates, summarised }
     }
 
-    /// Whether the log has had the event. A record without eventID is never taken for a repeat.
-    fn is_repeat(&mut self, event_id: Option<&str>) -> bool {
+    /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.
+    fn note_event(&mut self, event_id: Option<&str>) -> bool {
         let Some(event_id) = event_id else { return false };
         if self.events.len() == EVENTS_LIMIT {
             self.events.clear();
@@ -113,8 +113,8 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         !self.events.insert(event_id.to_owned())
     }
 
-    /// Counts an alert of these rules, all of one topic. Whether each of them has reached its limit.
-    fn is_flooded(&mut self, rules: &[&'f Rule]) -> bool {
+    /// Counts an alert of these rules, all of one topic; gives whether each of them had reached its limit.
+    fn count_alert(&mut self, rules: &[&'f Rule]) -> bool {
         let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
         let mut flooded = true;
         for rule in rules {

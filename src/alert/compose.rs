@@ -61,13 +61,16 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let top: Vec<_> = callers.iter().map(|(who, count)| format!("{who} ({count})")).collect();
     let limit = context.filter.max_alerts_per_log.unwrap_or_default();
     let account = flood.common("accountId");
-    let place = context.place(account, flood.common("awsRegion"));
+    let location = context.location(account, flood.common("awsRegion"));
     let names = ["eventSource", "eventName", "awsRegion", "accountId", "result"];
     let mut strings: Vec<_> = names.into_iter().filter_map(|name| Some((name, flood.common(name)?))).collect();
     strings.push(("severity", rule.severity.name()));
     let message = Content {
         rules: &[rule],
-        subject: subject::shorten(&format!("[{}] {} more alerts of {}{place}", rule.severity, flood.more, rule.name)),
+        subject: subject::shorten(&format!(
+            "[{}] {} more alerts of {}{location}",
+            rule.severity, flood.more, rule.name
+        )),
         attributes: attributes(&strings, &[rule]),
         original_lines: Vec::new(),
         lines: vec![

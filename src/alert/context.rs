@@ -19,7 +19,7 @@ impl Context<'_> {
     }
 
     /// ` in ACCOUNT REGION`, as far as they are known.
-    pub(super) fn place(&self, account: Option<&str>, region: Option<&str>) -> String {
+    pub(super) fn location(&self, account: Option<&str>, region: Option<&str>) -> String {
         let name = |account| self.filter.accounts.get(account).map_or(account, String::as_str);
         let parts: Vec<_> = account.map(name).into_iter().chain(region).collect();
         if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(" ")) }

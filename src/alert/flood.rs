@@ -21,7 +21,7 @@ pub(crate) struct Flood<'f> {
     pub(super) rule: &'f Rule,
     /// How many there are.
     pub(super) more: u64,
-    /// A number that stands for the events, in any order, and is the same in every environment.
+    /// The sum of the hashes of the eventIDs, which does not depend on their order.
     pub(super) events: u128,
     /// The earliest and the latest `eventTime`.
     pub(super) first: Option<String>,

@@ -25,7 +25,7 @@ pub struct Alert {
     pub topic: Option<TopicArn>,
     /// The names of the rules that match.
     pub rules: Vec<String>,
-    /// By which repeats are known: the record's `eventID`, or a summary's log, rule and events.
+    /// The id by which repeats are known: the record's `eventID`, or a summary's log, rule and events.
     pub id: Option<String>,
     /// The record's `eventTime`; `None` for a summary.
     pub time: Option<String>,

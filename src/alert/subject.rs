@@ -15,16 +15,16 @@ const NAME_MINIMUM: usize = 20;
 
 /// `[severity] event by caller in account region`. A long name of the caller gives way to the account and the region.
 pub(super) fn of_call(call: &Call, severity: Severity, context: &Context<'_>) -> String {
-    let place = context.place(call.account.as_deref(), call.region.as_deref());
+    let location = context.location(call.account.as_deref(), call.region.as_deref());
     let what = format!("[{severity}] {}", call.event_name.as_deref().unwrap_or(NOTHING));
     let by = match &call.short_name {
         Some(name) => {
-            let room = LIMIT.saturating_sub(what.len() + place.len() + " by ".len());
+            let room = LIMIT.saturating_sub(what.len() + location.len() + " by ".len());
             format!(" by {}", truncate(to_ascii(name), room.max(NAME_MINIMUM), "..."))
         }
         None => String::new(),
     };
-    shorten(&(what + &by + &place))
+    shorten(&(what + &by + &location))
 }
 
 /// A text as SNS takes it for a subject.

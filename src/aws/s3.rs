@@ -9,7 +9,7 @@ use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
-use crate::error::{unreachable, with_causes};
+use super::{no_answer, with_causes};
 use crate::log::S3Object;
 
 /// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
@@ -45,14 +45,14 @@ impl S3 {
     pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
         match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
             Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
-            answer => whole(answer, limit).await,
+            answer => read_up_to(answer, limit).await,
         }
     }
 
     /// Reads an object with a single request.
     pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
         let no_retries = Builder::default().retry_config(RetryConfig::disabled());
-        whole(self.get(object).customize().config_override(no_retries).send().await, limit).await
+        read_up_to(self.get(object).customize().config_override(no_retries).send().await, limit).await
     }
 
     /// Opens a log.
@@ -66,8 +66,11 @@ impl S3 {
     }
 }
 
-/// An object that S3 begins to send.
-async fn whole(answer: Result<GetObjectOutput, SdkError<GetObjectError>>, limit: usize) -> Result<Fetched, String> {
+/// Reads an object that S3 begins to send.
+async fn read_up_to(
+    answer: Result<GetObjectOutput, SdkError<GetObjectError>>,
+    limit: usize,
+) -> Result<Fetched, String> {
     let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
     let mut bytes = Vec::new();
     while bytes.len() <= limit {
@@ -134,7 +137,7 @@ fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
 
 /// S3's answer, and what to do about it.
 fn cause(error: &SdkError<GetObjectError>) -> String {
-    let Some(status) = status(error) else { return unreachable("S3", error) };
+    let Some(status) = status(error) else { return no_answer("S3", error) };
     let said = match (error.code(), error.message()) {
         (Some(code), Some(message)) => format!("S3 answered {status} {code}: {}", message.trim_end_matches('.')),
         (Some(code), None) => format!("S3 answered {status} {code}"),

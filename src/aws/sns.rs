@@ -1,8 +1,7 @@
 //! Publishing to SNS: ten alerts to a request, and again those that failed for no fault of their own.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_config::{Region, SdkConfig};
@@ -13,20 +12,20 @@ use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutpu
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use super::no_answer;
 use crate::alert::{Alert, id};
-use crate::error::unreachable;
 use crate::rules::TopicArn;
 
 /// The most messages of [a request](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
 pub(crate) const BATCH_LIMIT: usize = 10;
 
 /// The most requests at once: 1,000 alerts then take seven round trips. A region's quota may allow fewer; see
-/// [`RateLimit`].
-pub(crate) const REQUESTS_AT_ONCE: u32 = 16;
+/// [`RequestLimit`].
+pub(crate) const REQUESTS_AT_ONCE: usize = 16;
 
-/// The attempts at a message before it counts as failed. With the pauses between them, about 12 seconds.
+/// The attempts at a message before it counts as failed. The random pauses between them take 16 seconds at most.
 const ATTEMPTS: u32 = 8;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Publishes to topics of any region.
@@ -42,7 +41,7 @@ impl Sns {
         Sns { config, clients: HashMap::new() }
     }
 
-    pub(crate) fn topic(&mut self, arn: &TopicArn) -> Topic {
+    pub(crate) fn topic(&mut self, arn: &TopicArn) -> TopicPublisher {
         let new = || {
             let config = aws_sdk_sns::config::Builder::from(&self.config)
                 .region(Region::new(arn.region().to_owned()))
@@ -52,50 +51,49 @@ impl Sns {
             Client::from_conf(config.build())
         };
         let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
-        Topic { client, arn: arn.clone() }
+        TopicPublisher { client, arn: arn.clone() }
     }
 }
 
 /// The number of requests that may be under way at once, to all topics: half as many as before whenever SNS throttles,
 /// one more with every request that it takes. A region's quota may be as low as
 /// [300 messages a second](https://docs.aws.amazon.com/general/latest/gr/sns.html) for everybody who publishes there.
-pub(crate) struct RateLimit {
-    places: Semaphore,
-    allowed: AtomicU32,
+pub(crate) struct RequestLimit {
+    permits: Semaphore,
+    count: Mutex<PermitCount>,
 }
 
-impl RateLimit {
+struct PermitCount {
+    allowed: usize,
+    /// Permits that are too many. They are taken back when their requests are answered.
+    surplus: usize,
+}
+
+impl RequestLimit {
     pub(crate) fn new() -> Arc<Self> {
-        let places = Semaphore::new(REQUESTS_AT_ONCE as usize);
-        Arc::new(RateLimit { places, allowed: AtomicU32::new(REQUESTS_AT_ONCE) })
+        let count = Mutex::new(PermitCount { allowed: REQUESTS_AT_ONCE, surplus: 0 });
+        Arc::new(RequestLimit { permits: Semaphore::new(REQUESTS_AT_ONCE), count })
     }
 
-    /// Waits until a request may go out, which may be under way as long as the permit lives. `None` never happens: the
-    /// semaphore is not closed.
-    async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        // The fewer requests are allowed, the more places each of them takes.
-        let needed = || REQUESTS_AT_ONCE.div_ceil(self.allowed.load(Ordering::Relaxed));
-        loop {
-            let taken = needed();
-            let permit = self.places.acquire_many(taken).await.ok()?;
-            if taken >= needed() {
-                return Some(permit);
-            }
+    fn answered(&self, permit: SemaphorePermit<'_>, answers: &[Result<(), Failure>]) {
+        let PermitCount { allowed, surplus } = &mut *self.count.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.iter().any(|answer| matches!(answer, Err(failure) if failure.kind == Kind::Throttled)) {
+            let fewer = (*allowed / 2).max(1);
+            *surplus += *allowed - fewer;
+            *surplus -= self.permits.forget_permits(*surplus);
+            *allowed = fewer;
+        } else if answers.iter().all(Result::is_ok) && *allowed < REQUESTS_AT_ONCE {
+            *allowed += 1;
+            if *surplus > 0 { *surplus -= 1 } else { self.permits.add_permits(1) }
         }
-    }
-
-    fn adapt(&self, answers: &[Result<(), Failure>]) {
-        let throttled = answers.iter().any(|answer| matches!(answer, Err(failure) if failure.kind == Kind::Throttled));
-        let allowed = self.allowed.load(Ordering::Relaxed);
-        if throttled {
-            self.allowed.store((allowed / 2).max(1), Ordering::Relaxed);
-        } else if answers.iter().all(Result::is_ok) {
-            self.allowed.store((allowed + 1).min(REQUESTS_AT_ONCE), Ordering::Relaxed);
+        if *surplus > 0 {
+            *surplus -= 1;
+            permit.forget();
         }
     }
 }
 
-/// Why a message was not taken.
+/// The reason why a message was not taken.
 #[derive(Clone)]
 struct Failure {
     kind: Kind,
@@ -106,34 +104,34 @@ struct Failure {
 enum Kind {
     /// Another attempt may succeed.
     Passing,
-    /// So it may, all the more with fewer requests.
+    /// Another attempt may succeed. SNS asks for fewer requests.
     Throttled,
     /// Another attempt would fail too.
     Lasting,
 }
 
-/// A topic to publish to.
-pub(crate) struct Topic {
+/// Publishes to one topic.
+pub(crate) struct TopicPublisher {
     client: Client,
     arn: TopicArn,
 }
 
-impl Topic {
+impl TopicPublisher {
     /// Publishes a batch, until each message is taken or refused for good, or the time is up. Gives for each message why
     /// it was not taken, and what to do.
     pub(crate) async fn publish(
         &self,
         alerts: &[&Alert],
-        rate_limit: &RateLimit,
+        request_limit: &RequestLimit,
         deadline: SystemTime,
     ) -> Vec<Result<(), String>> {
         let mut results = vec![Ok(()); alerts.len()];
         let mut open: Vec<usize> = (0..alerts.len()).collect();
         for attempt in 1.. {
             // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
-            let pause = FIRST_PAUSE.saturating_mul(1 << attempt).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
+            let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
             let batch: Vec<&Alert> = open.iter().map(|i| alerts[*i]).collect();
-            let answers = self.publish_once(&batch, rate_limit, deadline).await;
+            let answers = self.publish_once(&batch, request_limit, deadline).await;
             let goes_on = attempt < ATTEMPTS && SystemTime::now() + pause < deadline;
             let mut again = Vec::new();
             for (i, answer) in open.into_iter().zip(answers) {
@@ -155,7 +153,7 @@ impl Topic {
     async fn publish_once(
         &self,
         alerts: &[&Alert],
-        rate_limit: &RateLimit,
+        request_limit: &RequestLimit,
         deadline: SystemTime,
     ) -> Vec<Result<(), Failure>> {
         let all = |kind, cause: String| vec![Err(Failure { kind, cause }); alerts.len()];
@@ -164,7 +162,8 @@ impl Topic {
             Err(e) => return all(Kind::Lasting, format!("no request could be made ({})", BuildError::to_string(&e))),
         };
         let time_left = || deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        let Ok(_permit) = tokio::time::timeout(time_left(), rate_limit.place()).await else {
+        let permit = tokio::time::timeout(time_left(), request_limit.permits.acquire()).await;
+        let (Ok(Ok(permit)), false) = (permit, time_left().is_zero()) else {
             return all(Kind::Passing, "the time was up before they could be sent".to_owned());
         };
         let request = self.client.publish_batch().topic_arn(self.arn.as_str());
@@ -174,7 +173,7 @@ impl Topic {
             Ok(Err(e)) => vec![Err(request_failure(&e)); alerts.len()],
             Err(_) => all(Kind::Passing, "SNS had not answered when the time was up".to_owned()),
         };
-        rate_limit.adapt(&answers);
+        request_limit.answered(permit, &answers);
         answers
     }
 
@@ -193,7 +192,7 @@ impl Topic {
     }
 }
 
-/// By which a FIFO topic knows repeats: the eventID. Ids of another form are hashed; an alert without id repeats nothing.
+/// The id by which a FIFO topic knows repeats: the eventID. Ids of another form are hashed; an alert without id repeats nothing.
 fn deduplication_id(id: Option<&str>) -> String {
     match id {
         Some(id) if is_fifo_id(id) => id.to_owned(),
@@ -235,7 +234,7 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
     let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
         let lasting = matches!(error, SdkError::ConstructionFailure(_));
         let kind = if lasting { Kind::Lasting } else { Kind::Passing };
-        return Failure { kind, cause: unreachable("SNS", error) };
+        return Failure { kind, cause: no_answer("SNS", error) };
     };
     let code = error.code().unwrap_or_default();
     let kind = match status {

@@ -15,7 +15,7 @@ pub(super) const SOME_FAILED: u8 = 1;
 /// The status of a wrong command line or configuration.
 pub(super) const WRONG_INPUT: u8 = 2;
 
-/// Writes a line to stderr. A closed stderr is no reason to stop, or to panic as `eprintln!` does.
+/// Writes a line to stderr. A closed stderr does not end the program, as it would with `eprintln!`.
 pub(super) fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }

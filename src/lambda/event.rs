@@ -19,7 +19,7 @@ pub struct Payload {
 /// The objects that one message names.
 #[derive(Debug, Default, PartialEq)]
 pub struct Announcement {
-    /// By which SQS knows the message.
+    /// The id by which SQS knows the message.
     pub message_id: Option<String>,
     /// The objects that were created, in the message's order, whether or not they are logs.
     pub objects: Vec<S3Object>,
@@ -116,11 +116,8 @@ impl Announcement {
             self.open_text(&format!("the SNS message in {at}"), message, envelopes);
         } else if let (Some("aws.s3"), Some(what)) = (text(envelope, "/source"), text(envelope, "/detail-type")) {
             self.take(at, bridged_object(what, envelope));
-        } else if let Some(keys) = envelope.get("s3ObjectKey") {
-            match delivered_objects(envelope, keys) {
-                Some(objects) => self.objects.extend(objects),
-                None => self.invalid.push(format!("{at} is not known: {EXPECTED}")),
-            }
+        } else if let Some(objects) = delivered_objects(envelope) {
+            self.objects.extend(objects);
         } else {
             self.invalid.push(format!("{at} is not known: {EXPECTED}"));
         }
@@ -163,10 +160,10 @@ fn bridged_object(what: &str, event: &Value) -> Result<S3Object, String> {
 /// The objects of CloudTrail's
 /// [notification of delivery](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html),
 /// which has the keys as they are.
-fn delivered_objects(delivery: &Value, keys: &Value) -> Option<Vec<S3Object>> {
+fn delivered_objects(delivery: &Value) -> Option<Vec<S3Object>> {
     let bucket = text(delivery, "/s3Bucket")?;
     let object = |key: &Value| Some(S3Object { bucket: bucket.to_owned(), key: key.as_str()?.to_owned() });
-    keys.as_array()?.iter().map(object).collect()
+    delivery.get("s3ObjectKey")?.as_array()?.iter().map(object).collect()
 }
 
 fn entity(entity: &Value) -> Option<S3Object> {

@@ -37,8 +37,8 @@ impl Handler {
     /// Handles one invocation, which must be over by `deadline`.
     ///
     /// # Errors
-    /// Everything that failed, after the rest was done. From SQS, failures of single messages are no error: these messages
-    /// are handed back.
+    /// Everything that failed, after the rest was done. From SQS, failures of single messages are not an error: these
+    /// messages are handed back.
     pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Answer, Error> {
         let mut state = self.state.lock().await;
         Invocation::new(&self.settings, &self.s3, &mut state, deadline).run(&event::parse(payload)).await

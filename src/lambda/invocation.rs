@@ -20,7 +20,7 @@ use crate::aws::s3::{LogBytes, S3};
 use crate::environment::Settings;
 use crate::error::Error;
 use crate::evaluate::Evaluator;
-use crate::log::{LogFile, Malformed, S3Object, not_a_log};
+use crate::log::{LogFile, Malformed, S3Object, reason_to_skip};
 use crate::rules::Matcher;
 
 /// How long before its deadline an invocation stops reading, so that its alerts can still be published; less where it has
@@ -60,7 +60,7 @@ pub(super) struct Invocation<'a> {
     configs: &'a mut ConfigStore,
     log_file: &'a mut LogFile,
     outbox: Outbox<'a>,
-    /// The configurations that were asked for: once each.
+    /// The configurations that are usable. Each is asked for once.
     refreshed: HashSet<S3Object>,
     start: Instant,
     /// When reading must stop.
@@ -94,7 +94,7 @@ impl<'a> Invocation<'a> {
 
     /// Processes every log of the payload, whatever happens to the others.
     pub(super) async fn run(mut self, payload: &Payload) -> Result<Answer, Error> {
-        let logs: Vec<_> = payload.objects().filter(|object| self.is_log(object)).collect();
+        let logs: Vec<_> = payload.objects().filter(|object| self.count_object(object)).collect();
         let mut logs = logs.into_iter();
         let mut openings = VecDeque::new();
         loop {
@@ -111,9 +111,9 @@ impl<'a> Invocation<'a> {
     }
 
     /// Counts an announced object, and tells whether it is to be read.
-    fn is_log(&mut self, object: &S3Object) -> bool {
+    fn count_object(&mut self, object: &S3Object) -> bool {
         self.report.objects += 1;
-        if let Some(reason) = not_a_log(&object.key) {
+        if let Some(reason) = reason_to_skip(&object.key) {
             self.report.skipped.add(reason);
             return false;
         }
@@ -150,7 +150,10 @@ impl<'a> Invocation<'a> {
         let bytes = bytes.map_err(|cause| Error::LogUnavailable { log: log.clone(), cause });
         let config = self.configs.get(&location);
         self.refreshed.insert(location);
-        let (bytes, Some(Config { filter, learned, .. })) = (bytes?, config) else { return Ok(()) };
+        let Some(Config { filter, learned, .. }) = config else {
+            return Err(Error::LogUnavailable { log: log.clone(), cause: "its configuration is missing".to_owned() });
+        };
+        let bytes = bytes?;
         let name = log.to_string();
         self.log_file.restart();
         let reader = LogReader {
@@ -181,7 +184,7 @@ impl<'a> Invocation<'a> {
             tracing::error!(kind = failure.kind(), "{failure}");
             *self.report.failures.entry(failure.kind()).or_default() += 1;
         }
-        // Without a configuration every message will fail again, and Lambda's own count of errors must show it.
+        // A broken configuration is a failure of the whole batch, so that Lambda's own count of errors shows it.
         let by_message = payload.from_sqs && !self.failures.iter().any(Error::is_configuration);
         let handed_back: Option<Vec<String>> = failed.into_iter().collect::<Option<_>>().filter(|_| by_message);
         self.report.handed_back = handed_back.as_ref().map_or(0, |ids| ids.len() as u64);
@@ -235,7 +238,7 @@ impl LogReader<'_, '_> {
                 }
                 Ok(None) => return self.records(None).await,
                 Err(cause) => {
-                    // Whole records may still wait. That the log has no end is not news.
+                    // The last whole records may still wait. The first error says more than that the log has no end.
                     self.records(None).await.ok();
                     return Err(self.unavailable(cause));
                 }
@@ -252,7 +255,7 @@ impl LogReader<'_, '_> {
             for alert in self.report.count(verdict) {
                 self.outbox.add(alert, &self.log).await;
             }
-            if SystemTime::now() > self.deadline {
+            if piece.is_some() && SystemTime::now() > self.deadline {
                 return Err(self.unavailable(TOO_LATE.to_owned()));
             }
         }

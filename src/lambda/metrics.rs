@@ -17,8 +17,7 @@ pub(super) fn write(report: &Report, settings: &Settings) {
     let _ = writeln!(io::stdout(), "{}", line(report, settings, SystemTime::now()));
 }
 
-/// Every metric costs something in each hour in which it has a value: those that are usually zero are left out while they
-/// are.
+/// A metric costs money in each hour in which it has a value. A metric that is usually zero is left out while it is.
 fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
     const COUNT: &str = "Count";
     let always = [

@@ -1,4 +1,5 @@
-//! The alerts of one invocation on their way to SNS: gathered into batches, counted, and never sent twice.
+//! The alerts of one invocation on their way to SNS: gathered into batches, and counted. Alerts that SNS took lately are
+//! not sent again.
 
 use std::collections::BTreeMap;
 use std::future::ready;
@@ -12,7 +13,7 @@ use tokio::task::{JoinError, JoinSet};
 use super::dedup::{AlertKey, RecentAlerts};
 use super::report::Report;
 use crate::alert::{Alert, SIZE_LIMIT};
-use crate::aws::sns::{BATCH_LIMIT, REQUESTS_AT_ONCE, RateLimit, Sns};
+use crate::aws::sns::{BATCH_LIMIT, REQUESTS_AT_ONCE, RequestLimit, Sns};
 use crate::error::Error;
 use crate::log::S3Object;
 use crate::rules::TopicArn;
@@ -31,7 +32,7 @@ pub(super) struct Outbox<'a> {
     /// Alerts that wait for a full batch, by topic.
     waiting: BTreeMap<TopicArn, Vec<Entry>>,
     under_way: JoinSet<Vec<Delivery>>,
-    rate_limit: Arc<RateLimit>,
+    request_limit: Arc<RequestLimit>,
     counts: Counts,
     failed: BTreeMap<Refusal, u64>,
 }
@@ -77,7 +78,7 @@ impl<'a> Outbox<'a> {
             deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
             waiting: BTreeMap::new(),
             under_way: JoinSet::new(),
-            rate_limit: RateLimit::new(),
+            request_limit: RequestLimit::new(),
             counts: Counts::default(),
             failed: BTreeMap::new(),
         }
@@ -101,12 +102,12 @@ impl<'a> Outbox<'a> {
         }
         let batch = self.waiting.entry(topic.clone()).or_default();
         let is_full = batch.iter().map(|entry| entry.alert.size()).sum::<usize>() + alert.size() > SIZE_LIMIT;
-        let ready = if is_full { mem::take(batch) } else { Vec::new() };
+        let mut ready = if is_full { mem::take(batch) } else { Vec::new() };
         batch.push(Entry { alert, topic, log: log.clone(), key });
-        let next = if batch.len() == BATCH_LIMIT { mem::take(batch) } else { Vec::new() };
-        for batch in [ready, next] {
-            self.send(batch).await;
+        if batch.len() == BATCH_LIMIT {
+            ready = mem::take(batch);
         }
+        self.send(ready).await;
     }
 
     /// Forgets which alerts were published: a changed configuration makes new messages of the same events.
@@ -158,15 +159,16 @@ impl<'a> Outbox<'a> {
     /// Sends a batch of alerts for one topic.
     async fn send(&mut self, batch: Vec<Entry>) {
         let Some(first) = batch.first() else { return };
-        while self.under_way.len() >= REQUESTS_AT_ONCE as usize
+        while self.under_way.len() >= REQUESTS_AT_ONCE
             && let Some(deliveries) = self.under_way.join_next().await
         {
             self.delivered(deliveries);
         }
-        let (topic, rate_limit, deadline) = (self.sns.topic(&first.topic), self.rate_limit.clone(), self.deadline);
+        let (topic, request_limit, deadline) =
+            (self.sns.topic(&first.topic), self.request_limit.clone(), self.deadline);
         self.under_way.spawn(async move {
             let alerts: Vec<&Alert> = batch.iter().map(|entry| &entry.alert).collect();
-            let results = topic.publish(&alerts, &rate_limit, deadline).await;
+            let results = topic.publish(&alerts, &request_limit, deadline).await;
             batch.into_iter().zip(results).map(|(entry, result)| Delivery { entry, result }).collect()
         });
         // There is one thread. A log whose bytes are all there would be read to its end before the request goes out.

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::alert::Alert;
 use crate::evaluate::{Match, Verdict};
-use crate::log::NotALog;
+use crate::log::SkipReason;
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
@@ -67,11 +67,11 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    pub(crate) fn add(&mut self, reason: NotALog) {
+    pub(crate) fn add(&mut self, reason: SkipReason) {
         match reason {
-            NotALog::Digest => self.digest += 1,
-            NotALog::Insight => self.insight += 1,
-            NotALog::OtherService => self.other_service += 1,
+            SkipReason::Digest => self.digest += 1,
+            SkipReason::Insight => self.insight += 1,
+            SkipReason::OtherService => self.other_service += 1,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Document {
     found_records: bool,
     /// The record at the front of the window, and its length once it has been found.
     scanner: RecordScanner,
-    found: usize,
+    record_length: usize,
     /// The length of the value that was incomplete must double before it is parsed again. A huge value would else be
     /// parsed once for every piece.
     retry_at: usize,
@@ -65,7 +65,7 @@ impl Document {
             records: 0,
             found_records: false,
             scanner: RecordScanner::default(),
-            found: 0,
+            record_length: 0,
             retry_at: 0,
             malformed: None,
         }
@@ -97,21 +97,21 @@ impl Document {
     }
 
     /// Whether a whole record has arrived, for [`take_record`](Self::take_record); if not, more text is needed. `at_end`
-    /// says that none will come. After an error, every call gives the same one: text behind broken JSON may be anything
+    /// says that no more will come. After an error, every call gives the same one: text behind broken JSON may be anything
     /// that a caller wrote.
     pub(super) fn has_record(&mut self, at_end: bool) -> Result<bool, Malformed> {
         if let Some(malformed) = &self.malformed {
             return Err(malformed.clone());
         }
         let found = self.find(at_end).inspect_err(|malformed| self.malformed = Some(malformed.clone()))?;
-        self.found = found.unwrap_or_default();
+        self.record_length = found.unwrap_or_default();
         Ok(found.is_some())
     }
 
-    /// Hands out the record that was found. That it is not JSON shows only if one of the two fields is hard to read.
+    /// Hands out the record that was found. That it is not JSON shows only if `eventSource` or `eventName` is hard to read.
     pub(super) fn take_record(&mut self) -> Result<RawRecord<'_>, Malformed> {
-        let Document { buffer, start, found, records, scanner, malformed, .. } = self;
-        let bytes = &buffer[*start..*start + *found];
+        let Document { buffer, start, record_length, records, scanner, malformed, .. } = self;
+        let bytes = &buffer[*start..*start + *record_length];
         let number = *records;
         let fields = if bytes.first() == Some(&b'{') { scanner.fields(bytes) } else { Ok(Default::default()) };
         let searchable = !scanner.has_plain_escapes();

@@ -14,7 +14,7 @@ pub struct LogFile {
     document: Document,
     /// How many bytes of JSON there were.
     inflated: u64,
-    /// What is wrong with the file's bytes. The records before the damage are handed out first.
+    /// The damage of the file's bytes. The records before it are handed out first.
     damage: Option<String>,
 }
 
@@ -119,17 +119,17 @@ impl Records<'_> {
     /// The next record; `None` where the piece holds no more.
     ///
     /// # Errors
-    /// What is wrong with the file, once every record before that place has been handed out. The rest of the file can't
-    /// be read then.
+    /// The damage of the file, once every record before it has been handed out. The rest of the file can't be read.
     #[allow(clippy::should_implement_trait)] // an iterator can't lend its items
     pub fn next(&mut self) -> Result<Option<RawRecord<'_>>, Malformed> {
         loop {
             let is_last = self.at_end || self.log.damage.is_some();
-            if self.log.document.has_record(is_last)? {
-                return self.log.document.take_record().map(Some);
-            }
-            if let Some(damage) = &self.log.damage {
-                return Err(self.log.document.malformed(damage));
+            match (self.log.document.has_record(is_last), &self.log.damage) {
+                (Ok(true), _) => return self.log.document.take_record().map(Some),
+                // That the JSON breaks off is a consequence of the damage.
+                (_, Some(damage)) => return Err(self.log.document.malformed(damage)),
+                (Err(malformed), None) => return Err(malformed),
+                (Ok(false), None) => {}
             }
             if self.at_end {
                 return self.log.finish().map(|()| None);
@@ -526,7 +526,8 @@ mod tests {
         let broken = file.len() - 30;
         file[broken..broken + 20].fill(0xff);
         let (seen, result) = read(&file, &[]);
-        result.unwrap_err();
+        let problem = result.unwrap_err().to_string();
+        assert!(problem.starts_with("the gzip data is corrupt"), "{problem}");
         assert!(seen.len() > 1_900, "{}", seen.len());
     }
 }

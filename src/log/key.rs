@@ -17,9 +17,9 @@ impl fmt::Display for S3Object {
     }
 }
 
-/// Why an object is not read.
+/// The reason why an object is not a CloudTrail log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotALog {
+pub enum SkipReason {
     /// Below `CloudTrail-Digest`: signatures of log files.
     Digest,
     /// Below `CloudTrail-Insight`: statistics, without event names.
@@ -28,12 +28,12 @@ pub enum NotALog {
     OtherService,
 }
 
-/// Tells by its key that an object is not a CloudTrail log, if the key has CloudTrail's
+/// The reason to skip an object, if its key has CloudTrail's
 /// [layout](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html):
 /// `[prefix/]AWSLogs/[o-organization/]account/service/…`. A key of another layout may be a log: `None`.
 ///
 /// Whole segments are compared, because a user's prefix may hold any of the words.
-pub fn not_a_log(key: &str) -> Option<NotALog> {
+pub fn reason_to_skip(key: &str) -> Option<SkipReason> {
     let segments: Vec<&str> = key.split('/').collect();
     // The last `AWSLogs` counts: even a whole layout may stand in a prefix.
     let service =
@@ -48,9 +48,9 @@ pub fn not_a_log(key: &str) -> Option<NotALog> {
         })?;
     match service {
         "CloudTrail" => None,
-        "CloudTrail-Digest" => Some(NotALog::Digest),
-        "CloudTrail-Insight" => Some(NotALog::Insight),
-        _ => Some(NotALog::OtherService),
+        "CloudTrail-Digest" => Some(SkipReason::Digest),
+        "CloudTrail-Insight" => Some(SkipReason::Insight),
+        _ => Some(SkipReason::OtherService),
     }
 }
 
@@ -68,11 +68,11 @@ mod tests {
         for (key, expected) in [
             ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/x.json.gz", None),
             ("p/q/AWSLogs/o-abc123/123456789012/CloudTrail/us-east-1/x.json.gz", None),
-            ("AWSLogs/123456789012/CloudTrail-Digest/us-east-1/x.json.gz", Some(NotALog::Digest)),
-            ("AWSLogs/o-abc123/123456789012/CloudTrail-Insight/x.json.gz", Some(NotALog::Insight)),
-            ("AWSLogs/123456789012/Config/us-east-1/x.json.gz", Some(NotALog::OtherService)),
+            ("AWSLogs/123456789012/CloudTrail-Digest/us-east-1/x.json.gz", Some(SkipReason::Digest)),
+            ("AWSLogs/o-abc123/123456789012/CloudTrail-Insight/x.json.gz", Some(SkipReason::Insight)),
+            ("AWSLogs/123456789012/Config/us-east-1/x.json.gz", Some(SkipReason::OtherService)),
             ("CloudTrail-Digest/AWSLogs/123456789012/CloudTrail/x.json.gz", None),
-            ("AWSLogs/AWSLogs/123456789012/Config/x.json.gz", Some(NotALog::OtherService)),
+            ("AWSLogs/AWSLogs/123456789012/Config/x.json.gz", Some(SkipReason::OtherService)),
             ("AWSLogs/123456789012/trail/AWSLogs/123456789012/CloudTrail/us-east-1/x.json.gz", None),
             ("CloudTrail-Digest/x.json.gz", None),
             ("AWSLogs/123/Config/x.json.gz", None),
@@ -80,7 +80,7 @@ mod tests {
             ("x.json", None),
             ("", None),
         ] {
-            assert_eq!(not_a_log(key), expected, "{key}");
+            assert_eq!(reason_to_skip(key), expected, "{key}");
         }
     }
 }

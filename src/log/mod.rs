@@ -6,11 +6,12 @@ mod key;
 mod raw_record;
 mod record;
 mod record_scanner;
+mod redact;
 
 pub use self::file::LogFile;
-pub(crate) use self::key::{NotALog, is_account};
-pub use self::key::{S3Object, not_a_log};
+pub use self::key::{S3Object, reason_to_skip};
+pub(crate) use self::key::{SkipReason, is_account};
 pub use self::raw_record::{Malformed, RawRecord};
-pub(crate) use self::record::compact;
 pub use self::record::{Record, readable};
 pub(crate) use self::record_scanner::{is_blank, is_plain};
+pub(crate) use self::redact::compact;

@@ -11,8 +11,8 @@ pub struct RawRecord<'a> {
     pub event_name: Option<Cow<'a, str>>,
     /// The record, verbatim: one JSON value, possibly with invalid UTF-8 in its strings.
     pub bytes: &'a [u8],
-    /// Whether a text without special characters, if the record has it, stands in the bytes as it is. It does not where
-    /// such characters are written as escapes.
+    /// Whether a search of the bytes finds every plain text of the record. It does not where plain characters are written
+    /// as escapes.
     pub searchable: bool,
     /// How many records the log has before this one.
     pub number: u64,
@@ -25,7 +25,7 @@ impl RawRecord<'_> {
     }
 }
 
-/// Why a log file can't be read further.
+/// The reason why a log file can't be read further.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct Malformed(String);

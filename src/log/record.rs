@@ -1,4 +1,4 @@
-//! A record's fields, parsed on demand, and its compact JSON with secrets redacted.
+//! A record's fields, parsed on demand.
 //!
 //! Records are parsed only where rules may match them, so this may cost more than scanning.
 
@@ -6,23 +6,21 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 
-use memchr::memchr2;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// Stands in the place of a secret.
-const REDACTED: &str = "\"****\"";
+use super::redact::{Redact, compact, is_secret, string, write_compact};
 
 /// A record: an object whose fields are the JSON text that the log holds. A key that stands twice has its last value.
 pub struct Record<'a>(Value<'a>);
 
 /// A field of a record, written as JSON.
-pub struct CompactField {
+pub(crate) struct CompactField {
     /// The key, in quotes.
-    pub key: String,
+    pub(crate) key: String,
     /// The value.
-    pub value: String,
+    pub(crate) value: String,
 }
 
 impl<'a> Record<'a> {
@@ -40,12 +38,12 @@ impl<'a> Record<'a> {
     }
 
     /// The whole record as compact JSON, keys in its order, secrets redacted.
-    pub fn compact(&self) -> String {
+    pub(crate) fn compact(&self) -> String {
         compact(self.0.json)
     }
 
     /// The top-level fields as compact JSON, in the record's order, secrets redacted.
-    pub fn compact_fields(&self) -> Vec<CompactField> {
+    pub(crate) fn compact_fields(&self) -> Vec<CompactField> {
         let compacted = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
             key: serde_json::to_string(key).unwrap_or_default(),
             value: write_compact(value.json, if is_secret(&key.0) { Redact::Value } else { Redact::Secrets }),
@@ -54,14 +52,14 @@ impl<'a> Record<'a> {
     }
 
     /// The JSON text at a path of keys; `None` for an absent value and for `null`.
-    pub fn json(&self, path: &[&str]) -> Option<&'a str> {
+    pub(crate) fn json(&self, path: &[&str]) -> Option<&'a str> {
         let value = path.iter().try_fold(&self.0, |value, key| value.fields().get(key))?;
         (value.json != "null").then_some(value.json)
     }
 
     /// The texts at a path of keys. An array on the way or at the end stands for each of its elements. A string's text is
     /// unescaped, a number's or boolean's is what the log writes, an object's is its compact JSON; `null` has none.
-    pub fn texts(&self, path: &[String]) -> Vec<String> {
+    pub(crate) fn texts(&self, path: &[String]) -> Vec<String> {
         let mut found = Vec::new();
         if let Some((first, rest)) = path.split_first()
             && let Some(value) = self.0.fields().get(first)
@@ -72,21 +70,14 @@ impl<'a> Record<'a> {
     }
 
     /// The string at a path of keys; `None` for an absent value and for one of another type.
-    pub fn string(&self, path: &[&str]) -> Option<String> {
+    pub(crate) fn string(&self, path: &[&str]) -> Option<String> {
         string(self.json(path)?)
     }
 
     /// The string at a path of keys, unless it is empty.
-    pub fn text(&self, path: &[&str]) -> Option<String> {
+    pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
         self.string(path).filter(|text| !text.is_empty())
     }
-}
-
-/// The text that a JSON string stands for. `None` for another value.
-fn string(json: &str) -> Option<String> {
-    let text = json.strip_prefix('"')?;
-    // Most have no escape.
-    if text.contains('\\') { serde_json::from_str(json).ok() } else { text.strip_suffix('"').map(str::to_owned) }
 }
 
 /// The most arrays within arrays that a path is followed through. CloudTrail's own records need two or three.
@@ -202,83 +193,6 @@ pub fn readable(bytes: &[u8]) -> Cow<'_, str> {
 fn surrogate(escape: &str) -> Option<u16> {
     let unit = u16::from_str_radix(escape.strip_prefix("\\u")?.get(..4)?, 16).ok()?;
     (0xd800..=0xdfff).contains(&unit).then_some(unit)
-}
-
-/// JSON without white space between its tokens and without needless escapes, secrets redacted.
-pub(crate) fn compact(json: &str) -> String {
-    write_compact(json, Redact::Secrets)
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Redact {
-    Nothing,
-    /// The strings at secret keys.
-    Secrets,
-    /// Those, and the value itself, if it is a string: its key is secret.
-    Value,
-}
-
-/// Writes JSON compactly.
-///
-/// It works on the text, without recursion, so that no depth of nesting and no odd number is too much for it. The JSON is
-/// valid, because it stood in a log that was read.
-fn write_compact(json: &str, redact: Redact) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut objects = Vec::new(); // for each open bracket, whether it is a brace
-    let (mut key_is_next, mut secret) = (false, redact == Redact::Value);
-    let mut rest = json;
-    while let Some(c) = rest.chars().next() {
-        let length = if c == '"' { string_length(rest) } else { c.len_utf8() };
-        let (token, after) = rest.split_at(length);
-        rest = after;
-        match c {
-            ' ' | '\t' | '\r' | '\n' => continue,
-            '"' => {
-                if key_is_next {
-                    secret = redact != Redact::Nothing && is_secret(&string(token).unwrap_or_default());
-                    key_is_next = false;
-                } else if secret {
-                    out.push_str(REDACTED);
-                    continue;
-                }
-                // Java writes many characters as escapes that need none.
-                if token.contains('\\')
-                    && let Ok(text) = serde_json::from_str::<String>(token)
-                    && let Ok(plain) = serde_json::to_string(&text)
-                {
-                    out.push_str(&plain);
-                    continue;
-                }
-            }
-            '{' | '[' => {
-                objects.push(c == '{');
-                (key_is_next, secret) = (c == '{', false);
-            }
-            '}' | ']' => drop(objects.pop()),
-            ',' => (key_is_next, secret) = (objects.last() == Some(&true), false),
-            _ => {}
-        }
-        out.push_str(token);
-    }
-    out
-}
-
-/// The length of the string literal at the front, quotes included.
-fn string_length(json: &str) -> usize {
-    let mut at = 1;
-    while let Some(found) = json.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if json.as_bytes()[at] == b'"' {
-            return at + 1;
-        }
-        at += 2;
-    }
-    json.len()
-}
-
-/// Whether the string at this key must not be shown.
-fn is_secret(key: &str) -> bool {
-    matches!(key, "sessionToken" | "secretAccessKey") || key.ends_with("Password") || key.ends_with("password")
 }
 
 #[cfg(test)]

@@ -38,8 +38,8 @@ pub(super) struct RecordScanner {
     /// The closing brackets that are still missing.
     open: Vec<u8>,
     /// The ends of the last keys `eventSource` and `eventName` at the top level.
-    source: Option<usize>,
-    name: Option<usize>,
+    source_key_end: Option<usize>,
+    name_key_end: Option<usize>,
     plain_escapes: bool,
 }
 
@@ -137,14 +137,14 @@ impl RecordScanner {
         Ok(false)
     }
 
-    /// The bytes of the block that are escaped, given whether the first one is and where its backslashes are; and the
-    /// backslashes that begin an escape which JSON does not have.
+    /// Gives two masks: the bytes that are escaped, and the backslashes that begin no escape of JSON. `escaped` is 1 if the
+    /// first byte is escaped.
     fn escapes(&mut self, mut escaped: u64, backslashes: u64, bytes: &[u8]) -> (u64, u64) {
         let mut bad = 0;
         let mut openers = backslashes & !escaped;
         while openers != 0 {
             let i = openers.trailing_zeros();
-            if !self.is_escape(&bytes[self.at + i as usize + 1..]) {
+            if !self.check_escape(&bytes[self.at + i as usize + 1..]) {
                 bad |= 1 << i;
             }
             // The next byte is escaped, and if it is a backslash, it begins nothing.
@@ -158,9 +158,8 @@ impl RecordScanner {
         (escaped, bad)
     }
 
-    /// Whether JSON has the escape of which these are the bytes behind the backslash. Notes whether it stands for a plain
-    /// character.
-    fn is_escape(&mut self, rest: &[u8]) -> bool {
+    /// Whether the bytes behind a backslash make an escape that JSON has. Notes whether it stands for a plain character.
+    fn check_escape(&mut self, rest: &[u8]) -> bool {
         match rest {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => true,
             [b'u', digits @ ..] => {
@@ -178,9 +177,9 @@ impl RecordScanner {
     fn key(&mut self, at: usize, bytes: &[u8]) {
         let text = &bytes[at + 1..];
         let (key, length) = if text.starts_with(b"eventSource\"") {
-            (&mut self.source, "\"eventSource\"".len())
+            (&mut self.source_key_end, "\"eventSource\"".len())
         } else if text.starts_with(b"eventName\"") {
-            (&mut self.name, "\"eventName\"".len())
+            (&mut self.name_key_end, "\"eventName\"".len())
         } else {
             return;
         };
@@ -199,7 +198,8 @@ impl RecordScanner {
     /// record is not JSON shows only if one of them is hard to read.
     pub(super) fn fields<'a>(&self, bytes: &'a [u8]) -> Result<[Option<Cow<'a, str>>; 2], String> {
         if !self.plain_escapes
-            && let (Ok(source), Ok(name)) = (plain_text(bytes, self.source), plain_text(bytes, self.name))
+            && let (Ok(source), Ok(name)) =
+                (plain_text(bytes, self.source_key_end), plain_text(bytes, self.name_key_end))
         {
             return Ok([source.map(Cow::Borrowed), name.map(Cow::Borrowed)]);
         }

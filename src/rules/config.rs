@@ -14,7 +14,7 @@ use super::topic_arn::TopicArn;
 use crate::log::is_account;
 
 /// The largest configuration, in bytes.
-pub const SIZE_LIMIT: usize = 1 << 20;
+pub(crate) const SIZE_LIMIT: usize = 1 << 20;
 
 /// The longest name of a rule, in characters. Names stand in subjects of summaries and in filter policies.
 const NAME_LIMIT: usize = 100;
@@ -51,10 +51,10 @@ fn not_json(file: &[u8], error: &serde_json::Error) -> String {
 }
 
 /// A pack and the names of its rules.
-pub type PackRules = (&'static str, Vec<String>);
+pub(super) type PackRules = (&'static str, Vec<String>);
 
 /// The pack's rule that has a name, or that a name misses by up to three characters.
-pub fn meant_pack_rule(name: &str) -> Option<(&'static PackRules, &'static str)> {
+pub(super) fn meant_pack_rule(name: &str) -> Option<(&'static PackRules, &'static str)> {
     static PACKS: LazyLock<Vec<PackRules>> = LazyLock::new(|| {
         let names = |pack: &&'static str| {
             let filter = parse(packs::file(pack)?.as_bytes(), None).ok()?;
@@ -85,16 +85,15 @@ struct Reader {
     patterns: HashMap<String, Regex>,
 }
 
-const FILE_KEYS: [&str; 9] =
-    ["source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"];
-const RULE_KEYS: [&str; 9] =
-    ["name", "description", "severity", "source", "regexp", "where", "unless", "topicARN", "format"];
 const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
 
 impl Reader {
     fn filter(&mut self, document: Node, default_topic: Option<&str>) -> Option<Filter> {
-        let [source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] =
-            self.problems.object("", document, FILE_KEYS)?;
+        let [source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
+            "",
+            document,
+            ["source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"],
+        )?;
         let mut drafts = Drafts::default();
         if source.is_some() || regexp.is_some() {
             drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));
@@ -209,8 +208,11 @@ impl Reader {
     fn draft(&mut self, i: usize, rule: Node) -> Option<(String, Draft)> {
         let named = rule.member("name");
         let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {}", name.escape_debug()));
-        let [name, description, severity, source, regexp, wheres, unless, topic, format] =
-            self.problems.object(&at, rule, RULE_KEYS)?;
+        let [name, description, severity, source, regexp, wheres, unless, topic, format] = self.problems.object(
+            &at,
+            rule,
+            ["name", "description", "severity", "source", "regexp", "where", "unless", "topicARN", "format"],
+        )?;
         let key = |key: &str| format!("{at}, {key}");
         let name = match name {
             Some(name) => self.problems.text(&key("name"), name).filter(|name| {

@@ -8,7 +8,7 @@ use super::json_tree::Problems;
 use super::model::{Condition, Format, Rule, Severity, Test, Topic};
 use super::topic_arn::TopicArn;
 
-/// The keys of a rule that a place gives: another place may give it others.
+/// The keys of a rule that one place gives. A rule of the file overrides keys of a pack's rule.
 #[derive(Default)]
 pub(super) struct Draft {
     pub(super) description: Option<String>,

@@ -40,8 +40,8 @@ struct Source {
 }
 
 impl Learned {
-    /// No knowledge yet. It will include the paths at which a record had a text, for which records are looked into that
-    /// no rule matches.
+    /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
+    /// parsed too.
     pub fn with_paths(filter: &Filter) -> Self {
         Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
     }

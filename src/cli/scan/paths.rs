@@ -6,7 +6,7 @@ use walkdir::WalkDir;
 
 use super::super::console::{say_error, say_warning};
 use super::statistics::Statistics;
-use crate::log::not_a_log;
+use crate::log::reason_to_skip;
 
 /// The logs at these paths, in their order, folders by name. Files that Lambda would skip are counted and left out.
 pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<PathBuf> {
@@ -23,7 +23,7 @@ pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Stati
                 Ok(entry) if entry.file_type().is_file() && is_named_as_log(entry.path()) => {
                     let key = absolute(entry.path()).to_string_lossy().replace('\\', "/");
                     let is_config = config.is_some() && entry.path().canonicalize().ok() == config;
-                    if is_config || not_a_log(&key).is_some() {
+                    if is_config || reason_to_skip(&key).is_some() {
                         statistics.skipped += 1;
                     } else {
                         logs.push(entry.into_path());

@@ -21,9 +21,8 @@ impl Work {
         Work { left: sizes.iter().sum(), taken: vec![false; sizes.len()], sizes, by_size, first: 0 }
     }
 
-    /// Takes the first log that is left, unless a thread need not keep the order (`in_order`) and there is one so large that
-    /// the other threads would have to wait for it at the end. Alerts of a log that is taken early wait in memory until it
-    /// is its turn to be printed.
+    /// Takes the first log that is left. A thread that need not keep the order takes the largest log instead, where the
+    /// others would have to wait for it at the end. Its alerts wait in memory until it is its turn to be printed.
     pub(super) fn take(&mut self, threads: usize, in_order: bool) -> Option<usize> {
         while *self.taken.get(self.first)? {
             self.first += 1;

@@ -83,11 +83,12 @@ impl<'a, 'f> Worker<'a, 'f> {
         let name = path.display().to_string();
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), &name, Some(*format));
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
+            output.free_printed();
             let mut records = log_file.read(piece);
             while let Some(record) = records.next()? {
+                counts.span.extend(record.bytes);
                 let verdict = evaluator.evaluate(&record)?;
                 counts.records += 1;
-                counts.span.extend(record.bytes);
                 match verdict {
                     Verdict::Matched(mut matched) => {
                         let alerts = mem::take(&mut matched.alerts);
@@ -103,7 +104,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             let length = match input.read(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => {
-                    // Whole records may still wait. That the log has no end is not news.
+                    // The last whole records may still wait. The first error says more than that the log has no end.
                     evaluate(None).ok();
                     break Err(e.into());
                 }
@@ -158,10 +159,14 @@ impl<'f> Output<'_, 'f> {
         if self.next.size < PIECE { Ok(()) } else { self.send(log) }
     }
 
-    fn send(&mut self, log: usize) -> Result<(), Closed> {
+    fn free_printed(&mut self) {
         while self.sent.front().is_some_and(|part| Arc::strong_count(part) == 1) {
             self.sent.pop_front();
         }
+    }
+
+    fn send(&mut self, log: usize) -> Result<(), Closed> {
+        self.free_printed();
         let part = Arc::new(mem::take(&mut self.next));
         self.sent.push_back(part.clone());
         let (size, is_last) = (part.size, part.end.is_some());
