@@ -13,7 +13,6 @@ const EVENTS_LIMIT: usize = 50_000;
 pub struct Evaluator<'a, 'f, 'l> {
     matcher: Matcher<'f, 'l>,
     context: Context<'a>,
-    /// The events that matched.
     events: HashSet<String>,
     /// By rule: how many alerts it has made.
     alerts: BTreeMap<&'f str, u64>,

@@ -38,7 +38,6 @@ impl<'f> Flood<'f> {
         Flood { rule, more: 0, events: 0, first: None, last: None, callers, common }
     }
 
-    /// Adds an alert about this call.
     pub(crate) fn add(&mut self, call: &Call) {
         let attributes = call.attributes();
         match &mut self.common {

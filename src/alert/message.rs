@@ -39,10 +39,8 @@ pub struct Alert {
     pub attributes: Vec<Attribute>,
 }
 
-/// A message attribute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// Such as `eventName`.
     pub name: &'static str,
     /// `String`, or `String.Array`, which a filter policy matches by any element.
     pub data_type: &'static str,

@@ -38,7 +38,6 @@ pub(super) struct Content<'a, 'r> {
     pub(super) time: Option<String>,
 }
 
-/// A line of a text or a chat message.
 pub(super) struct Line {
     label: &'static str,
     value: Option<String>,
@@ -65,7 +64,6 @@ pub(super) struct Summary<'a> {
     pub(super) principals: Vec<Principal<'a>>,
 }
 
-/// A caller, and its number of calls.
 #[derive(Serialize)]
 pub(super) struct Principal<'a> {
     pub(super) who: &'a str,

@@ -55,7 +55,6 @@ impl S3 {
         read_up_to(self.get(object).customize().config_override(no_retries).send().await, limit).await
     }
 
-    /// Opens a log.
     pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
         let GetObjectOutput { body, e_tag: etag, .. } = self.get(object).send().await.map_err(|e| cause(&e))?;
         Ok(LogBytes { s3: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })

@@ -149,7 +149,6 @@ impl TopicPublisher {
         results
     }
 
-    /// Makes one request.
     async fn publish_once(
         &self,
         alerts: &[&Alert],

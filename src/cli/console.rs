@@ -28,14 +28,20 @@ pub(super) fn say_warning(what: &str) {
     say(&format!("{} {what}", style("warning:").yellow().bold().for_stderr()));
 }
 
-/// Writes a command's result to stdout. A reader who has gone is not an error.
+/// Writes a command's result to stdout.
 pub(super) fn print(text: &str) -> ExitCode {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+    printed(io::stdout().write_all(text.as_bytes()), ExitCode::SUCCESS)
+}
+
+/// The status after writing to stdout. A reader who has gone is not an error.
+pub(super) fn printed(result: io::Result<()>, status: ExitCode) -> ExitCode {
+    match result {
+        Ok(()) => status,
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(e) => {
             say_error(&format!("stdout: {e}"));
             ExitCode::from(SOME_FAILED)
         }
-        _ => ExitCode::SUCCESS,
     }
 }
 
@@ -65,7 +71,6 @@ pub(super) fn load(file: &Path) -> Option<Filter> {
     }
 }
 
-/// A number and its noun.
 pub(super) fn counted(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
     let plural = if n == 1 {

@@ -94,7 +94,6 @@ impl ConfigStore {
         }
     }
 
-    /// A configuration that was [refreshed](Self::refresh).
     pub(super) fn get(&mut self, object: &S3Object) -> Option<&mut Config> {
         self.configs.get_mut(object)
     }

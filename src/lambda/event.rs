@@ -78,7 +78,6 @@ pub fn parse(payload: &Value) -> Payload {
     Payload { from_sqs, announcements: announcements.collect() }
 }
 
-/// The string at a JSON pointer.
 fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
     value.pointer(pointer).and_then(Value::as_str)
 }

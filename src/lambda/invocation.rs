@@ -203,7 +203,6 @@ impl<'a> Invocation<'a> {
     }
 }
 
-/// Reads one log.
 struct LogReader<'r, 'o> {
     log: Arc<S3Object>,
     log_file: &'r mut LogFile,

@@ -21,7 +21,6 @@ use crate::rules::TopicArn;
 /// The time that an invocation needs at its end for its report.
 const TIME_TO_REPORT: Duration = Duration::from_millis(500);
 
-/// The alerts of one invocation.
 pub(super) struct Outbox<'a> {
     sns: &'a mut Sns,
     /// The alerts that SNS took, of this invocation and of those before it.
@@ -46,7 +45,6 @@ struct Counts {
     delay: Option<Duration>,
 }
 
-/// An alert on its way.
 struct Entry {
     alert: Alert,
     topic: TopicArn,

@@ -131,7 +131,6 @@ impl Document {
         Malformed::after(self.records, problem)
     }
 
-    /// Checks that the document is complete.
     pub(super) fn finish(&self) -> Result<(), Malformed> {
         match self.expect {
             Expect::Nothing if self.found_records => Ok(()),
@@ -257,15 +256,13 @@ impl Document {
 impl Expect {
     fn in_words(self) -> &'static str {
         match self {
-            Expect::Document => "expected `{`",
             Expect::KeyOrEnd => "expected a key or `}`",
             Expect::Key => "expected a key",
             Expect::Colon { .. } => "expected `:`",
-            Expect::Value { .. } | Expect::Record => "expected a value",
             Expect::CommaOrEnd => "expected `,` or `}`",
-            Expect::RecordOrEnd => "expected a record or `]`",
             Expect::CommaOrRecordsEnd => "expected `,` or `]`",
-            Expect::Nothing => "expected nothing more",
+            // Where a value or nothing may follow, any other byte is told apart before.
+            _ => "expected a value",
         }
     }
 }

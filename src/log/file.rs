@@ -105,7 +105,6 @@ impl LogFile {
         inflated
     }
 
-    /// Checks that the file may end here.
     fn finish(&self) -> Result<(), Malformed> {
         match self.encoding {
             Encoding::Unknown => Err(Malformed::whole("it is empty")),

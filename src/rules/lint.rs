@@ -53,25 +53,20 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 /// Warnings about a valid configuration, each naming its rule and what to do.
 pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
     let of_rules = filter.rules.iter().flat_map(|rule| {
-        let condition = &rule.condition;
-        let warnings = [
-            name(rule, filter),
-            source(condition),
-            event(condition),
-            everything(condition),
-            own_calls(condition, filter),
-        ];
-        let warnings = warnings.into_iter().flatten().chain(condition.tests().filter_map(path));
-        warnings.map(|warning| format!("rule {}: {warning}", rule.name)).collect::<Vec<_>>()
+        let warnings = [name(rule, filter), own_calls(&rule.condition, filter)].into_iter().flatten();
+        warnings.chain(of_condition(&rule.condition)).map(|warning| format!("rule {}: {warning}", rule.name))
     });
-    let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
-        let warnings = [source(entry), event(entry), everything(entry)]
-            .into_iter()
-            .flatten()
-            .chain(entry.tests().filter_map(path));
-        warnings.map(move |warning| format!("ignore[{i}]: {warning}"))
-    });
+    let of_ignore = filter
+        .ignore
+        .iter()
+        .enumerate()
+        .flat_map(|(i, entry)| of_condition(entry).map(move |warning| format!("ignore[{i}]: {warning}")));
     of_rules.chain(of_ignore).collect()
+}
+
+fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
+    let warnings = [source(condition), event(condition), everything(condition)].into_iter().flatten();
+    warnings.chain(condition.tests().filter_map(path))
 }
 
 /// A rule is meant to override a pack's rule, and misses it.

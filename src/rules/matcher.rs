@@ -23,11 +23,25 @@ pub struct Matcher<'f, 'l> {
 /// Knowledge from the records that a filter's matchers have seen, for the next one of the same filter.
 #[derive(Debug, Default)]
 pub struct Learned {
+    calls: KnownCalls,
+    /// For each [`Test`], by its id: whether a record has had a text at its path. Empty if that is not of interest.
+    pub(crate) paths_seen: Vec<bool>,
+}
+
+impl Learned {
+    /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
+    /// parsed too.
+    pub(crate) fn with_paths(filter: &Filter) -> Self {
+        Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
+    }
+}
+
+/// The calls that have been seen, and the rules that may match them.
+#[derive(Debug, Default)]
+struct KnownCalls {
     sources: HashMap<String, Source, RandomState>,
     /// For each call: the rules with a `source` or a `regexp` that may match it.
     rules: Vec<Vec<usize>>,
-    /// For each [`Test`], by its id: whether a record has had a text at its path. Empty if that is not of interest.
-    pub(crate) paths_seen: Vec<bool>,
 }
 
 /// An `eventSource` and the calls that have been seen of it.
@@ -35,17 +49,11 @@ pub struct Learned {
 struct Source {
     /// The rules whose `source` matches it.
     rules: Vec<usize>,
-    /// By `eventName`: an index of [`Learned::rules`].
+    /// By `eventName`: an index of [`KnownCalls::rules`].
     calls: HashMap<String, usize, RandomState>,
 }
 
-impl Learned {
-    /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
-    /// parsed too.
-    pub fn with_paths(filter: &Filter) -> Self {
-        Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
-    }
-
+impl KnownCalls {
     /// The rules with a `source` or a `regexp` that may match a call.
     fn rules(&mut self, filter: &Filter, source: Option<&str>, name: Option<&str>) -> Cow<'_, [usize]> {
         let condition = |i: &usize| &filter.rules[*i].condition;
@@ -55,15 +63,14 @@ impl Learned {
         };
         let by_name =
             |rules: &[usize]| rules.iter().copied().filter(|i| condition(i).matches_name(name)).collect::<Vec<_>>();
-        let (Some(source), Some(name)) = (source, name) else { return by_name(&by_source()).into() };
-        if source.len() > NAME_LENGTH_LIMIT || name.len() > NAME_LENGTH_LIMIT {
+        let is_short = |text: &&str| text.len() <= NAME_LENGTH_LIMIT;
+        let (Some(source), Some(name)) = (source.filter(is_short), name.filter(is_short)) else {
             return by_name(&by_source()).into();
-        }
+        };
         let known = self.sources.get(source).and_then(|source| source.calls.get(name).copied());
         let call = known.unwrap_or_else(|| {
             if self.rules.len() == CALLS_LIMIT {
-                self.sources.clear();
-                self.rules.clear();
+                *self = KnownCalls::default();
             }
             let new = || Source { rules: by_source(), calls: HashMap::default() };
             let source = self.sources.entry(source.to_owned()).or_insert_with(new);
@@ -90,8 +97,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
     /// The rules that a record may match, in their order: their `source` and `regexp` match, and its bytes hold the texts
     /// that their tests need. A record has to be parsed only if there are any.
     pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<usize> {
-        let Matcher { filter, for_any_call, learned } = self;
-        let paths_seen = std::mem::take(&mut learned.paths_seen);
+        let Matcher { filter, for_any_call, learned: Learned { calls, paths_seen } } = self;
         let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false);
         let is_candidate = |i: &usize| {
             let wheres = &filter.rules[*i].condition.wheres;
@@ -99,10 +105,8 @@ impl<'f, 'l> Matcher<'f, 'l> {
                 || wheres.iter().all(|test| test.may_match(raw.bytes))
                 || wheres.iter().any(|test| is_new(test) && test.may_have_text(raw.bytes))
         };
-        let for_call = learned.rules(filter, raw.event_source.as_deref(), raw.event_name.as_deref());
+        let for_call = calls.rules(filter, raw.event_source.as_deref(), raw.event_name.as_deref());
         let mut found: Vec<_> = for_call.iter().chain(&*for_any_call).copied().filter(is_candidate).collect();
-        drop(for_call);
-        learned.paths_seen = paths_seen;
         found.sort_unstable();
         found
     }

@@ -21,7 +21,7 @@ use self::in_order::InOrder;
 use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::{Outcome, Part, Worker};
-use super::console::{SOME_FAILED, WRONG_INPUT, load, say, say_error};
+use super::console::{self, SOME_FAILED, WRONG_INPUT, load, say, say_error};
 use crate::rules::{Format, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
@@ -70,17 +70,10 @@ pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec
         print(&parts, &mut statistics, &progress).inspect_err(|_| parts.close())
     });
     progress.finish_and_clear();
-    match printed {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
-        Err(e) => {
-            say_error(&format!("stdout: {e}"));
-            ExitCode::from(SOME_FAILED)
-        }
-        Ok(()) => {
-            say(statistics.to_text().trim_end());
-            if statistics.failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(SOME_FAILED) }
-        }
+    if printed.is_ok() {
+        say(statistics.to_text().trim_end());
     }
+    console::printed(printed, ExitCode::from(if statistics.failed == 0 { 0 } else { SOME_FAILED }))
 }
 
 /// Prints the alerts of all logs, log by log, and counts.

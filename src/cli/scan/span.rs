@@ -34,7 +34,6 @@ impl Span {
         }
     }
 
-    /// Extends the span to these times.
     pub(super) fn join(&mut self, first: &str, last: &str) {
         if self.first.as_deref().is_none_or(|mine| first < mine) {
             self.first = Some(first.to_owned());
@@ -44,7 +43,6 @@ impl Span {
         }
     }
 
-    /// The first and the last time.
     pub(super) fn ends(&self) -> Option<(&str, &str)> {
         self.first.as_deref().zip(self.last.as_deref())
     }

@@ -13,7 +13,6 @@ use crate::rules::{Filter, Test};
 /// The most callers and event names of a rule that are shown.
 const TOP: usize = 3;
 
-/// The counts of one log.
 #[derive(Debug, Default)]
 pub(super) struct LogCounts {
     pub(super) records: u64,
@@ -26,7 +25,6 @@ pub(super) struct LogCounts {
     pub(super) error: Option<String>,
 }
 
-/// The counts of a run.
 pub(super) struct Statistics<'f> {
     filter: &'f Filter,
     /// Logs that were read to their end.
@@ -47,7 +45,6 @@ pub(super) struct Statistics<'f> {
     rules: HashMap<&'f str, RuleCounts>,
 }
 
-/// The counts of one rule.
 #[derive(Default)]
 struct RuleCounts {
     matches: u64,
@@ -88,7 +85,6 @@ impl<'f> Statistics<'f> {
         }
     }
 
-    /// Counts a message of these rules.
     pub(super) fn count_message(&mut self, rules: &[String]) {
         for rule in rules {
             if let Some(counts) = self.rules.get_mut(rule.as_str()) {

@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 
-/// The logs that are left.
 pub(super) struct Work {
     sizes: Vec<u64>,
     /// All of them, the largest last.
