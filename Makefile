@@ -1,4 +1,4 @@
-# The targets need cargo, python3 and bash. All else is installed into .venv and target.
+# The targets need cargo, a C compiler, python3 and bash. Everything else is installed into .venv and target.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -6,7 +6,7 @@ SHELL := bash
 
 CARGO ?= cargo
 PYTHON ?= python3
-# The answers of the last deployment, if sam has saved them.
+# Reads an answer from the last deployment, if sam has saved it.
 saved = $(shell sed -nE 's/$(1)/\1/p' samconfig.toml 2>/dev/null | head -n 1)
 ARCH ?= $(or $(call saved,.*Architecture=\\?"(arm64|x86_64).*),arm64)
 EVENT ?= fixtures/events/s3-put.json
@@ -24,7 +24,7 @@ SEEDS_payload := fixtures/events
 SEEDS_configuration := fuzz/seeds/configuration
 PURE := src/log src/rules src/alert src/evaluate.rs
 
-# SAM and cargo-lambda find cargo-lambda and zig by PATH. Telemetry is off.
+# SAM finds cargo-lambda, and cargo-lambda finds zig, in PATH. SAM's telemetry is off.
 export PATH := $(CURDIR)/$(VENV):$(PATH)
 export SAM_CLI_TELEMETRY := 0
 export PYTHONDONTWRITEBYTECODE := 1
@@ -66,8 +66,8 @@ pure: ## check that log, rules, alert and evaluate use no AWS, clock, environmen
 	  then echo "$$file must not use AWS, the clock, the environment or async" >&2; exit 1; fi; \
 	done
 
-# `make demo` and `make test` use the same build. `cargo build` would not do: cargo gives dependencies more features for
-# tests, and would then compile many of them twice.
+# `make demo` and `make test` use the same build. It is made for tests, because cargo gives dependencies more features
+# there. After a `cargo build`, it would compile many dependencies again.
 .PHONY: debug
 debug:
 	@echo "Building the program and its tests (usually 2 to 3 minutes on two cores the first time, then seconds)"
@@ -95,7 +95,7 @@ invoke: .venv/build-ready ## send an event to the function that make watch runs 
 	$(CARGO_LAMBDA) invoke cloudtrail-alerter --data-file $(EVENT)
 
 .PHONY: bench
-bench: release .venv/ready ## measure speed and size, beside gzip, jq, Python and Node (REAL_LOGS=folder adds your own logs)
+bench: release .venv/ready ## measure speed and size against gzip, jq, Python and Node (REAL_LOGS=folder adds your logs)
 	@echo "Measuring (usually 10 minutes; leave the machine alone)"
 	PYTHONPATH=tools:tests/instructions $(VENV)/python benches/bench.py
 
@@ -105,7 +105,7 @@ bench-record: release .venv/ready ## record the number of instructions of a scan
 	PYTHONPATH=benches $(VENV)/python tests/instructions/test_instructions.py
 
 .PHONY: fuzz
-fuzz: $(FUZZ)/cargo-fuzz ## fuzz one target for some seconds (TARGET=log_file, payload or configuration; SECONDS=600)
+fuzz: $(FUZZ)/cargo-fuzz ## fuzz one target (TARGET=log_file, payload or configuration; SECONDS=600)
 	mkdir -p fuzz/corpus/$(TARGET)
 	cp $(SEEDS_$(TARGET))/*.json fuzz/corpus/$(TARGET)/
 	cp Cargo.lock fuzz/
@@ -118,10 +118,10 @@ $(FUZZ)/cargo-fuzz:
 DEPLOY = $(SAM) deploy --guided --stack-name $(STACK) --capabilities CAPABILITY_IAM
 
 .PHONY: deploy
-deploy: .venv/build-ready .venv/sam/ready ## build, and deploy into your AWS account (asks for the parameters)
+deploy: .venv/build-ready .venv/sam/ready ## build and deploy the function into your AWS account (asks for the parameters)
 	if command -v rustup >/dev/null; then rustup target add $(RUST_TARGET); fi
 	$(SAM) build --parameter-overrides Architecture=$(ARCH)
-	@# With one parameter on its command line, sam forgets those in samconfig.toml.
+	@# If sam gets one parameter on its command line, it ignores all parameters in samconfig.toml.
 	if [ -f samconfig.toml ]; then \
 	  sed -i.old -E 's/(Architecture=\\?")(arm64|x86_64)/\1$(ARCH)/' samconfig.toml && rm samconfig.toml.old && $(DEPLOY); \
 	else $(DEPLOY) --parameter-overrides Architecture=$(ARCH); fi
