@@ -9,7 +9,7 @@
 //! ```
 //!
 //! `log`, `rules`, `alert` and `evaluate` are pure: no AWS, no clock, no environment, no async. [`lambda`] handles one
-//! invocation, [`cli`] one command. `docs/architecture.md` says what each room may use.
+//! invocation, [`cli`] one command. `docs/architecture.md` says what each module may use.
 //!
 //! # Environment
 //!

@@ -15,8 +15,8 @@ use crate::rules::Format;
 
 /// Turns CloudTrail log files into SNS alerts.
 ///
-/// In AWS Lambda this program is the function. Here it checks a filter configuration, and shows the alerts that it would
-/// send for log files on your disk.
+/// In AWS Lambda, this program runs as the function. On the command line, it checks a filter configuration and shows the
+/// alerts that it would send for log files on your disk.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
 #[command(after_help = "Example:\n  cloudtrail-alerter scan --config filter_config.json AWSLogs/")]
@@ -29,44 +29,45 @@ struct Cli {
 enum Command {
     /// Validate a filter configuration.
     ///
-    /// All mistakes of the file are shown at once. The exit status is 0 for a valid file, 2 for any other.
+    /// Shows all mistakes in the file at once. Warnings do not change the exit status, which is 0 for a valid file and 2 for
+    /// an invalid or unreadable one.
     #[command(after_help = "Example:\n  cloudtrail-alerter check filter_config.json")]
     Check {
-        /// The configuration
+        /// The configuration file
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
         file: PathBuf,
     },
-    /// Show the alerts that logs would send.
+    /// Show the alerts that the function would send for logs.
     ///
-    /// Alerts go to stdout, in the order of the paths. The summary, warnings and errors go to stderr. An event that is in
-    /// several logs counts once. The exit status is 0; 1 if a log could not be read (the others are still scanned); 2 for
-    /// a wrong command line or configuration.
+    /// Alerts go to stdout, in the order of the paths. The summary, warnings and errors go to stderr. An event in several
+    /// logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
+    /// still scanned. It is 2 for a wrong command line or configuration.
     #[command(after_help = "Examples:
   aws s3 sync s3://my-trail-bucket/AWSLogs/ AWSLogs/
   cloudtrail-alerter scan --config filter_config.json AWSLogs/
   zcat log.json.gz | cloudtrail-alerter scan --format json - | jq .event.eventName")]
     Scan {
-        /// The configuration
+        /// The configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
         config: PathBuf,
-        /// Show the alerts of this rule only
+        /// Show only the alerts of this rule
         #[arg(long, value_name = "NAME")]
         rule: Option<String>,
-        /// The format of the alerts: text, as an email shows them, or lines of JSON
+        /// The format of the alerts: text, as in an email, or json, one object per line
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         format: String,
-        /// Logs, gzipped or plain; folders, whose .json.gz and .json files are read, except those that Lambda would skip
-        /// by their keys; - for stdin
+        /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; or - for stdin. In folders,
+        /// files that Lambda would skip by their keys are left out, and so is the configuration
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },
     /// List the built-in packs of rules, or print one, ready to copy and edit.
     ///
-    /// A configuration uses a pack by its name: `"packs": ["cis"]`. A rule with the name of a pack's rule overrides the
-    /// keys that it gives.
+    /// To use a pack, name it in the configuration: `"packs": ["cis"]`. To change a rule of a pack, add a rule with the same
+    /// name. Its keys replace those of the pack's rule.
     #[command(after_help = "Example:\n  cloudtrail-alerter packs cis > cis.json")]
     Packs {
-        /// The pack to print
+        /// The pack to print; without it, all packs are listed
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },

@@ -386,17 +386,6 @@ mod tests {
     }
 
     #[test]
-    fn packs_are_valid_and_free_of_warnings() {
-        let all = format!(r#"{{"packs": {:?}}}"#, packs::NAMES);
-        let filter = parse(all.as_bytes(), None).unwrap();
-        assert_eq!(crate::rules::lint::warnings(&filter), [""; 0]);
-        for name in packs::NAMES {
-            let alone = parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
-            assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");
-        }
-    }
-
-    #[test]
     fn the_topic_of_the_environment_is_for_configurations_that_name_none() {
         let topic = |config: &str, default: Option<&str>| {
             parse(config.as_bytes(), default)

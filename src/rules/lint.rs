@@ -173,3 +173,20 @@ fn own_calls(condition: &Condition, filter: &Filter) -> Option<String> {
          \":assumed-role/NAME-OF-THE-FUNCTION'S-ROLE/\"}}}}"
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{config, packs};
+    use super::warnings;
+
+    #[test]
+    fn packs_are_valid_and_free_of_warnings() {
+        let all = format!(r#"{{"packs": {:?}}}"#, packs::NAMES);
+        let filter = config::parse(all.as_bytes(), None).unwrap();
+        assert_eq!(warnings(&filter), [""; 0]);
+        for name in packs::NAMES {
+            let alone = config::parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
+            assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");
+        }
+    }
+}

@@ -31,7 +31,7 @@ pub struct Learned {
 impl Learned {
     /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
     /// parsed too.
-    pub(crate) fn with_paths(filter: &Filter) -> Self {
+    pub fn with_paths(filter: &Filter) -> Self {
         Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
     }
 }
