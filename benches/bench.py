@@ -26,7 +26,7 @@ from logs import BINARY, FOLDER, RARE_ONLY, ROOT, json_size, made_up, plain, rea
 from servers import TOPIC, Function, first_hello
 
 PR_SET_CHILD_SUBREAPER = 36
-MEGABYTES = {1: 21, 50: 9, 500: 3}  # the JSON of the made-up logs, and how often they are scanned
+MEGABYTES = {1: 21, 50: 9, 500: 3}  # the JSON of the generated logs, and how often they are scanned
 RUNS = 9
 REAL_RUNS = 15
 START_RUNS = 15
@@ -122,7 +122,7 @@ def by_size(logs):
                      ratio_shown, f"{megabytes / cpu:.0f} MB/s", peak_shown, f"{gzip_peak:.1f} MB"])
     growth = limited(peaks["500 MB"] / peaks["1 MB"], 1.15, "{:.2f}", "peak of scanning 500 MB, of that for 1 MB")
     table("Scanning, by size: CPU time and peak memory of whole processes, `scan` and `gzip -dc` on the same file; "
-          f"medians; no record matches. Peak for 500 MB, of that for 1 MB: {growth}.",
+          f"medians; no record matches. Peak for 500 MB, divided by that for 1 MB: {growth}.",
           ["log", "JSON", "gzipped", "runs", "scan", "gzip -dc", "ratio", "speed", "scan's peak", "gzip's peak"], rows)
 
 
@@ -145,7 +145,7 @@ def by_rules(log):
         cpu, peak = medians(scans[what] for _, scans in rounds)
         ratio = median(scans[what][0] / unzip for unzip, scans in rounds)
         rows.append([what, ms(cpu), f"{ratio:.2f}", f"{peak:.1f} MB"])
-    table(f"Scanning, by rules and matches: the same on the made-up log of 50 MB. Medians of {RUNS} rounds.",
+    table(f"Scanning, by rules and matches: the same on the generated log of 50 MB. Medians of {RUNS} rounds.",
           ["rules", "scan", "of gzip -dc", "scan's peak"], rows)
 
 
@@ -204,8 +204,8 @@ def by_instructions():
     recorded = json.loads(instructions.RECORD.read_text())["instructions per byte of JSON"]
     rows = [[what, f"{now:.2f}", limited(now / recorded[what], instructions.GROWTH, "{:.2f}", f"instructions, {what}")]
             for what, now in instructions.measured().items()]
-    table("Instructions for a byte of a made-up log's JSON, without those of starting, counted once by callgrind: they "
-          "do not move with the machine's load.", ["log", "instructions", "of what is recorded"], rows)
+    table("Instructions for a byte of a generated log's JSON, without those of starting, counted once by callgrind: they "
+          "do not depend on the machine's load.", ["log", "instructions", "of the recorded number"], rows)
 
 
 def contenders():
@@ -301,7 +301,7 @@ def invocations(functions, found, log):
     table("Functions side by side, under a fake Lambda, S3 and SNS; Python and Node do the original sample's steps "
           "(benches/sample.py, sample.js). A round trip is the time from request to answer; connecting takes none. "
           "Invocations are warm and go from the event to the answer; a cold one goes from the start of the process. "
-          "50 MB are read without latency; a quiet log has 800 records, that with 1,000 alerts 2,000. "
+          "50 MB are read without latency; a quiet log has 800 records, the log with 1,000 alerts has 2,000. "
           f"Medians of {FUNCTION_RUNS} rounds.", ["", *functions], rows)
 
 

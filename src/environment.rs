@@ -15,11 +15,11 @@ pub struct Settings {
     /// The configuration's bucket; `None` for the log's own.
     pub config_bucket: Option<String>,
     /// The configuration's key.
-    pub config_key: String,
+    pub(crate) config_key: String,
     /// The topic of configurations that name none.
-    pub topic_arn: Option<String>,
+    pub(crate) topic_arn: Option<String>,
     /// The function's name, for metrics.
-    pub function: String,
+    pub(crate) function: String,
     /// The least severe level that is logged.
     pub log_level: tracing::Level,
     /// Whether log lines are JSON objects.

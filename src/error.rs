@@ -54,12 +54,12 @@ pub enum Consequence {
 
 impl Error {
     /// The failures of an invocation as one error, or none where there was no failure.
-    pub fn of_all(mut failures: Vec<Error>) -> Option<Error> {
+    pub(crate) fn of_all(mut failures: Vec<Error>) -> Option<Error> {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
 
     /// The log that it is about, if it is about one.
-    pub fn log(&self) -> Option<&S3Object> {
+    pub(crate) fn log(&self) -> Option<&S3Object> {
         match self {
             Error::LogUnavailable { log, .. } | Error::LogMalformed { log, .. } | Error::PublishFailed { log, .. } => {
                 Some(log)
@@ -69,12 +69,12 @@ impl Error {
     }
 
     /// Whether it is about the configuration. All messages of a batch fail with it until it is fixed.
-    pub fn is_configuration(&self) -> bool {
+    pub(crate) fn is_configuration(&self) -> bool {
         matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
     }
 
     /// The variant's name, stable: alarms and retry rules may test it.
-    pub fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Error::InvalidPayload(_) => "InvalidPayload",
             Error::ConfigurationUnavailable { .. } => "ConfigurationUnavailable",

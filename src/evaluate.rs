@@ -35,13 +35,10 @@ pub enum Verdict<'f> {
 #[derive(Debug)]
 pub struct Match<'f> {
     /// The rules, in the configuration's order.
-    pub rules: Vec<&'f Rule>,
-    /// The record's `eventID`.
-    pub event_id: Option<String>,
-    /// The record's `eventName`.
-    pub event_name: Option<String>,
-    /// The caller.
-    pub who: Option<String>,
+    pub(crate) rules: Vec<&'f Rule>,
+    pub(crate) event_id: Option<String>,
+    pub(crate) event_name: Option<String>,
+    pub(crate) who: Option<String>,
     /// One for each topic, less those that are counted below.
     pub alerts: Vec<Alert>,
     /// Alerts that are not made, because the log has had the event already.
@@ -60,7 +57,7 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     /// Decides about the next record.
     ///
     /// # Errors
-    /// Why it is not JSON, which shows only if a rule has to look into it.
+    /// The record is not JSON, which shows only if a rule has to look into it.
     pub fn evaluate(&mut self, raw: &RawRecord<'_>) -> Result<Verdict<'f>, Malformed> {
         let candidates = self.matcher.candidates(raw);
         if candidates.is_empty() {

@@ -20,7 +20,7 @@
 //! | `TOPIC_ARN` | none | the topic, where the configuration names none |
 //! | `AWS_LAMBDA_LOG_LEVEL`, `AWS_LAMBDA_LOG_FORMAT` | Lambda's | as Lambda's logging controls define them |
 
-pub mod alert;
+mod alert;
 pub mod aws;
 pub mod cli;
 pub mod environment;

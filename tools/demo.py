@@ -26,7 +26,7 @@ def main():
         aws.configure(json.loads((ROOT / "filter_config.json").read_text()))
         print("Subscribing a queue to the topic, where an email address would be")
         queue = aws.subscribe(outputs["TopicArn"])
-        print(f"Dropping {LOG.relative_to(ROOT)}, gzipped, into s3://{BUCKET}/AWSLogs/", flush=True)
+        print(f"Uploading {LOG.relative_to(ROOT)}, gzipped, to s3://{BUCKET}/AWSLogs/", flush=True)
         start = time.monotonic()
         aws.put_log(log_key("demo"), json.loads(LOG.read_text()))
         try:
@@ -36,7 +36,7 @@ def main():
             log = "\n".join(map(json.dumps, aws.log_lines()))
             raise SystemExit(f"{error}. The function's log:\n{log}") from None
         seconds = time.monotonic() - start
-        print(f"\n{len(alerts)} alerts, {seconds:.2f} s after the log was dropped. What a subscriber reads:\n")
+        print(f"\n{len(alerts)} alerts, {seconds:.2f} s after the upload. The messages that a subscriber gets:\n")
         for alert in alerts:
             show(alert)
         print("─" * 100)

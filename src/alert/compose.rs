@@ -4,7 +4,7 @@ use super::call::Call;
 use super::context::Context;
 use super::flood::Flood;
 use super::message::{Alert, attributes, severity};
-use super::render::{CONSOLE, Content, Detail, Line, Principal, Summary};
+use super::render::{CONSOLE, Content, Detail, Line, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
 use crate::log::{self, Record};
@@ -58,7 +58,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
 pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let rule = flood.rule;
     let callers = flood.top_callers(TOP_CALLERS);
-    let top: Vec<_> = callers.iter().map(|(who, count)| format!("{who} ({count})")).collect();
+    let top: Vec<_> = callers.iter().map(|caller| format!("{} ({})", caller.who, caller.count)).collect();
     let limit = context.filter.max_alerts_per_log.unwrap_or_default();
     let account = flood.common("accountId");
     let location = context.location(account, flood.common("awsRegion"));
@@ -86,7 +86,7 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
             more: flood.more,
             first: flood.first.as_deref(),
             last: flood.last.as_deref(),
-            principals: callers.into_iter().map(|(who, count)| Principal { who, count }).collect(),
+            principals: callers,
         }),
         // The events are part of it: after a log that broke off, a retry may find more of them, and a key may get
         // another log.

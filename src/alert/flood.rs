@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::call::Call;
 use super::id;
 use super::message::NOTHING;
+use super::render::Principal;
 use super::sanitize::truncate;
 use crate::rules::Rule;
 
@@ -62,10 +63,10 @@ impl<'f> Flood<'f> {
         self.common.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// The callers with the most calls and their numbers of calls, most first.
-    pub(super) fn top_callers(&self, n: usize) -> Vec<(&str, u64)> {
-        let mut callers: Vec<_> = self.callers.iter().map(|(who, count)| (who.as_str(), *count)).collect();
-        callers.sort_by_key(|(_, count)| Reverse(*count));
+    /// The callers with the most calls, most first.
+    pub(super) fn top_callers(&self, n: usize) -> Vec<Principal<'_>> {
+        let mut callers: Vec<_> = self.callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
+        callers.sort_by_key(|caller| Reverse(caller.count));
         callers.truncate(n);
         callers
     }

@@ -22,30 +22,30 @@ pub(crate) const NOTHING: &str = "-";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alert {
     /// `None` where no topic is named, which only the command line lets pass.
-    pub topic: Option<TopicArn>,
+    pub(crate) topic: Option<TopicArn>,
     /// The names of the rules that match.
-    pub rules: Vec<String>,
+    pub(crate) rules: Vec<String>,
     /// The id by which repeats are known: the record's `eventID`, or a summary's log, rule and events.
-    pub id: Option<String>,
+    pub(crate) id: Option<String>,
     /// The record's `eventTime`; `None` for a summary.
-    pub time: Option<String>,
+    pub(crate) time: Option<String>,
     /// The account, if any: messages of one account stay in order in a FIFO topic.
-    pub account: Option<String>,
+    pub(crate) account: Option<String>,
     /// At most 99 printable ASCII characters.
-    pub subject: String,
+    pub(crate) subject: String,
     /// Not empty.
-    pub body: String,
+    pub(crate) body: String,
     /// For subscription filter policies.
-    pub attributes: Vec<Attribute>,
+    pub(crate) attributes: Vec<Attribute>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attribute {
-    pub name: &'static str,
+pub(crate) struct Attribute {
+    pub(crate) name: &'static str,
     /// `String`, or `String.Array`, which a filter policy matches by any element.
-    pub data_type: &'static str,
+    pub(crate) data_type: &'static str,
     /// Never empty; of an array, JSON.
-    pub value: String,
+    pub(crate) value: String,
 }
 
 impl Alert {

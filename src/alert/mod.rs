@@ -13,5 +13,5 @@ mod subject;
 pub(crate) use self::call::Call;
 pub(crate) use self::context::Context;
 pub(crate) use self::flood::Flood;
-pub use self::message::Alert;
+pub(crate) use self::message::Alert;
 pub(crate) use self::message::{NOTHING, SIZE_LIMIT};

@@ -9,7 +9,7 @@ use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
-use super::{no_answer, with_causes};
+use super::no_answer::{no_answer, with_causes};
 use crate::log::S3Object;
 
 /// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
@@ -142,7 +142,7 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
         (Some(code), None) => format!("S3 answered {status} {code}"),
         _ => format!("S3 answered {status}"),
     };
-    let advice = match status {
+    let hint = match status {
         301 => {
             let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
             let region = region.unwrap_or("another region");
@@ -157,5 +157,5 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
         404 => "; check whether it was deleted, and whether its name is right".to_owned(),
         _ => String::new(),
     };
-    said + &advice
+    said + &hint
 }

@@ -12,7 +12,7 @@ use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutpu
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::no_answer;
+use super::no_answer::no_answer;
 use crate::alert::{Alert, id};
 use crate::rules::TopicArn;
 
@@ -65,7 +65,7 @@ pub(crate) struct RequestLimit {
 
 struct PermitCount {
     allowed: usize,
-    /// Permits that are too many. They are taken back when their requests are answered.
+    /// Permits that are too many: a semaphore can't revoke them. They are taken back when their requests are answered.
     surplus: usize,
 }
 
@@ -243,7 +243,7 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         _ if matches!(error, SdkError::ResponseError(_)) => Kind::Passing,
         _ => Kind::Lasting,
     };
-    let advice = match (status, code) {
+    let hint = match (status, code) {
         (_, code) if code.starts_with("KMS") && !is_throttling(code) => {
             "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key"
         }
@@ -252,7 +252,7 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         _ => "",
     };
     let message = error.message().unwrap_or("no reason");
-    Failure { kind, cause: format!("SNS answered {status} {code}: {message}{advice}") }
+    Failure { kind, cause: format!("SNS answered {status} {code}: {message}{hint}") }
 }
 
 /// SNS's codes for throttling, of which the SDK knows only some.

@@ -20,7 +20,7 @@ pub struct Payload {
 #[derive(Debug, Default, PartialEq)]
 pub struct Announcement {
     /// The id by which SQS knows the message.
-    pub message_id: Option<String>,
+    pub(crate) message_id: Option<String>,
     /// The objects that were created, in the message's order, whether or not they are logs.
     pub objects: Vec<S3Object>,
     /// The number of test messages: S3 and CloudTrail send one when notifications are set up.
@@ -98,7 +98,7 @@ impl Announcement {
     /// Opens one envelope. `at` is its place, for people.
     fn open(&mut self, at: &str, envelope: &Value, envelopes: usize) {
         let Some(envelopes) = envelopes.checked_sub(1) else {
-            self.invalid.push(format!("{at} is in too many envelopes: {EXPECTED}"));
+            self.invalid.push(format!("{at} is nested too deeply: {EXPECTED}"));
             return;
         };
         if text(envelope, "/Event") == Some("s3:TestEvent") {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_a_batch_are_told_apart() {
+    fn messages_of_a_batch_are_separate() {
         let good = json!({"Records": [put("1")]}).to_string();
         let mut batch = in_sqs(&[good.clone(), "garbage".to_owned(), good]);
         batch["Records"].as_array_mut().unwrap().push(json!({"eventSource": "aws:sqs"}));

@@ -15,55 +15,55 @@ use crate::log::SkipReason;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Objects that the payload announced.
-    pub objects: u64,
+    pub(crate) objects: u64,
     /// Log files that were read to their end.
-    pub logs: u64,
+    pub(crate) logs: u64,
     /// Records that were evaluated, in logs that failed half-way too.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Records that a rule matched.
-    pub matched: u64,
+    pub(crate) matched: u64,
     /// Records that the configuration says to ignore.
-    pub ignored: u64,
+    pub(crate) ignored: u64,
     /// All other records.
-    pub unmatched: u64,
+    pub(crate) unmatched: u64,
     /// Messages to send.
-    pub alerts: u64,
+    pub(crate) alerts: u64,
     /// Messages that SNS took.
-    pub published: u64,
+    pub(crate) published: u64,
     /// Messages that were not sent because they had been sent before.
-    pub duplicates: u64,
+    pub(crate) duplicates: u64,
     /// Messages that were not sent because a summary stands for them.
-    pub summarised: u64,
+    pub(crate) summarised: u64,
     /// Messages that SNS did not take.
-    pub failed: u64,
+    pub(crate) failed: u64,
     /// Objects that were not read, by reason.
-    pub skipped: Skipped,
+    pub(crate) skipped: Skipped,
     /// Bytes of logs, as S3 keeps them.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// The duration of the invocation.
-    pub milliseconds: u64,
+    pub(crate) milliseconds: u64,
     /// Messages that SQS is to deliver again.
     #[serde(skip)]
-    pub handed_back: u64,
+    pub(crate) handed_back: u64,
     /// Failures, by [`Error::kind`](crate::error::Error::kind).
     #[serde(skip)]
-    pub failures: BTreeMap<&'static str, u64>,
+    pub(crate) failures: BTreeMap<&'static str, u64>,
     /// The longest time from an event to the publishing of its alert, in seconds.
     #[serde(skip)]
-    pub delay: Option<u64>,
+    pub(crate) delay: Option<u64>,
 }
 
 /// Objects that were not read, by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Skipped {
-    pub digest: u64,
-    pub insight: u64,
-    pub other_service: u64,
+pub(crate) struct Skipped {
+    pub(crate) digest: u64,
+    pub(crate) insight: u64,
+    pub(crate) other_service: u64,
     /// The filter configuration itself.
-    pub configuration: u64,
+    pub(crate) configuration: u64,
     /// `s3:TestEvent`s, which announce no object.
-    pub test_event: u64,
+    pub(crate) test_event: u64,
 }
 
 impl Skipped {

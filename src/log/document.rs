@@ -108,7 +108,8 @@ impl Document {
         Ok(found.is_some())
     }
 
-    /// Hands out the record that was found. That it is not JSON shows only if `eventSource` or `eventName` is hard to read.
+    /// Hands out the record that was found. An error about its JSON shows only if `eventSource` or `eventName` is hard to
+    /// read.
     pub(super) fn take_record(&mut self) -> Result<RawRecord<'_>, Malformed> {
         let Document { buffer, start, record_length, records, scanner, malformed, .. } = self;
         let bytes = &buffer[*start..*start + *record_length];
@@ -228,7 +229,7 @@ impl Document {
             Some(Err(e))
                 if !e.is_eof() && (at_end || !matches!(window.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'))) =>
             {
-                Err(self.malformed(&format!("the JSON is broken ({e} of what follows)")))
+                Err(self.malformed(&format!("the JSON is broken ({e} after the last record)")))
             }
             _ => self.incomplete(at_end),
         }

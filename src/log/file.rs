@@ -94,7 +94,7 @@ impl LogFile {
             }
         };
         if consumed == 0 && inflated == 0 && !bytes.is_empty() {
-            self.damage.get_or_insert("the gzip data is corrupt (it leads nowhere)".to_owned());
+            self.damage.get_or_insert("the gzip data is corrupt (the decoder makes no progress)".to_owned());
         }
         *bytes = &bytes[consumed..];
         self.document.arrived(inflated);
@@ -125,7 +125,7 @@ impl Records<'_> {
             let is_last = self.at_end || self.log.damage.is_some();
             match (self.log.document.has_record(is_last), &self.log.damage) {
                 (Ok(true), _) => return self.log.document.take_record().map(Some),
-                // That the JSON breaks off is a consequence of the damage.
+                // JSON that breaks off is a consequence of the damage.
                 (_, Some(damage)) => return Err(self.log.document.malformed(damage)),
                 (Err(malformed), None) => return Err(malformed),
                 (Ok(false), None) => {}
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_right_behind_a_record_does_not_hide_it() {
+    fn broken_json_right_behind_a_record_does_not_hide_it() {
         for broken in ["\"\\x", "\"\u{1}", "\\", "}", "]]", "{\"a\":\"\\q\"}", "x"] {
             let log = format!("{{\"Records\":[{{\"eventName\":\"A\"}},{broken}{}", " ".repeat(200));
             let (seen, result) = read(log.as_bytes(), &[]);
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn what_precedes_a_corrupt_byte_is_found_even_if_it_had_to_wait() {
+    fn records_before_a_corrupt_byte_are_found_even_if_they_had_to_wait() {
         let records: Vec<_> = (0..2_000).map(|i| json!({"eventName": format!("{i}"), "n": i * 7919})).collect();
         let text = json!({ "Records": records }).to_string();
         let mut file = gzip(&[text.as_bytes()]);

@@ -13,9 +13,9 @@ pub struct RawRecord<'a> {
     pub bytes: &'a [u8],
     /// Whether a search of the bytes finds every plain text of the record. It does not where plain characters are written
     /// as escapes.
-    pub searchable: bool,
+    pub(crate) searchable: bool,
     /// How many records the log has before this one.
-    pub number: u64,
+    pub(crate) number: u64,
 }
 
 impl RawRecord<'_> {

@@ -17,9 +17,8 @@ pub struct Record<'a>(Value<'a>);
 
 /// A field of a record, written as JSON.
 pub(crate) struct CompactField {
-    /// The key, in quotes.
+    /// In quotes.
     pub(crate) key: String,
-    /// The value.
     pub(crate) value: String,
 }
 
@@ -27,7 +26,7 @@ impl<'a> Record<'a> {
     /// Parses a record's JSON, as [`readable`] gives it. A value that is not an object has no fields.
     ///
     /// # Errors
-    /// Why it is not JSON.
+    /// The JSON is broken.
     pub fn parse(json: &'a str) -> Result<Self, String> {
         let fields = if json.starts_with('{') {
             serde_json::from_str(json).map_err(|e| format!("the JSON is broken ({e} of the record)"))?

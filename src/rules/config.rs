@@ -50,22 +50,25 @@ fn not_json(file: &[u8], error: &serde_json::Error) -> String {
     }
 }
 
-/// A pack and the names of its rules.
-pub(super) type PackRules = (&'static str, Vec<String>);
+/// A pack's rule that a name probably means.
+pub(super) struct MeantRule {
+    pub(super) name: &'static str,
+    pub(super) pack: &'static str,
+    /// The names of all rules of the pack.
+    pub(super) rules: &'static [String],
+}
 
 /// The pack's rule that has a name, or that a name misses by up to three characters.
-pub(super) fn meant_pack_rule(name: &str) -> Option<(&'static PackRules, &'static str)> {
-    static PACKS: LazyLock<Vec<PackRules>> = LazyLock::new(|| {
-        let names = |pack: &&'static str| {
-            let filter = parse(packs::file(pack)?.as_bytes(), None).ok()?;
-            Some((*pack, filter.rules.into_iter().map(|rule| rule.name).collect()))
-        };
-        packs::NAMES.iter().filter_map(names).collect()
+pub(super) fn meant_pack_rule(name: &str) -> Option<MeantRule> {
+    static RULES: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
+        let filter = |pack: &&str| parse(packs::file(pack)?.as_bytes(), None).ok();
+        let names = |filter: Filter| filter.rules.into_iter().map(|rule| rule.name).collect();
+        packs::NAMES.iter().map(|pack| filter(pack).map(names).unwrap_or_default()).collect()
     });
-    PACKS.iter().find_map(|pack| {
-        let names: Vec<&str> = pack.1.iter().map(String::as_str).collect();
+    packs::NAMES.into_iter().zip(&*RULES).find_map(|(pack, rules)| {
+        let names: Vec<&str> = rules.iter().map(String::as_str).collect();
         let near = nearest(name, &names).filter(|near| strsim::damerau_levenshtein(near, name) <= 3)?;
-        Some((pack, near))
+        Some(MeantRule { name: near, pack, rules })
     })
 }
 
@@ -191,12 +194,12 @@ impl Reader {
         }
         if draft.is_empty() && self.problems.0.len() == before {
             let what = match meant_pack_rule(&name) {
-                Some(((pack, _), meant)) if meant == name => {
+                Some(MeantRule { name: meant, pack, .. }) if meant == name => {
                     format!(
                         "it only overrides, and `packs` does not name `{pack}`, which has a rule of that name: add it"
                     )
                 }
-                Some((_, meant)) => format!("{NO_CONDITION}; or did you mean to override `{meant}`?"),
+                Some(meant) => format!("{NO_CONDITION}; or did you mean to override `{}`?", meant.name),
                 None => NO_CONDITION.to_owned(),
             };
             self.problems.add(&format!("rule {name}"), what);

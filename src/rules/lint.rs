@@ -3,7 +3,7 @@
 
 use regex::Regex;
 
-use super::config::meant_pack_rule;
+use super::config::{MeantRule, meant_pack_rule};
 use super::model::{Condition, Filter, Rule, Test, literals};
 use super::suggest::nearest;
 
@@ -71,11 +71,11 @@ fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
 
 /// A rule is meant to override a pack's rule, and misses it.
 fn name(rule: &Rule, filter: &Filter) -> Option<String> {
-    let ((pack, names), meant) = meant_pack_rule(&rule.name)?;
+    let MeantRule { name: meant, pack, rules } = meant_pack_rule(&rule.name)?;
     if meant != rule.name {
         return Some(format!("no pack has a rule of that name to override; did you mean `{meant}`?"));
     }
-    let in_use = names.iter().all(|name| filter.rules.iter().any(|rule| rule.name == *name));
+    let in_use = rules.iter().all(|name| filter.rules.iter().any(|rule| rule.name == *name));
     let why = format!("`packs` does not name `{pack}`, which has a rule of that name: this one stands alone");
     (!in_use).then_some(why)
 }
@@ -140,12 +140,12 @@ fn path(test: &Test) -> Option<String> {
             None if key == "$" => "; leave out the `$.` of metric filters".to_owned(),
             None => String::new(),
         };
-        Some(format!("`{}`: {of} of CloudTrail has no key `{key}`{meant}", test.path_text()))
+        Some(format!("`{}`: {of} has no key `{key}`{meant}", test.path_text()))
     };
     match second {
-        _ if !RECORD_KEYS.contains(&first) => unknown(first, &RECORD_KEYS, "a record"),
+        _ if !RECORD_KEYS.contains(&first) => unknown(first, &RECORD_KEYS, "a CloudTrail record"),
         Some(second) if first == "userIdentity" && !IDENTITY_KEYS.contains(&second) => {
-            unknown(second, &IDENTITY_KEYS, "a userIdentity")
+            unknown(second, &IDENTITY_KEYS, "CloudTrail's userIdentity")
         }
         _ => None,
     }

@@ -89,8 +89,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
         Matcher { filter, for_any_call: (0..filter.rules.len()).filter(is_for_any_call).collect(), learned }
     }
 
-    /// The filter that it matches with.
-    pub fn filter(&self) -> &'f Filter {
+    pub(crate) fn filter(&self) -> &'f Filter {
         self.filter
     }
 

@@ -14,65 +14,63 @@ use crate::log::{Record, is_plain};
 #[derive(Debug)]
 pub struct Filter {
     /// The rules, in the order in which a message names them.
-    pub rules: Vec<Rule>,
+    pub(crate) rules: Vec<Rule>,
     /// Records that any of these matches are never alerted on.
-    pub ignore: Vec<Condition>,
+    pub(crate) ignore: Vec<Condition>,
     /// The topics that rules use, each once.
-    pub topics: Vec<Topic>,
+    pub(crate) topics: Vec<Topic>,
     /// Names for account numbers.
-    pub accounts: HashMap<String, String>,
+    pub(crate) accounts: HashMap<String, String>,
     /// The most alerts of one rule to one topic in one log. A summary stands for the rest.
-    pub max_alerts_per_log: Option<u64>,
+    pub(crate) max_alerts_per_log: Option<u64>,
     /// How many [`Test`]s its conditions hold; their ids are below it.
-    pub test_count: usize,
+    pub(crate) test_count: usize,
 }
 
 /// A condition, and where its alerts go.
 #[derive(Debug)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// Unique in a configuration; `default` for the top-level `source` and `regexp`.
-    pub name: String,
+    pub(crate) name: String,
     /// The meaning of a match, for people.
-    pub description: Option<String>,
+    pub(crate) description: Option<String>,
     /// The importance of a match.
-    pub severity: Severity,
-    /// The records that match.
-    pub condition: Condition,
+    pub(crate) severity: Severity,
+    pub(crate) condition: Condition,
     /// The topic of its alerts: an index of [`Filter::topics`].
-    pub topic: usize,
+    pub(crate) topic: usize,
 }
 
 /// A topic, and the format of its messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Topic {
+pub(crate) struct Topic {
     /// `None` where nothing names a topic, which only the command line lets pass.
-    pub arn: Option<TopicArn>,
-    /// The format of its messages.
-    pub format: Format,
+    pub(crate) arn: Option<TopicArn>,
+    pub(crate) format: Format,
 }
 
 /// A conjunction. A part that is left out matches every record.
 #[derive(Debug, Clone, Default)]
-pub struct Condition {
+pub(crate) struct Condition {
     /// Searched in `eventSource`.
-    pub event_source: Option<Regex>,
+    pub(crate) event_source: Option<Regex>,
     /// Searched in `eventName`.
-    pub event_name: Option<Regex>,
+    pub(crate) event_name: Option<Regex>,
     /// Every one must match.
-    pub wheres: Vec<Test>,
+    pub(crate) wheres: Vec<Test>,
     /// None may match.
-    pub unless: Vec<Test>,
+    pub(crate) unless: Vec<Test>,
 }
 
 /// A pattern that is searched in a record's texts at a path.
 #[derive(Debug, Clone)]
-pub struct Test {
+pub(crate) struct Test {
     /// Tells it from the other tests of its filter.
-    pub id: usize,
+    pub(crate) id: usize,
     /// The keys that lead to the value; arrays on the way count as any of their elements.
-    pub path: Vec<String>,
+    pub(crate) path: Vec<String>,
     /// Searched in the text, unanchored.
-    pub pattern: Regex,
+    pub(crate) pattern: Regex,
     /// Texts that the bytes of a matching record must hold: the last key, in quotes, and any of the texts that the pattern
     /// can match. Empty where that is not certain.
     key: Option<Finder<'static>>,
@@ -81,7 +79,7 @@ pub struct Test {
 
 impl Test {
     /// A test with this id.
-    pub fn new(id: usize, path: Vec<String>, pattern: Regex) -> Self {
+    pub(crate) fn new(id: usize, path: Vec<String>, pattern: Regex) -> Self {
         let all_plain = |text: &str| !text.is_empty() && text.bytes().all(is_plain);
         let key = path.last().filter(|key| all_plain(key)).map(|key| Finder::new(&format!("\"{key}\"")).into_owned());
         let literals = literals(&pattern);
@@ -93,7 +91,7 @@ impl Test {
     }
 
     /// The path as the configuration writes it.
-    pub fn path_text(&self) -> String {
+    pub(crate) fn path_text(&self) -> String {
         let keys: Vec<_> = self.path.iter().map(|key| key.replace('.', "\\.")).collect();
         keys.join(".")
     }
@@ -166,7 +164,7 @@ impl Condition {
 
 /// The importance of a match, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Severity {
+pub(crate) enum Severity {
     /// Good to know.
     Info,
     /// Worth a look some day.

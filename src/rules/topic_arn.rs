@@ -4,11 +4,11 @@ use crate::log::is_account;
 
 /// An SNS topic's ARN, `arn:partition:sns:region:account:name`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicArn(String);
+pub(crate) struct TopicArn(String);
 
 impl TopicArn {
     /// Reads an ARN. An error shows how one looks.
-    pub fn parse(arn: &str) -> Result<TopicArn, String> {
+    pub(crate) fn parse(arn: &str) -> Result<TopicArn, String> {
         let name_ok = |name: &str| {
             let base = name.strip_suffix(".fifo").unwrap_or(name);
             !base.is_empty() && base.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
@@ -28,17 +28,16 @@ impl TopicArn {
     }
 
     /// The region that the topic is in: requests for it must go there.
-    pub fn region(&self) -> &str {
+    pub(crate) fn region(&self) -> &str {
         self.0.split(':').nth(3).unwrap_or_default()
     }
 
     /// Whether it is a [FIFO topic](https://docs.aws.amazon.com/sns/latest/dg/sns-fifo-topics.html).
-    pub fn is_fifo(&self) -> bool {
+    pub(crate) fn is_fifo(&self) -> bool {
         self.0.rsplit('.').next() == Some("fifo")
     }
 
-    /// The ARN.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

@@ -89,7 +89,7 @@ fn scan_as_json_holds_the_whole_record_in_its_order_without_its_secrets() {
 }
 
 #[test]
-fn what_stands_before_a_damage_is_shown_before_the_error() {
+fn matches_before_a_damage_are_shown_before_the_error() {
     let sound = gzip(&log(&[record(1), record(2)]));
     let (trailer, garbage) = ([&sound[..sound.len() - 8], &[0; 8]].concat(), [&sound, &b"xx"[..]].concat());
     for bytes in [trailer, garbage] {
@@ -192,7 +192,7 @@ fn a_log_that_cannot_be_read_is_reported_and_the_rest_is_scanned() {
 }
 
 #[test]
-fn a_wrong_command_line_is_told_from_a_bad_log() {
+fn a_wrong_command_line_and_a_bad_log_have_different_statuses() {
     let here = path("");
     for arguments in [
         &["scan"][..],

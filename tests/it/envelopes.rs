@@ -252,7 +252,7 @@ async fn a_log_in_two_messages_is_read_once_and_handed_back_with_both() {
 }
 
 #[tokio::test]
-async fn a_failed_publish_is_laid_at_every_message_whose_log_is_in_it() {
+async fn a_failed_publish_hands_back_every_message_whose_log_is_in_it() {
     let mut world = world().await;
     let all = records(10);
     world.aws.put(BUCKET, "a", gzip(&log(&all[..5])));

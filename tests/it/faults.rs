@@ -223,7 +223,7 @@ async fn hold(rows: Vec<Row>) {
 }
 
 #[tokio::test]
-async fn what_s3_does_to_a_log() {
+async fn faults_of_s3_with_a_log() {
     use S3Fault::{CutAfter, Dropped, IgnoresRange, LengthOff, ReplacedAfter, Silent, StallAfter, Status, Trickle};
     let half = gzip(&log(&records(400))).len() / 2;
     let unavailable = told("LogUnavailable");
@@ -273,7 +273,7 @@ async fn what_s3_does_to_a_log() {
 }
 
 #[tokio::test]
-async fn what_stands_in_a_log() {
+async fn faults_in_a_log() {
     let sound = log(&records(400));
     let zipped = gzip(&sound);
     let half = zipped.len() / 2;
@@ -349,7 +349,7 @@ async fn what_stands_in_a_log() {
 }
 
 #[tokio::test]
-async fn what_happens_to_the_configuration() {
+async fn faults_of_the_configuration() {
     use S3Fault::{CutAfter, Dropped, Silent, StallAfter, Status};
     let good = file(CONFIG);
     let huge = [&good[..], &b" ".repeat(2 << 20)].concat();
@@ -405,7 +405,7 @@ async fn what_happens_to_the_configuration() {
 }
 
 #[tokio::test]
-async fn what_sns_does() {
+async fn faults_of_sns() {
     use SnsFault::{Dropped, Entries, Silent, Status};
     let failed = told("PublishFailed");
     let several = told("SeveralFailures");
@@ -440,7 +440,7 @@ async fn what_sns_does() {
 }
 
 #[tokio::test]
-async fn what_was_cut_is_resumed_from_the_byte_reached_in_the_same_version() {
+async fn a_download_that_breaks_off_resumes_at_the_byte_reached_in_the_same_version() {
     let mut world = world().await;
     let bytes = gzip(&log(&records(400)));
     let (length, half) = (bytes.len(), bytes.len() / 2);
@@ -501,7 +501,7 @@ async fn near_the_deadline_it_says_what_is_left_and_a_retry_does_just_that() {
 }
 
 #[tokio::test]
-async fn the_same_event_to_two_environments_at_once_is_told_by_both_at_most() {
+async fn two_environments_that_get_the_same_event_send_each_alert_twice_at_most() {
     let mut world = world().await;
     let mut other = Lambda::start(world.aws.address, &[("TOPIC_ARN", TOPIC)], Duration::from_mins(5)).await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(100))));

@@ -109,7 +109,7 @@ async fn certificates_that_could_not_be_read_are_a_warning_where_others_could() 
 }
 
 #[tokio::test]
-async fn what_keeps_from_connecting_is_told_before_the_first_event() {
+async fn an_obstacle_to_connecting_is_named_before_the_first_event() {
     let authority = authority("ours");
     let environment = [("SSL_CERT_FILE", "/nonexistent"), ("FILTER_CONFIG_BUCKET", BUCKET)];
     let mut world = world(SERVER, &authority, &environment).await;
@@ -172,7 +172,7 @@ async fn a_proxy_is_used_where_the_environment_names_one() {
 }
 
 #[tokio::test]
-async fn where_no_connection_comes_about_the_error_says_why_and_tells_no_password() {
+async fn an_error_says_why_there_is_no_connection_and_shows_no_password() {
     let (ours, other) = (Arc::new(authority("ours")), Arc::new(authority("other")));
     let (_file, certificates) = trusted(&ours);
     let (address, _heads) = proxy("407 Proxy Authentication Required").await;

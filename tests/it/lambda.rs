@@ -153,7 +153,7 @@ async fn a_thousand_matches_cost_a_hundred_publish_requests_and_two_of_s3() {
 }
 
 #[tokio::test]
-async fn an_edited_configuration_is_in_force_at_once_and_an_unchanged_one_is_not_sent_again() {
+async fn an_edited_configuration_takes_effect_at_once_and_an_unchanged_one_is_not_sent_again() {
     let mut world = world().await;
     let event = event("s3-put");
     let key = event["Records"][0]["s3"]["object"]["key"].as_str().unwrap();
@@ -185,7 +185,7 @@ async fn another_bucket_and_key_for_the_configuration() {
 const WARM: [(&str, &str); 2] = [("TOPIC_ARN", TOPIC), ("FILTER_CONFIG_BUCKET", BUCKET)];
 
 #[tokio::test]
-async fn where_its_bucket_is_known_the_configuration_is_there_before_the_first_event() {
+async fn the_configuration_is_loaded_before_the_first_event_if_its_bucket_is_known() {
     let aws = FakeAws::start().await;
     aws.put(BUCKET, CONFIG, file(CONFIG));
     aws.put(BUCKET, KEY, gzip(&log(&records(1))));
@@ -203,7 +203,7 @@ async fn where_its_bucket_is_known_the_configuration_is_there_before_the_first_e
 }
 
 #[tokio::test]
-async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again() {
+async fn a_failure_before_the_first_event_is_a_warning_and_the_event_asks_again() {
     let unavailable = Some("ConfigurationUnavailable");
     for (config, fault, part, kind) in [
         ("{}", Some(S3Fault::Status(404, "NoSuchKey")), "NoSuchKey", unavailable),
@@ -235,7 +235,7 @@ async fn what_fails_before_the_first_event_is_a_warning_and_the_event_asks_again
 }
 
 #[tokio::test]
-async fn what_was_loaded_before_the_first_event_is_the_last_good_configuration() {
+async fn the_configuration_loaded_before_the_first_event_is_the_last_good_one() {
     let mut world = world_with(&WARM, TIMEOUT).await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(1))));
     world.lambda.is_ready().await;
@@ -275,7 +275,7 @@ async fn two_logs_whose_keys_need_decoding() {
 }
 
 #[tokio::test]
-async fn what_is_no_log_is_skipped_and_counted() {
+async fn objects_that_are_not_logs_are_skipped_and_counted() {
     let mut world = world().await;
     assert_counts(&world.counts(&event("s3-test-event")).await, &json!({ "skipped": { "testEvent": 1 } }));
     assert_counts(&world.counts(&event("s3-digest")).await, &json!({ "objects": 1, "skipped": { "digest": 1 } }));
@@ -389,7 +389,7 @@ async fn a_log_that_s3_does_not_give_is_an_error_that_names_it_and_says_why() {
 }
 
 #[tokio::test]
-async fn what_was_found_before_a_cut_is_published_and_a_retry_sends_the_rest() {
+async fn matches_before_a_cut_are_published_and_a_retry_sends_the_rest() {
     let mut world = world().await;
     let bytes = gzip(&log(&records(400)));
     world.aws.s3_fault(BUCKET, KEY, S3Fault::CutAfter(bytes.len() / 2), usize::MAX);
@@ -407,7 +407,7 @@ async fn what_was_found_before_a_cut_is_published_and_a_retry_sends_the_rest() {
 }
 
 #[tokio::test]
-async fn what_is_no_sound_log_is_an_error_and_what_matched_before_is_published() {
+async fn a_damaged_log_is_an_error_and_matches_before_the_damage_are_published() {
     let text = log(&records(300));
     let mut corrupt = gzip(&text);
     let middle = corrupt.len() / 2;
@@ -550,7 +550,7 @@ async fn sns_is_asked_again_when_the_fault_is_its_own() {
 }
 
 #[tokio::test]
-async fn where_sns_throttles_fewer_requests_go_out_at_once_until_it_takes_them_again() {
+async fn fewer_requests_go_out_at_once_while_sns_throttles() {
     for fault in [
         SnsFault::Status(429, "Throttled"),
         SnsFault::Status(503, "ServiceUnavailable"),

@@ -231,7 +231,7 @@ async fn the_console_is_that_of_the_records_partition() {
 }
 
 #[tokio::test]
-async fn who_is_the_most_telling_name_of_the_caller() {
+async fn who_is_the_most_complete_name_of_the_caller() {
     let arn = "arn:aws:iam::123456789012:user/team/alice";
     let session = "arn:aws:sts::123456789012:assumed-role/autoscaling/i-0abc";
     let cases = [
@@ -458,7 +458,7 @@ async fn a_retry_tells_of_the_part_of_a_flood_that_was_not_read_before() {
 }
 
 #[tokio::test]
-async fn an_event_is_told_once_however_often_it_is_logged() {
+async fn an_event_is_published_once_however_often_it_is_logged() {
     let rule = |name: &str, topic: &str| json!({ "name": name, "source": "iam", "topicARN": topic });
     let configuration = json!({ "rules": [rule("a", TOPIC), rule("b", JSON_TOPIC)] });
     let mut world = world_of(&configuration, &[record(1), record(2), record(1)]).await;
@@ -480,7 +480,7 @@ async fn an_event_is_told_once_however_often_it_is_logged() {
 }
 
 #[tokio::test]
-async fn what_is_ignored_is_counted_and_not_told() {
+async fn ignored_records_are_counted_and_not_alerted_on() {
     let configuration = json!({
         "source": "iam", "regexp": "User",
         "ignore": [

@@ -152,7 +152,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
 }
 
 #[test]
-fn a_file_that_is_no_json_is_told_by_what_it_is() {
+fn a_file_that_is_not_json_is_recognized() {
     let json = r#"{"source": "iam", "regexp": "User"}"#;
     assert_eq!(check_text(format!("\u{feff}{json}").as_bytes()).code, 0, "a byte order mark is ignored");
     let utf_16: Vec<u8> = format!("\u{feff}{json}").encode_utf16().flat_map(u16::to_le_bytes).collect();
@@ -178,7 +178,7 @@ fn a_configuration_may_have_one_mebibyte() {
 }
 
 /// Runs `check` on this configuration with a topic added. It must be valid.
-fn advice(mut configuration: Value) -> Run {
+fn warnings_of(mut configuration: Value) -> Run {
     configuration["sns"] = json!({ "topicARN": TOPIC });
     let checked = check(&configuration);
     assert_eq!(checked.code, 0, "{configuration}: {checked:?}");
@@ -186,7 +186,7 @@ fn advice(mut configuration: Value) -> Run {
 }
 
 #[test]
-fn check_warns_of_rules_that_hardly_mean_what_they_say() {
+fn check_warns_of_probable_mistakes() {
     // (a suspicious rule, parts of its warning, a similar rule without a warning)
     for (suspicious, parts, sound) in [
         (json!({ "source": "^iam$" }), &["source", "`iam`", "`iam.amazonaws.com`"][..], json!({ "source": "^iam" })),
@@ -255,8 +255,8 @@ fn check_warns_of_rules_that_hardly_mean_what_they_say() {
             json!({ "rules": [rule] })
         };
         let parts = [&["rule r"], parts].concat();
-        assert_says("warning: c.json: ", &advice(configuration(&suspicious)), &[&parts], &suspicious.to_string());
-        assert_eq!(advice(configuration(&sound)).stderr, "", "{sound}");
+        assert_says("warning: c.json: ", &warnings_of(configuration(&suspicious)), &[&parts], &suspicious.to_string());
+        assert_eq!(warnings_of(configuration(&sound)).stderr, "", "{sound}");
     }
     let ignore = json!({ "regexp": "User", "source": "iam", "ignore": [
         { "where": { "useridentity.arn": "x" } }, { "regexp": ".*" }, { "source": "^iam$" }, { "regexp": "^Get" } ] });
@@ -265,16 +265,16 @@ fn check_warns_of_rules_that_hardly_mean_what_they_say() {
         &["ignore[1]", "`regexp` matches everything"],
         &["ignore[2]", "`iam.amazonaws.com`"],
     ];
-    assert_says("warning: c.json: ", &advice(ignore), &expected, "ignore");
+    assert_says("warning: c.json: ", &warnings_of(ignore), &expected, "ignore");
 }
 
 #[test]
 fn the_ignore_entry_that_a_warning_proposes_silences_it() {
     let mut configuration = json!({ "source": "sns", "regexp": "Publish" });
-    let warning = advice(configuration.clone()).stderr;
+    let warning = warnings_of(configuration.clone()).stderr;
     let entry = &warning[warning.find('{').unwrap()..=warning.rfind('}').unwrap()];
     configuration["ignore"] = json!([serde_json::from_str::<Value>(entry).unwrap()]);
-    assert_eq!(advice(configuration).stderr, "");
+    assert_eq!(warnings_of(configuration).stderr, "");
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn the_rule_of_the_security_page_matches_tampering_with_the_function() {
     let rule = rule.filter(|block| block.contains("alerter-tampered")).map(|block| block.replace("BUCKET", "the-logs"));
     let rule: Value = serde_json::from_str(&rule.last().unwrap()).unwrap();
     let configuration = json!({ "rules": [rule] });
-    assert_eq!(advice(configuration.clone()).stderr, "");
+    assert_eq!(warnings_of(configuration.clone()).stderr, "");
     let arn = |service: &str, rest: &str| format!("arn:aws:{service}:us-east-1:123456789012:{rest}");
     let topic = arn("sns", "cloudtrail-alerter-Topic-1");
     for (source, event, parameters) in [
@@ -358,7 +358,7 @@ fn packs_are_listed_and_printed_ready_to_use() {
         let rules = pack["rules"].as_array().unwrap();
         assert!(rules.iter().all(|rule| rule["description"].is_string() && rule["severity"].is_string()), "{name}");
         for configuration in [pack.clone(), json!({ "packs": [name] })] {
-            let checked = advice(configuration);
+            let checked = warnings_of(configuration);
             assert_eq!(checked.stderr, "", "{name}");
             assert!(checked.stdout.contains(&format!(" {} rules", rules.len())), "{name}: {}", checked.stdout);
         }
@@ -450,7 +450,7 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
 }
 
 #[test]
-fn what_scan_has_shown_of_a_flood_it_shows_once() {
+fn scan_shows_a_flood_once() {
     let configuration = json!({ "source": "iam", "regexp": "User", "maxAlertsPerLog": 1 }).to_string();
     let users = |numbers: &[usize]| log(&numbers.iter().map(|n| call(*n, "iam", "CreateUser")).collect::<Vec<_>>());
     let folder = folder(&[

@@ -70,7 +70,7 @@ def test_the_fixtures_matches_and_no_others_become_alerts_and_they_are_complete(
     assert first["MessageAttributes"] == json.loads((GOLDEN / "attributes.json").read_text())
 
 
-def test_an_edit_of_the_configuration_is_in_force_at_the_next_log(aws):
+def test_an_edit_of_the_configuration_takes_effect_with_the_next_log(aws):
     drop(aws, log_key("before"), {"Records": [record("id-before", "ListRoles")]})
     aws.configure({"source": "iam", "regexp": "ListRoles"})
     drop(aws, log_key("after"), {"Records": [record("id-after", "ListRoles"), record("id-no-more")]})

@@ -36,7 +36,7 @@ def gzipped(*ids):
 
 
 @pytest.mark.parametrize("source", ["new-trail", "queue"])
-def test_what_was_mended_succeeds_and_the_rest_stays(aws, source):
+def test_repaired_events_succeed_and_the_rest_stays(aws, source):
     bucket = BUCKET if source == "new-trail" else "existing"
     if source == "queue":
         aws.s3.create_bucket(Bucket=bucket)

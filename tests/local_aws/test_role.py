@@ -276,7 +276,7 @@ def outcomes(aws, calls, session=None):
             for service, operation, arguments in calls}
 
 
-def test_what_the_role_needs_is_allowed(aws, stack):
+def test_needed_calls_are_allowed(aws, stack):
     refused = {call: code for call, code in outcomes(aws, allowed(aws, stack), stack.session).items() if code}
     assert refused == {}
 
@@ -286,7 +286,7 @@ def test_everything_else_is_denied(aws, stack):
     assert permitted == []
 
 
-def test_what_is_allowed_is_denied_without_tls(aws, stack):
+def test_allowed_calls_are_denied_without_tls(aws, stack):
     """MiniStack trusts this header, as if a proxy in front of it spoke TLS."""
     calls = [
         ("sns", "publish", dict(TopicArn=stack.outputs["TopicArn"], Message="m")),

@@ -116,7 +116,7 @@ def test_a_topic_announces_logs(aws, source):
     assert not [line for line in aws.log_lines(bucket) if line.get("level") == "ERROR"]
 
 
-def test_of_a_batch_exactly_the_bad_messages_come_again_and_are_kept(aws):
+def test_exactly_the_bad_messages_of_a_batch_come_again_and_are_kept(aws):
     bucket = "batch"
     outputs = deploy(aws, bucket, "queue")
     queue, dead_letters = outputs["QueueUrl"], outputs["DeadLetterQueueUrl"]

@@ -96,7 +96,7 @@ def test_every_service_is_let_in_for_one_source_only():
             assert each["Properties"]["Principal"] != "s3.amazonaws.com" or each["Properties"]["SourceAccount"]
 
 
-def test_whatever_keeps_data_is_encrypted_with_the_key_and_refuses_plain_connections():
+def test_everything_that_keeps_data_is_encrypted_with_the_key_and_refuses_plain_connections():
     for name, each in RESOURCES.items():
         kind, properties = each["Type"], each["Properties"]
         if kind in ("AWS::SNS::Topic", "AWS::SQS::Queue"):
@@ -124,7 +124,7 @@ def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
         assert {text.split(".")[0] for text in values(condition["kms:ViaService"])} == services
 
 
-def test_what_s3_tries_at_once_is_there_before_the_bucket():
+def test_targets_of_the_bucket_exist_before_it():
     bucket = RESOURCES["LogBucket"]
     assert bucket["DependsOn"] == "S3MayInvoke"
     _, notifications, _ = bucket["Properties"]["NotificationConfiguration"]["TopicConfigurations"]["If"]
@@ -184,7 +184,7 @@ def metrics(lines):
     return found
 
 
-def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_the_alarm_is_told():
+def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_the_alarm_fires():
     """Cause each failure, and find the metric that its alarm watches in the log of the function."""
     with LocalAws() as aws:
         aws.s3.create_bucket(Bucket=BUCKET)
@@ -228,7 +228,7 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
                                            "AlertsNotPublished", "MessagesHandedBack")}
 
 
-def test_what_lambda_and_sqs_count_is_asked_of_the_right_function_and_queues():
+def test_alarms_on_metrics_of_lambda_and_sqs_name_the_right_function_and_queues():
     dimensions = {name: each["Properties"]["Dimensions"] for name, each in ALARMS.items()}
     queue = {"DeadLettersWaiting": "DeadLetters", "QueueFallsBehind": "LogQueue"}
     for name in ALARMS:

@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::in_order::InOrder;
 use self::statistics::Statistics;
 use self::work::Work;
-use self::worker::{Outcome, Part, Worker};
+use self::worker::{Part, Printable, Worker};
 use super::console::{self, SOME_FAILED, WRONG_INPUT, load, say, say_error};
 use crate::rules::{Format, suggestion};
 
@@ -87,7 +87,7 @@ fn print<'f>(
     let mut flooded = HashSet::new();
     while let Some(part) = parts.next() {
         let mut text = String::new();
-        for Outcome { matched, alerts } in &part.results {
+        for Printable { matched, alerts } in &part.results {
             if let Some(matched) = matched {
                 if matched.event_id.as_ref().is_some_and(|id| !events.insert(id.clone())) {
                     statistics.repeats += 1;

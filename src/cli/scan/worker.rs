@@ -34,13 +34,13 @@ pub(super) struct Worker<'a, 'f> {
 /// A part of a log's results: some of its matches, and at last its counts.
 #[derive(Default)]
 pub(super) struct Part<'f> {
-    pub(super) results: Vec<Outcome<'f>>,
+    pub(super) results: Vec<Printable<'f>>,
     size: usize,
     pub(super) end: Option<LogCounts>,
 }
 
 /// A match, or a summary, with its alerts ready to be printed.
-pub(super) struct Outcome<'f> {
+pub(super) struct Printable<'f> {
     /// `None` for a summary.
     pub(super) matched: Option<Match<'f>>,
     pub(super) alerts: Vec<PrintedAlert>,
@@ -92,7 +92,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 match verdict {
                     Verdict::Matched(mut matched) => {
                         let alerts = mem::take(&mut matched.alerts);
-                        output.add(number, Outcome::new(Some(matched), alerts, *format))?;
+                        output.add(number, Printable::new(Some(matched), alerts, *format))?;
                     }
                     Verdict::Ignored => counts.ignored += 1,
                     Verdict::Unmatched => {}
@@ -115,14 +115,14 @@ impl<'a, 'f> Worker<'a, 'f> {
                 break evaluated;
             }
         };
-        output.add(number, Outcome::new(None, evaluator.summaries(), *format))?;
+        output.add(number, Printable::new(None, evaluator.summaries(), *format))?;
         read
     }
 }
 
-impl<'f> Outcome<'f> {
+impl<'f> Printable<'f> {
     fn new(matched: Option<Match<'f>>, alerts: Vec<Alert>, format: Format) -> Self {
-        Outcome { matched, alerts: alerts.into_iter().map(|alert| PrintedAlert::of(alert, format)).collect() }
+        Printable { matched, alerts: alerts.into_iter().map(|alert| PrintedAlert::of(alert, format)).collect() }
     }
 
     fn size(&self) -> usize {
@@ -153,7 +153,7 @@ struct Output<'a, 'f> {
 }
 
 impl<'f> Output<'_, 'f> {
-    fn add(&mut self, log: usize, outcome: Outcome<'f>) -> Result<(), Closed> {
+    fn add(&mut self, log: usize, outcome: Printable<'f>) -> Result<(), Closed> {
         self.next.size += outcome.size();
         self.next.results.push(outcome);
         if self.next.size < PIECE { Ok(()) } else { self.send(log) }
