@@ -262,17 +262,6 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_redacted_at_any_depth() {
-        let json = r#" { "a" : { "sessionToken" : "x" , "b" : [ { "newPassword" : "y\"}" , "n" : 1 } ] } ,
-            "secretAccessKey":"z", "password":["kept"], "passwordLastUsed":"2026", "secret\u0041ccessKey":"z",
-            "masterUserPassword":null, "sessionToken":{"k":"v"} } "#;
-        assert_eq!(
-            Record::parse(json).unwrap().compact(),
-            r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secretAccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
-        );
-    }
-
-    #[test]
     fn deep_nesting_is_written() {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500_000), "]".repeat(500_000));
         let record = Record::parse(&deep).unwrap();

@@ -88,3 +88,19 @@ pub(super) fn string(json: &str) -> Option<String> {
     // Most have no escape.
     if text.contains('\\') { serde_json::from_str(json).ok() } else { text.strip_suffix('"').map(str::to_owned) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_redacted_at_any_depth() {
+        let json = r#" { "a" : { "sessionToken" : "x" , "b" : [ { "newPassword" : "y\"}" , "n" : 1 } ] } ,
+            "secretAccessKey":"z", "password":["kept"], "passwordLastUsed":"2026", "secret\u0041ccessKey":"z",
+            "masterUserPassword":null, "sessionToken":{"k":"v"} } "#;
+        assert_eq!(
+            compact(json),
+            r#"{"a":{"sessionToken":"****","b":[{"newPassword":"****","n":1}]},"secretAccessKey":"****","password":["kept"],"passwordLastUsed":"2026","secretAccessKey":"****","masterUserPassword":null,"sessionToken":{"k":"v"}}"#
+        );
+    }
+}
