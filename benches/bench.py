@@ -204,8 +204,8 @@ def by_instructions():
     recorded = json.loads(instructions.RECORD.read_text())["instructions per byte of JSON"]
     rows = [[what, f"{now:.2f}", limited(now / recorded[what], instructions.GROWTH, "{:.2f}", f"instructions, {what}")]
             for what, now in instructions.measured().items()]
-    table("Instructions for a byte of a generated log's JSON, without those of starting, counted once by callgrind: they "
-          "do not depend on the machine's load.", ["log", "instructions", "of the recorded number"], rows)
+    table("Instructions for a byte of a generated log's JSON, without those of starting, counted once by callgrind: "
+          "they do not depend on the machine's load.", ["log", "instructions", "of the recorded number"], rows)
 
 
 def contenders():
