@@ -13,10 +13,32 @@ pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)
         "; check HTTPS_PROXY, whose user name and password must be percent-encoded"
     } else if causes.contains("certificate") {
         "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
-    } else if causes.contains("connect") {
+    } else if causes.contains("(Connect)") || causes.contains("connect timeout") {
         "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"
     } else {
         ""
     };
     format!("{service} could not be reached ({causes}){hint}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::no_answer;
+
+    #[test]
+    fn the_hint_fits_the_cause() {
+        for (cause, hint) in [
+            ("io error: client error (Connect): dns error: failed to lookup address information", "NAT gateway"),
+            ("timeout: HTTP connect timeout occurred after 3.1s", "NAT gateway"),
+            ("client error (Connect): TLS handshake failed: invalid peer certificate: Expired", "SSL_CERT_FILE"),
+            ("client error (Connect): tunnel error: proxy authorization required", "HTTPS_PROXY, whose"),
+            ("client error (SendRequest): connection closed before message completed", "completed)"),
+        ] {
+            let text = no_answer("S3", &Error::other(cause));
+            assert!(text.contains(hint) && text.contains(cause), "{text}");
+            assert_eq!(text.contains("NAT gateway"), hint == "NAT gateway", "{text}");
+        }
+    }
 }
