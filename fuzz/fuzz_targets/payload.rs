@@ -19,7 +19,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(parsed.announcements.len(), if parsed.from_sqs { records.unwrap().len() } else { 1 });
         for announcement in &parsed.announcements {
             let nothing =
-                announcement.objects.is_empty() && announcement.test_events == 0 && announcement.invalid.is_empty();
+                announcement.objects.is_empty() && announcement.no_logs.is_empty() && announcement.invalid.is_empty();
             // Only an empty list announces nothing.
             assert!(!nothing || text.contains('['), "{payload} is lost");
             for object in &announcement.objects {

@@ -6,6 +6,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::log::S3Object;
+use crate::rules::TopicArn;
 
 /// The announcements that an invocation brings.
 #[derive(Debug, Default, PartialEq)]
@@ -23,10 +24,25 @@ pub struct Announcement {
     pub(crate) message_id: Option<String>,
     /// The objects that were created, in the message's order, whether or not they are logs.
     pub objects: Vec<S3Object>,
-    /// The number of test messages: S3 and CloudTrail send one when notifications are set up.
-    pub test_events: u64,
-    /// One text for each part that names no created object.
+    /// What AWS is known to send and announces no log.
+    pub no_logs: Vec<NoLog>,
+    /// What somebody should do although nothing failed.
+    pub(crate) warnings: Vec<String>,
+    /// One text for each part that is not known.
     pub invalid: Vec<String>,
+}
+
+/// A part of a message that announces no log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLog {
+    /// S3 and CloudTrail send one when notifications are set up.
+    TestEvent,
+    /// Something else than a new object: S3 removed, restored, moved or tagged one.
+    OtherEvent,
+    /// A message of AWS Config, which shares topics and buckets with CloudTrail.
+    ConfigMessage,
+    /// SNS asks to confirm that a subscription begins, or tells that one has ended.
+    Confirmation,
 }
 
 impl Payload {
@@ -43,6 +59,33 @@ const ENVELOPES: usize = 4;
 
 /// CloudTrail publishes this text to a trail's topic when the topic is set.
 const CLOUDTRAIL_TEST: &str = "CloudTrail validation message.";
+
+/// [S3's events](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html)
+/// that bring no new object, up to the colon.
+const OTHER_EVENTS: [&str; 10] = [
+    "IntelligentTiering", "LifecycleExpiration", "LifecycleTransition", "ObjectAcl", "ObjectAnnotation", "ObjectRemoved",
+    "ObjectRestore", "ObjectTagging", "ReducedRedundancyLostObject", "Replication",
+];
+
+/// [EventBridge's names](https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html) of the same, as they begin.
+const OTHER_BRIDGED_EVENTS: [&str; 7] = [
+    "Object ACL ", "Object Access Tier ", "Object Annotation", "Object Deleted", "Object Restore ",
+    "Object Storage Class ", "Object Tags ",
+];
+
+/// The `messageType`s of [AWS Config](https://docs.aws.amazon.com/config/latest/developerguide/how-does-config-work.html).
+const CONFIG_MESSAGES: [&str; 10] = [
+    "ComplianceChangeNotification",
+    "ConfigRulesEvaluationStarted",
+    "ConfigurationHistoryDeliveryCompleted",
+    "ConfigurationItemChangeNotification",
+    "ConfigurationSnapshotDeliveryCompleted",
+    "ConfigurationSnapshotDeliveryFailed",
+    "ConfigurationSnapshotDeliveryStarted",
+    "OversizedConfigurationItemChangeDeliveryFailed",
+    "OversizedConfigurationItemChangeNotification",
+    "ScheduledNotification",
+];
 
 const EXPECTED: &str = "expected an S3 event notification ({\"Records\": [{\"eventName\": \"ObjectCreated:Put\", \"s3\": \
      {\"bucket\": {\"name\": …}, \"object\": {\"key\": …}}}]}), EventBridge's \"Object Created\" of S3, or CloudTrail's \
@@ -86,7 +129,7 @@ impl Announcement {
     /// Opens an envelope that holds another one as text.
     fn open_text(&mut self, at: &str, text: &str, envelopes: usize) {
         if text == CLOUDTRAIL_TEST {
-            self.test_events += 1;
+            self.no_logs.push(NoLog::TestEvent);
             return;
         }
         match serde_json::from_str(text) {
@@ -102,17 +145,19 @@ impl Announcement {
             return;
         };
         if text(envelope, "/Event") == Some("s3:TestEvent") {
-            self.test_events += 1;
+            self.no_logs.push(NoLog::TestEvent);
         } else if let Some(records) = envelope.get("Records").and_then(Value::as_array) {
             for (i, record) in records.iter().enumerate() {
                 let at = format!("Records[{i}] of {at}");
-                match text(record, "/Sns/Message") {
-                    Some(message) => self.open_text(&format!("the SNS message in {at}"), message, envelopes),
+                match record.get("Sns") {
+                    Some(message) => self.open_message(&at, message, envelopes),
                     None => self.take(&at, created_object(record)),
                 }
             }
-        } else if let (Some("Notification"), Some(message)) = (text(envelope, "/Type"), text(envelope, "/Message")) {
-            self.open_text(&format!("the SNS message in {at}"), message, envelopes);
+        } else if text(envelope, "/Type").is_some_and(|kind| kind == "Notification" || is_confirmation(kind)) {
+            self.open_message(at, envelope, envelopes);
+        } else if is_of_config(envelope) {
+            self.no_logs.push(NoLog::ConfigMessage);
         } else if let (Some("aws.s3"), Some(what)) = (text(envelope, "/source"), text(envelope, "/detail-type")) {
             self.take(at, bridged_object(what, envelope));
         } else if let Some(objects) = delivered_objects(envelope) {
@@ -122,38 +167,94 @@ impl Announcement {
         }
     }
 
-    fn take(&mut self, at: &str, object: Result<S3Object, String>) {
+    /// Opens a message of SNS.
+    fn open_message(&mut self, at: &str, message: &Value, envelopes: usize) {
+        match (text(message, "/Type"), text(message, "/TopicArn"), text(message, "/Message")) {
+            (Some(kind), Some(topic), _) if is_confirmation(kind) => {
+                self.no_logs.push(NoLog::Confirmation);
+                self.warnings.push(what_to_confirm(kind, topic, text(message, "/Token")));
+            }
+            (_, _, Some(inner)) => self.open_text(&format!("the SNS message in {at}"), inner, envelopes),
+            _ => self.invalid.push(format!("{at} is not known: {EXPECTED}")),
+        }
+    }
+
+    /// Takes the object of an event; `None` is an event that brings no new one.
+    fn take(&mut self, at: &str, object: Result<Option<S3Object>, String>) {
         match object {
-            Ok(object) => self.objects.push(object),
+            Ok(Some(object)) => self.objects.push(object),
+            Ok(None) => self.no_logs.push(NoLog::OtherEvent),
             Err(problem) => self.invalid.push(format!("{at} {problem}")),
         }
     }
 }
 
 /// The object of [an S3 notification](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
-fn created_object(record: &Value) -> Result<S3Object, String> {
+fn created_object(record: &Value) -> Result<Option<S3Object>, String> {
     let S3Object { bucket, key } = record.get("s3").and_then(entity).ok_or_else(not_known)?;
+    let name = match record.get("eventName") {
+        None | Some(Value::Null) => "ObjectCreated:",
+        Some(Value::String(name)) => name.trim_start_matches("s3:"),
+        Some(_) => return Err(not_known()),
+    };
+    if name.split(':').next().is_some_and(|family| OTHER_EVENTS.contains(&family)) {
+        return Ok(None);
+    }
     let key = decoded_key(&key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
     let object = S3Object { bucket, key };
-    match record.get("eventName") {
-        None | Some(Value::Null) => Ok(object),
-        Some(Value::String(name)) if name.trim_start_matches("s3:").starts_with("ObjectCreated:") => Ok(object),
-        Some(Value::String(name)) => Err(format!(
-            "is {name} of {object}: let the notification send s3:ObjectCreated:* only, since no other event brings a new \
-             log"
-        )),
-        Some(_) => Err(not_known()),
+    if name.starts_with("ObjectCreated:") {
+        return Ok(Some(object));
     }
+    Err(format!("is {name} of {object}, a kind of event that is not known: let the notification send s3:ObjectCreated:* only"))
 }
 
 /// The object of [an EventBridge event](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html), which has
 /// the key as it is.
-fn bridged_object(what: &str, event: &Value) -> Result<S3Object, String> {
+fn bridged_object(what: &str, event: &Value) -> Result<Option<S3Object>, String> {
     let object = event.get("detail").and_then(entity).ok_or_else(not_known)?;
     if what == "Object Created" {
-        return Ok(object);
+        return Ok(Some(object));
     }
-    Err(format!("is `{what}` of {object}: let the rule match \"detail-type\": [\"Object Created\"] only"))
+    if OTHER_BRIDGED_EVENTS.iter().any(|known| what.starts_with(known)) {
+        return Ok(None);
+    }
+    Err(format!(
+        "is `{what}` of {object}, a kind of event that is not known: let the rule match \"detail-type\": [\"Object \
+         Created\"] only"
+    ))
+}
+
+/// Whether AWS Config sent it, by way of SNS or of EventBridge.
+fn is_of_config(message: &Value) -> bool {
+    let place = if text(message, "/source") == Some("aws.config") { "/detail/messageType" } else { "/messageType" };
+    text(message, place).is_some_and(|kind| CONFIG_MESSAGES.contains(&kind))
+}
+
+/// Whether a message of SNS is about [a subscription](https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html)
+/// and brings no notification.
+fn is_confirmation(kind: &str) -> bool {
+    matches!(kind, "SubscriptionConfirmation" | "UnsubscribeConfirmation")
+}
+
+/// What somebody should do about a subscription. The link in the message is not shown: anybody who may send to a queue could
+/// make it lead anywhere.
+fn what_to_confirm(kind: &str, topic: &str, token: Option<&str>) -> String {
+    let fact = if kind == "UnsubscribeConfirmation" {
+        format!("the subscription to the SNS topic {topic} has ended, and no log comes from it any more; to restore it, ")
+    } else {
+        format!(
+            "the SNS topic {topic} asks to confirm its subscription, and no log comes from it until then; if the topic is \
+             yours, "
+        )
+    };
+    let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric()));
+    match (TopicArn::parse(topic), token) {
+        (Ok(arn), Some(token)) => format!(
+            "{fact}run within two days: aws sns confirm-subscription --region {} --topic-arn {topic} --token {token}",
+            arn.region()
+        ),
+        _ => fact + "subscribe again",
+    }
 }
 
 /// The objects of CloudTrail's
@@ -234,13 +335,13 @@ mod tests {
 
     #[test]
     fn a_bad_part_does_not_hide_its_neighbours() {
-        let deleted = json!({"eventName": "ObjectRemoved:Delete", "s3": put("gone")["s3"]});
-        let payload = json!({"Records": [put("1"), {"sns": {}}, deleted, put("%FF"), put("2")]});
+        let odd = json!({"eventName": "ObjectFrozen:Put", "s3": put("cold")["s3"]});
+        let payload = json!({"Records": [put("1"), {"sns": {}}, odd, put("%FF"), put("2")]});
         let [announcement] = &parse(&payload).announcements[..] else { panic!() };
         assert_eq!(announcement.objects.iter().map(|o| o.key.as_str()).collect::<Vec<_>>(), ["1", "2"]);
-        let [unknown, removed, no_utf8] = &announcement.invalid[..] else { panic!("{announcement:?}") };
+        let [unknown, frozen, no_utf8] = &announcement.invalid[..] else { panic!("{announcement:?}") };
         assert!(unknown.starts_with("Records[1] of the payload is not known"), "{unknown}");
-        assert!(removed.contains("ObjectRemoved:Delete of s3://b/gone"), "{removed}");
+        assert!(frozen.contains("ObjectFrozen:Put of s3://b/cold"), "{frozen}");
         assert!(no_utf8.contains("not UTF-8"), "{no_utf8}");
     }
 
@@ -286,6 +387,9 @@ mod tests {
             json!({"Event": "x"}),
             json!({"s3Bucket": "b", "s3ObjectKey": "k"}),
             bridged,
+            json!({"Type": "SubscriptionConfirmation"}),
+            json!({"messageType": "SomethingNewOfConfig"}),
+            json!({"source": "aws.config", "detail": {"messageType": "SomethingNewOfConfig"}}),
             in_sns("hello"),
             in_sqs(&["{}".to_owned()]),
             serde_json::from_str(&deep).unwrap(),
@@ -293,21 +397,116 @@ mod tests {
             let [why] = &invalid(&payload)[..] else { panic!("{payload}") };
             assert!(why.contains("expected an S3 event"), "{payload}: {why}");
         }
-        let deleted = json!({"source": "aws.s3", "detail-type": "Object Deleted",
+        let frozen = json!({"source": "aws.s3", "detail-type": "Object Frozen",
             "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}});
-        assert!(invalid(&deleted)[0].contains("`Object Deleted` of s3://b/k"));
+        assert!(invalid(&frozen)[0].contains("`Object Frozen` of s3://b/k"));
+    }
+
+    /// What the parts of a payload are that announce nothing, in each envelope.
+    fn no_logs(message: &str) -> Vec<Vec<NoLog>> {
+        let as_it_is = serde_json::from_str::<Value>(message).ok();
+        let envelopes = [in_sns(message), in_sqs(&[message.to_owned()]), in_sns_in_sqs(message)];
+        let told = |payload: Value| {
+            let [announcement] = &parse(&payload).announcements[..] else { panic!() };
+            assert!(announcement.objects.is_empty() && announcement.invalid.is_empty(), "{announcement:?}");
+            announcement.no_logs.clone()
+        };
+        envelopes.into_iter().chain(as_it_is).map(told).collect()
     }
 
     #[test]
     fn a_test_event_announces_nothing_in_any_envelope() {
         let s3 = json!({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "b"}).to_string();
         for test in [s3.as_str(), CLOUDTRAIL_TEST] {
-            for payload in [in_sns(test), in_sqs(&[test.to_owned()]), in_sns_in_sqs(test)] {
-                let [announcement] = &parse(&payload).announcements[..] else { panic!() };
-                let message_id = announcement.message_id.clone();
-                assert_eq!(*announcement, Announcement { message_id, test_events: 1, ..Announcement::default() });
+            assert!(no_logs(test).iter().all(|told| *told == [NoLog::TestEvent]), "{test}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_s3_that_brings_no_new_object_announces_nothing_in_any_envelope() {
+        for name in [
+            "ObjectRemoved:Delete",
+            "ObjectRemoved:DeleteMarkerCreated",
+            "s3:LifecycleExpiration:Delete",
+            "ObjectRestore:Post",
+            "ObjectRestore:Completed",
+            "ObjectRestore:Delete",
+            "ObjectTagging:Put",
+            "ObjectAnnotation:Delete",
+            "ObjectAcl:Put",
+            "LifecycleTransition",
+            "IntelligentTiering",
+            "ReducedRedundancyLostObject",
+            "Replication:OperationReplicatedAfterThreshold",
+        ] {
+            let event = json!({"eventName": name, "s3": put("%FF")["s3"]});
+            let told = no_logs(&json!({"Records": [event, event]}).to_string());
+            assert!(told.iter().all(|told| *told == [NoLog::OtherEvent; 2]), "{name}: {told:?}");
+        }
+        for name in [
+            "Object Deleted",
+            "Object Restore Initiated",
+            "Object Restore Completed",
+            "Object Restore Expired",
+            "Object Storage Class Changed",
+            "Object Access Tier Changed",
+            "Object ACL Updated",
+            "Object Tags Added",
+            "Object Tags Deleted",
+            "Object Annotation Added",
+        ] {
+            let event = json!({"source": "aws.s3", "detail-type": name,
+                "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}});
+            let told = no_logs(&event.to_string());
+            assert!(told.iter().all(|told| *told == [NoLog::OtherEvent]), "{name}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_config_announces_nothing_in_any_envelope_even_if_it_names_an_object() {
+        for kind in CONFIG_MESSAGES {
+            let message = json!({"messageType": kind, "s3Bucket": "b", "s3ObjectKey": "k", "recordVersion": "1.1"});
+            let bridged = json!({"source": "aws.config", "detail-type": "Config Something", "detail": message});
+            for message in [message, bridged] {
+                let told = no_logs(&message.to_string());
+                assert!(told.iter().all(|told| *told == [NoLog::ConfigMessage]), "{message}: {told:?}");
             }
         }
-        assert_eq!(parse(&serde_json::from_str(&s3).unwrap()).announcements[0].test_events, 1);
+    }
+
+    #[test]
+    fn a_confirmation_says_what_to_confirm_and_shows_nothing_that_a_sender_could_make_harmful() {
+        let told = |payload: &Value| {
+            let [announcement] = &parse(payload).announcements[..] else { panic!() };
+            assert!(announcement.objects.is_empty() && announcement.invalid.is_empty(), "{announcement:?}");
+            assert_eq!(announcement.no_logs, [NoLog::Confirmation]);
+            announcement.warnings.join("|")
+        };
+        let message = |kind: &str, token: &str| {
+            json!({"Type": kind, "Token": token, "TopicArn": "arn:aws:sns:us-west-2:123456789012:logs",
+                "Message": "You have chosen to …", "SubscribeURL": "https://evil.example/"})
+        };
+        let command = "aws sns confirm-subscription --region us-west-2 --topic-arn \
+                       arn:aws:sns:us-west-2:123456789012:logs --token 2336abc";
+        for (kind, fact) in [("SubscriptionConfirmation", "asks to confirm"), ("UnsubscribeConfirmation", "has ended")] {
+            let message = message(kind, "2336abc");
+            for payload in [
+                message.clone(),
+                json!({"Records": [{"EventSource": "aws:sns", "Sns": message}]}),
+                in_sqs(&[message.to_string()]),
+                in_sns_in_sqs(&message.to_string()),
+            ] {
+                let warning = told(&payload);
+                assert!(warning.contains(fact) && warning.ends_with(command), "{warning}");
+                assert!(!warning.contains("evil"), "{warning}");
+            }
+        }
+        for token in ["", "x; rm -rf ~", "x\n"] {
+            let warning = told(&message("SubscriptionConfirmation", token));
+            assert!(warning.ends_with("subscribe again") && !warning.contains("--token"), "{warning}");
+        }
+        let mut odd = message("SubscriptionConfirmation", "2336abc");
+        odd["TopicArn"] = json!("$(id)");
+        assert!(!told(&odd).contains("aws sns"));
     }
 }

@@ -114,7 +114,7 @@ impl<'a> Invocation<'a> {
     fn count_object(&mut self, object: &S3Object) -> bool {
         self.report.objects += 1;
         if let Some(reason) = reason_to_skip(&object.key) {
-            self.report.skipped.add(reason);
+            self.report.skipped.add_object(reason);
             return false;
         }
         let is_configuration = *object == self.configs.location(object);
@@ -177,7 +177,8 @@ impl<'a> Invocation<'a> {
         });
         let failed: Vec<_> = failed.map(|announcement| announcement.message_id.clone()).collect();
         for announcement in &payload.announcements {
-            self.report.skipped.test_event += announcement.test_events;
+            announcement.no_logs.iter().for_each(|message| self.report.skipped.add_message(*message));
+            announcement.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
             self.failures.extend(announcement.invalid.iter().cloned().map(Error::InvalidPayload));
         }
         for failure in &self.failures {

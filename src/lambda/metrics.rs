@@ -34,9 +34,14 @@ fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
         ("Failed", report.failed, COUNT),
         ("SkippedDigest", report.skipped.digest, COUNT),
         ("SkippedInsight", report.skipped.insight, COUNT),
+        ("SkippedAggregated", report.skipped.aggregated, COUNT),
         ("SkippedOtherService", report.skipped.other_service, COUNT),
+        ("SkippedPlaceholder", report.skipped.placeholder, COUNT),
         ("SkippedConfiguration", report.skipped.configuration, COUNT),
         ("SkippedTestEvent", report.skipped.test_event, COUNT),
+        ("SkippedOtherEvent", report.skipped.other_event, COUNT),
+        ("SkippedConfigMessage", report.skipped.config_message, COUNT),
+        ("SkippedConfirmation", report.skipped.confirmation, COUNT),
         ("HandedBack", report.handed_back, COUNT),
     ];
     let rarely = rarely.into_iter().filter(|(_, value, _)| *value > 0);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::event::NoLog;
 use crate::alert::Alert;
 use crate::evaluate::{Match, Verdict};
 use crate::log::SkipReason;
@@ -36,7 +37,7 @@ pub struct Report {
     pub(crate) summarised: u64,
     /// Messages that SNS did not take.
     pub(crate) failed: u64,
-    /// Objects that were not read, by reason.
+    /// Objects that were not read and messages that announced none, by reason.
     pub(crate) skipped: Skipped,
     /// Bytes of logs, as S3 keeps them.
     pub(crate) bytes: u64,
@@ -53,26 +54,41 @@ pub struct Report {
     pub(crate) delay: Option<u64>,
 }
 
-/// Objects that were not read, by reason.
+/// Objects that were not read and messages that announced none, by reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Skipped {
     pub(crate) digest: u64,
     pub(crate) insight: u64,
+    pub(crate) aggregated: u64,
     pub(crate) other_service: u64,
+    pub(crate) placeholder: u64,
     /// The filter configuration itself.
     pub(crate) configuration: u64,
-    /// `s3:TestEvent`s, which announce no object.
     pub(crate) test_event: u64,
+    pub(crate) other_event: u64,
+    pub(crate) config_message: u64,
+    pub(crate) confirmation: u64,
 }
 
 impl Skipped {
-    pub(crate) fn add(&mut self, reason: SkipReason) {
-        match reason {
-            SkipReason::Digest => self.digest += 1,
-            SkipReason::Insight => self.insight += 1,
-            SkipReason::OtherService => self.other_service += 1,
-        }
+    pub(crate) fn add_object(&mut self, reason: SkipReason) {
+        *match reason {
+            SkipReason::Digest => &mut self.digest,
+            SkipReason::Insight => &mut self.insight,
+            SkipReason::Aggregated => &mut self.aggregated,
+            SkipReason::OtherService => &mut self.other_service,
+            SkipReason::Placeholder => &mut self.placeholder,
+        } += 1;
+    }
+
+    pub(crate) fn add_message(&mut self, message: NoLog) {
+        *match message {
+            NoLog::TestEvent => &mut self.test_event,
+            NoLog::OtherEvent => &mut self.other_event,
+            NoLog::ConfigMessage => &mut self.config_message,
+            NoLog::Confirmation => &mut self.confirmation,
+        } += 1;
     }
 }
 
@@ -110,9 +126,14 @@ impl Report {
             failed = self.failed,
             skipped.digest = self.skipped.digest,
             skipped.insight = self.skipped.insight,
+            skipped.aggregated = self.skipped.aggregated,
             skipped.otherService = self.skipped.other_service,
+            skipped.placeholder = self.skipped.placeholder,
             skipped.configuration = self.skipped.configuration,
             skipped.testEvent = self.skipped.test_event,
+            skipped.otherEvent = self.skipped.other_event,
+            skipped.configMessage = self.skipped.config_message,
+            skipped.confirmation = self.skipped.confirmation,
             failures = self.failures.values().sum::<u64>(),
             handedBack = self.handed_back,
             bytes = self.bytes,

@@ -12,7 +12,11 @@ pub(super) const RECORD_LIMIT: usize = 16 << 20;
 /// How much text is looked at in one go, in bytes; the window grows only for a record that is longer.
 const WINDOW: usize = 128 << 10;
 
+/// A byte order mark, which some programs write before JSON.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 const CUT_OFF: &str = "the JSON is cut off";
+const NO_OBJECT: &str = "it is not a JSON object";
 
 /// The next token that the document needs: outside of `Records`, and between its records.
 #[derive(Clone, Copy, PartialEq)]
@@ -152,6 +156,15 @@ impl Document {
             let Some(&byte) = self.buffer[self.start..self.end].first() else { return Ok(None) };
             self.expect = match (self.expect, byte) {
                 (Expect::Document, b'{') => self.skip_byte(Expect::KeyOrEnd),
+                (Expect::Document, first) if first == MARK[0] => {
+                    let window = &self.buffer[self.start..self.end];
+                    match window.strip_prefix(MARK) {
+                        Some(_) => self.start += MARK.len(),
+                        None if MARK.starts_with(window) && !at_end => return Ok(None),
+                        None => return Err(Malformed::whole(NO_OBJECT)),
+                    }
+                    Expect::Document
+                }
                 (Expect::KeyOrEnd | Expect::CommaOrEnd, b'}') => self.skip_byte(Expect::Nothing),
                 (Expect::KeyOrEnd | Expect::Key, b'"') => {
                     let Some(length) = self.value(at_end)? else { return Ok(None) };
@@ -180,7 +193,7 @@ impl Document {
                     self.expect = Expect::CommaOrRecordsEnd;
                     return Ok(Some(length));
                 }
-                (Expect::Document, _) => return Err(Malformed::whole("it is not a JSON object")),
+                (Expect::Document, _) => return Err(Malformed::whole(NO_OBJECT)),
                 (Expect::Nothing, _) => return Err(self.malformed("something follows the end of the JSON")),
                 (expected, _) => return Err(self.malformed(&format!("the JSON is broken ({})", expected.in_words()))),
             };

@@ -474,6 +474,27 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_before_the_json_is_fine() {
+        let text = "\u{feff}{\"Records\":[{\"eventName\":\"A\"}]}".as_bytes();
+        for file in [text.to_vec(), gzip(&[text]), gzip(&[&text[..1], &text[1..2], &text[2..]])] {
+            let mut log = LogFile::default();
+            let mut seen = Vec::new();
+            for piece in file.chunks(1).map(Some).chain([None]) {
+                read_piece(&mut log, piece, &mut seen).unwrap();
+            }
+            assert_eq!(seen.len(), 1);
+            assert_eq!(at_a_glance(&file).0, 1);
+        }
+        for (file, why) in [
+            (&b"\xef\xbb\xbf"[..], "it is empty"),
+            (b"\xef\xbb", "it is not a JSON object"),
+            (b"\xef\xbb{\"Records\":[]}", "it is not a JSON object"),
+        ] {
+            assert_eq!(problem(file), why);
+        }
+    }
+
+    #[test]
     fn a_file_that_is_not_a_log_says_why() {
         for (file, why) in [
             ("", "it is empty"),

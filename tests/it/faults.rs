@@ -162,7 +162,8 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         text.contains("was not read") || text.contains("\"LogUnavailable\"") || text.contains("\"LogMalformed\"")
     };
     let skipped = |reason: &&str| counts[format!("skipped.{reason}")].as_u64().unwrap();
-    let skipped: u64 = ["digest", "insight", "otherService", "configuration"].iter().map(skipped).sum();
+    let reasons = ["digest", "insight", "aggregated", "otherService", "placeholder", "configuration"];
+    let skipped: u64 = reasons.iter().map(skipped).sum();
     let unread = errors.iter().filter(unread).count() as u64;
     assert_eq!(counts["objects"], counts["logs"].as_u64().unwrap() + skipped + unread, "{name}: {counts}, {errors:?}");
     assert_eq!(counts["failures"], errors.len(), "{name}: {counts}, {errors:?}");
@@ -181,9 +182,14 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         ("HandedBack", "handedBack"),
         ("SkippedDigest", "skipped.digest"),
         ("SkippedInsight", "skipped.insight"),
+        ("SkippedAggregated", "skipped.aggregated"),
         ("SkippedOtherService", "skipped.otherService"),
+        ("SkippedPlaceholder", "skipped.placeholder"),
         ("SkippedConfiguration", "skipped.configuration"),
         ("SkippedTestEvent", "skipped.testEvent"),
+        ("SkippedOtherEvent", "skipped.otherEvent"),
+        ("SkippedConfigMessage", "skipped.configMessage"),
+        ("SkippedConfirmation", "skipped.confirmation"),
     ] {
         assert_eq!(counts[field], metrics.get(metric).copied().unwrap_or(0), "{name}: {metric}, {counts}");
     }

@@ -100,7 +100,10 @@ pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
         "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
         "duplicates": 0, "summarised": 0, "failed": 0,
-        "skipped": { "digest": 0, "insight": 0, "otherService": 0, "configuration": 0, "testEvent": 0 },
+        "skipped": {
+            "digest": 0, "insight": 0, "aggregated": 0, "otherService": 0, "placeholder": 0, "configuration": 0,
+            "testEvent": 0, "otherEvent": 0, "configMessage": 0, "confirmation": 0,
+        },
         "bytes": counts["bytes"].as_u64().unwrap(), "milliseconds": counts["milliseconds"].as_u64().unwrap(),
     });
     for (name, count) in expected.as_object().unwrap() {
