@@ -8,7 +8,7 @@ use aws_config::timeout::TimeoutConfig;
 use cloudtrail_alerter::aws::{S3, Sns};
 use cloudtrail_alerter::cli;
 use cloudtrail_alerter::environment::{AWS_LAMBDA_RUNTIME_API, Settings};
-use cloudtrail_alerter::lambda::Handler;
+use cloudtrail_alerter::lambda::{Handler, LogLines};
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -72,7 +72,7 @@ fn init_logging(settings: &Settings) {
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
         // The span that brings the request's id.
         .with_target("lambda_runtime::layers::trace", settings.log_level);
-    let lines = tracing_subscriber::fmt::layer().with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(LogLines::default);
     let registry = tracing_subscriber::registry().with(targets);
     if settings.log_json {
         // The current span holds the request's id; the list would hold it once more.

@@ -15,3 +15,4 @@ pub(crate) use self::context::Context;
 pub(crate) use self::flood::Flood;
 pub(crate) use self::message::Alert;
 pub(crate) use self::message::{NOTHING, SIZE_LIMIT};
+pub(crate) use self::sanitize::escape;

@@ -6,8 +6,10 @@ mod dedup;
 pub mod event;
 mod handler;
 mod invocation;
+mod log_lines;
 mod metrics;
 mod outbox;
 mod report;
 
 pub use self::handler::Handler;
+pub use self::log_lines::LogLines;
