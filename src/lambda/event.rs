@@ -63,8 +63,8 @@ const CLOUDTRAIL_TEST: &str = "CloudTrail validation message.";
 /// [S3's events](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html)
 /// that bring no new object, up to the colon.
 const OTHER_EVENTS: [&str; 10] = [
-    "IntelligentTiering", "LifecycleExpiration", "LifecycleTransition", "ObjectAcl", "ObjectAnnotation", "ObjectRemoved",
-    "ObjectRestore", "ObjectTagging", "ReducedRedundancyLostObject", "Replication",
+    "IntelligentTiering", "LifecycleExpiration", "LifecycleTransition", "ObjectAcl", "ObjectAnnotation",
+    "ObjectRemoved", "ObjectRestore", "ObjectTagging", "ReducedRedundancyLostObject", "Replication",
 ];
 
 /// [EventBridge's names](https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html) of the same, as they begin.
@@ -205,7 +205,9 @@ fn created_object(record: &Value) -> Result<Option<S3Object>, String> {
     if name.starts_with("ObjectCreated:") {
         return Ok(Some(object));
     }
-    Err(format!("is {name} of {object}, a kind of event that is not known: let the notification send s3:ObjectCreated:* only"))
+    Err(format!(
+        "is {name} of {object}, a kind of event that is not known: let the notification send s3:ObjectCreated:* only"
+    ))
 }
 
 /// The object of [an EventBridge event](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html), which has
@@ -240,7 +242,9 @@ fn is_confirmation(kind: &str) -> bool {
 /// make it lead anywhere.
 fn what_to_confirm(kind: &str, topic: &str, token: Option<&str>) -> String {
     let fact = if kind == "UnsubscribeConfirmation" {
-        format!("the subscription to the SNS topic {topic} has ended, and no log comes from it any more; to restore it, ")
+        format!(
+            "the subscription to the SNS topic {topic} has ended, and no log comes from it any more; to restore it, "
+        )
     } else {
         format!(
             "the SNS topic {topic} asks to confirm its subscription, and no log comes from it until then; if the topic is \
@@ -444,16 +448,9 @@ mod tests {
             assert!(told.iter().all(|told| *told == [NoLog::OtherEvent; 2]), "{name}: {told:?}");
         }
         for name in [
-            "Object Deleted",
-            "Object Restore Initiated",
-            "Object Restore Completed",
-            "Object Restore Expired",
-            "Object Storage Class Changed",
-            "Object Access Tier Changed",
-            "Object ACL Updated",
-            "Object Tags Added",
-            "Object Tags Deleted",
-            "Object Annotation Added",
+            "Object Deleted", "Object Restore Initiated", "Object Restore Completed", "Object Restore Expired",
+            "Object Storage Class Changed", "Object Access Tier Changed", "Object ACL Updated", "Object Tags Added",
+            "Object Tags Deleted", "Object Annotation Added",
         ] {
             let event = json!({"source": "aws.s3", "detail-type": name,
                 "detail": {"bucket": {"name": "b"}, "object": {"key": "k"}}});
@@ -488,7 +485,8 @@ mod tests {
         };
         let command = "aws sns confirm-subscription --region us-west-2 --topic-arn \
                        arn:aws:sns:us-west-2:123456789012:logs --token 2336abc";
-        for (kind, fact) in [("SubscriptionConfirmation", "asks to confirm"), ("UnsubscribeConfirmation", "has ended")] {
+        for (kind, fact) in [("SubscriptionConfirmation", "asks to confirm"), ("UnsubscribeConfirmation", "has ended")]
+        {
             let message = message(kind, "2336abc");
             for payload in [
                 message.clone(),

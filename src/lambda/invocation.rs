@@ -47,7 +47,7 @@ pub(super) struct State {
 #[serde(untagged)]
 pub enum Answer {
     /// The counts.
-    Report(Report),
+    Report(Box<Report>),
     /// For SQS: [the messages](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html) to deliver
     /// again.
     Batch(SqsBatchResponse),
@@ -199,7 +199,7 @@ impl<'a> Invocation<'a> {
                 Ok(Answer::Batch(response))
             }
             (None, Some(error)) => Err(error),
-            (None, None) => Ok(Answer::Report(self.report)),
+            (None, None) => Ok(Answer::Report(Box::new(self.report))),
         }
     }
 }

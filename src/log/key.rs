@@ -34,13 +34,8 @@ pub enum SkipReason {
 
 /// The last segments of the keys by which AWS tries whether it may write to a bucket, wherever they stand.
 const WRITE_CHECKS: [&str; 7] = [
-    "AMAZON_SES_SETUP_NOTIFICATION",
-    "ConfigWritabilityCheckFile",
-    "ELBAccessLogTestFile",
-    "ELBConnectionLogTestFile",
-    "ELBHealthCheckLogTestFile",
-    "amazon-bedrock-logs-permission-check",
-    "aws-programmatic-access-test-object",
+    "AMAZON_SES_SETUP_NOTIFICATION", "ConfigWritabilityCheckFile", "ELBAccessLogTestFile", "ELBConnectionLogTestFile",
+    "ELBHealthCheckLogTestFile", "amazon-bedrock-logs-permission-check", "aws-programmatic-access-test-object",
 ];
 
 /// The reason to skip an object, as far as its key tells: by CloudTrail's

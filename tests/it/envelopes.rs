@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake_aws::{S3Fault, SnsFault};
 use crate::golden::golden_lines;
-use crate::world::{BUCKET, CONFIG, KEY, World, metrics, world};
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, metrics, world, world_with};
 use crate::{event, file, gzip, log, record, records};
 
 /// The characters that S3 does not encode when it writes a key into a notification.
@@ -65,6 +65,16 @@ fn raw(message: &Value) -> Value {
         json!({ "stringValue": "logs", "stringListValues": [], "binaryListValues": [], "dataType": "String" });
     event["Records"][0]["messageAttributes"]["kind"] = attribute;
     event
+}
+
+/// A message of AWS Config.
+fn config_message() -> String {
+    event("sns-config")["Records"][0]["Sns"]["Message"].as_str().unwrap().to_owned()
+}
+
+/// SNS's request to confirm a subscription.
+fn confirmation() -> String {
+    event("sqs-sns-confirmation")["Records"][0]["body"].as_str().unwrap().to_owned()
 }
 
 fn envelopes(key: &str) -> [(&'static str, Value); 10] {
@@ -189,14 +199,102 @@ async fn a_test_event_is_fine_in_any_envelope() {
 }
 
 #[tokio::test]
+async fn what_aws_sends_beside_logs_is_skipped_and_counted_in_any_envelope() {
+    let mut deleted = bridged(KEY);
+    deleted["detail-type"] = "Object Deleted".into();
+    let removed = event("s3-removed").to_string();
+    let mut world = world().await;
+    for (message, reason) in [
+        (config_message(), "configMessage"),
+        (removed, "otherEvent"),
+        (deleted.to_string(), "otherEvent"),
+        (confirmation(), "confirmation"),
+    ] {
+        for payload in [
+            serde_json::from_str(&message).unwrap(),
+            in_sns(&message),
+            in_sqs(&[&message]),
+            in_sqs(&[wrapped(&message)]),
+            in_sqs(&[in_sns(&message)]),
+        ] {
+            let counts = succeeds(&mut world, &payload).await;
+            assert_eq!((&counts[format!("skipped.{reason}")], &counts["objects"]), (&json!(1), &json!(0)), "{payload}");
+            let lines = world.lines().await;
+            let metric = format!("Skipped{}{}", reason[..1].to_uppercase(), &reason[1..]);
+            assert_eq!(metrics(lines.last().unwrap()).get(&metric), Some(&1), "{payload}");
+            let warnings: Vec<_> = lines.iter().filter(|line| line["level"] == "WARN").map(Value::to_string).collect();
+            assert_eq!(warnings.len(), usize::from(reason == "confirmation"), "{payload}: {warnings:?}");
+            let command = "aws sns confirm-subscription --region us-east-1 --topic-arn \
+                           arn:aws:sns:us-east-1:123456789012:cloudtrail-logs --token 2336412f";
+            assert!(warnings.iter().all(|warning| warning.contains(command)), "{warnings:?}");
+        }
+    }
+    for name in ["s3-removed", "sns-config", "sqs-sns-confirmation"] {
+        succeeds(&mut world, &event(name)).await;
+    }
+    assert!(world.aws.gets().is_empty(), "{:?}", world.aws.gets());
+}
+
+#[tokio::test]
+async fn what_is_not_a_log_is_skipped_and_counted_by_its_key_in_any_envelope() {
+    let mut world = world().await;
+    for (key, reason) in [
+        ("AWSLogs/123456789012/CloudTrail-Aggregated/us-east-1/2026/11/20/x.json.gz", "aggregated"),
+        ("AWSLogs/123456789012/CloudTrail/us-east-1/", "placeholder"),
+        ("p/AWSLogs/123456789012/ELBAccessLogTestFile", "placeholder"),
+        ("AWSLogs/aws-account-id=123456789012/aws-service=vpcflowlogs/aws-region=us-east-1/x.log.gz", "otherService"),
+    ] {
+        for (name, payload) in envelopes(key) {
+            let counts = succeeds(&mut world, &payload).await;
+            let told = (&counts[format!("skipped.{reason}")], &counts["objects"]);
+            assert_eq!(told, (&json!(1), &json!(1)), "{name}: {key}");
+        }
+    }
+    assert!(world.aws.gets().is_empty(), "{:?}", world.aws.gets());
+    for key in [
+        "AWSLogs/123456789012/CloudTrail-NetworkActivity/us-east-1/2026/11/20/x.json.gz",
+        "AWSLogs/export/x.json.gz",
+        "ELBAccessLogTestFile/x",
+    ] {
+        world.aws.put(BUCKET, key, log(&[record(key.len())]));
+        assert_eq!(succeeds(&mut world, &s3(key)).await["published"], 1, "{key}");
+    }
+}
+
+/// Lambda's text format has no quotes around a message. A line of its own could be metrics, and keep an alarm silent.
+#[tokio::test]
+async fn a_key_can_not_forge_a_line_of_the_log() {
+    for format in ["Text", "JSON"] {
+        let mut world = world_with(&[("TOPIC_ARN", TOPIC), ("AWS_LAMBDA_LOG_FORMAT", format)], TIMEOUT).await;
+        let (forged, real) = ("\n{\"_aws\":{\"forged\":1},\"Failed\":0}\n", "\"FunctionName\":");
+        let key = format!("a\r{forged}\u{1b}[2J\u{202e}\u{2028}b");
+        let mut odd = event("s3-put");
+        odd["Records"][0]["eventName"] = format!("Odd{forged}").into();
+        for payload in [s3(&key), in_sns(&odd.to_string()), bridged(&key)] {
+            world.invoke(&payload).await.unwrap_err();
+            world.lines().await;
+        }
+        let output = world.lambda.output();
+        for line in output.lines() {
+            assert!(line.chars().all(|c| !c.is_control() && !"\u{202e}\u{2028}".contains(c)), "{format}: {line:?}");
+            let json = serde_json::from_str::<Value>(line).unwrap_or_default();
+            assert_eq!(json["_aws"].is_object(), line.contains(real), "{format}: {line}");
+        }
+        assert!(output.contains("\\u202e"), "{format}: {output}");
+    }
+}
+
+#[tokio::test]
 async fn a_mixed_batch_gives_back_only_its_bad_messages() {
     let mut world = world().await;
     for (number, key) in ["a b", "c+d", "100%"].into_iter().enumerate() {
         world.aws.put(BUCKET, key, gzip(&log(&[record(number)])));
     }
     let digest = event("s3-digest");
-    let removed = json!({ "source": "aws.s3", "detail-type": "Object Deleted",
-        "detail": { "bucket": { "name": BUCKET }, "object": { "key": "a b" } } });
+    let mut frozen = bridged("a b");
+    frozen["detail-type"] = "Object Frozen".into();
+    let mut removed = bridged("a b");
+    removed["detail-type"] = "Object Deleted".into();
     let bodies = [
         s3("a b").to_string(),
         "garbage".to_owned(),
@@ -207,20 +305,28 @@ async fn a_mixed_batch_gives_back_only_its_bad_messages() {
         wrapped(&event("s3-test-event")).to_string(),
         event("unknown").to_string(),
         digest.to_string(),
-        removed.to_string(),
+        frozen.to_string(),
         s3("missing").to_string(),
         "{\"Records\": 5}".to_owned(),
+        removed.to_string(),
+        config_message(),
+        confirmation(),
+        s3("AWSLogs/123456789012/CloudTrail/").to_string(),
     ];
     let batch = in_sqs(&bodies);
     let bad = ["m1", "m3", "m5", "m7", "m9", "m10", "m11"];
     let counts = hands_back(&mut world, &batch, &bad).await;
     for (name, count) in [
-        ("objects", 5),
+        ("objects", 6),
         ("logs", 3),
         ("published", 3),
         ("failures", 7),
         ("skipped.testEvent", 1),
         ("skipped.digest", 1),
+        ("skipped.otherEvent", 1),
+        ("skipped.configMessage", 1),
+        ("skipped.confirmation", 1),
+        ("skipped.placeholder", 1),
     ] {
         assert_eq!(counts[name], count, "{name} in {counts}");
     }

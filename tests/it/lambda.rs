@@ -281,7 +281,9 @@ async fn objects_that_are_not_logs_are_skipped_and_counted() {
     assert_counts(&world.counts(&event("s3-digest")).await, &json!({ "objects": 1, "skipped": { "digest": 1 } }));
     for (key, reason) in [
         ("AWSLogs/123456789012/CloudTrail-Insight/us-east-1/2026/11/20/x.json.gz", "insight"),
+        ("AWSLogs/123456789012/CloudTrail-Aggregated/us-east-1/2026/11/20/x.json.gz", "aggregated"),
         ("p/AWSLogs/o-exampleorgid/123456789012/Config/us-east-1/x.json.gz", "otherService"),
+        ("AWSLogs/123456789012/CloudTrail/", "placeholder"),
         (CONFIG, "configuration"),
     ] {
         world.aws.put(BUCKET, KEY, log(&[]));
