@@ -142,20 +142,65 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
         (Some(code), None) => format!("S3 answered {status} {code}"),
         _ => format!("S3 answered {status}"),
     };
-    let hint = match status {
-        301 => {
-            let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
+    let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
+    said + &advice(status, error.code().unwrap_or_default(), region)
+}
+
+/// What to do about [an error of S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html). Many that come
+/// with 403 are not a matter of permissions.
+fn advice(status: u16, code: &str, region: Option<&str>) -> String {
+    let advice = match (status, code) {
+        (301, _) => {
             let region = region.unwrap_or("another region");
-            format!("; the bucket is in {region}, and the function must run there too")
+            return format!("; the bucket is in {region}, and the function must run there too");
         }
-        403 => {
+        (_, "RequestTimeTooSkewed") => {
+            "; no permission is missing: the clock that signed the request differs from S3's by more than 15 minutes; the \
+             retry signs anew, and if it fails too, set the clock"
+        }
+        (_, "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired") => {
+            "; the credentials have expired: let the function use those of its role, and set no AWS_SESSION_TOKEN"
+        }
+        (_, "InvalidAccessKeyId" | "SignatureDoesNotMatch") => {
+            "; the credentials are wrong: let the function use those of its role, and set neither AWS_ACCESS_KEY_ID nor \
+             AWS_SECRET_ACCESS_KEY; a proxy that changes requests breaks their signatures, too"
+        }
+        (_, "InvalidObjectState") => "; it is archived: restore it with `aws s3api restore-object`, then replay it",
+        (_, code) if code.starts_with("KMS.") => "; check that the KMS key that encrypts it exists and is enabled",
+        (403, "" | "AccessDenied") => {
             "; allow the function's role s3:GetObject on it (and kms:Decrypt, if it is encrypted with a KMS key); S3 \
              answers the same for an object that does not exist, unless the role has s3:ListBucket"
-                .to_owned()
         }
-        412 => "; it was replaced while it was being read".to_owned(),
-        404 => "; check whether it was deleted, and whether its name is right".to_owned(),
-        _ => String::new(),
+        (412, _) => "; it was replaced while it was being read",
+        (404, _) => "; check whether it was deleted, and whether its name is right",
+        _ => "",
     };
-    said + &hint
+    advice.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::advice;
+
+    #[test]
+    fn the_advice_fits_the_code_and_not_the_status_alone() {
+        for (status, code, right) in [
+            (403, "AccessDenied", "s3:GetObject"),
+            (403, "", "s3:GetObject"),
+            (403, "RequestTimeTooSkewed", "set the clock"),
+            (403, "SignatureDoesNotMatch", "the credentials are wrong"),
+            (403, "InvalidAccessKeyId", "the credentials are wrong"),
+            (400, "ExpiredToken", "have expired"),
+            (403, "InvalidObjectState", "restore-object"),
+            (400, "KMS.DisabledException", "enabled"),
+            (404, "NoSuchKey", "deleted"),
+            (412, "PreconditionFailed", "replaced"),
+            (503, "SlowDown", ""),
+        ] {
+            let text = advice(status, code, None);
+            assert!(text.contains(right) && text.is_empty() == right.is_empty(), "{status} {code}: {text}");
+            assert_eq!(text.contains("s3:GetObject"), right == "s3:GetObject", "{status} {code}: {text}");
+        }
+        assert!(advice(301, "PermanentRedirect", Some("eu-west-1")).contains("in eu-west-1"));
+    }
 }
