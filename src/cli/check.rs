@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::console::{WRONG_INPUT, counted, load, print, say_warning};
+use crate::alert::escape;
 use crate::rules::lint;
 
 pub(super) fn check(file: &Path) -> ExitCode {
@@ -12,7 +13,8 @@ pub(super) fn check(file: &Path) -> ExitCode {
     for warning in lint::warnings(&filter) {
         say_warning(&format!("{}: {warning}", file.display()));
     }
-    let mut text = format!("{} is valid: {}\n", file.display(), counted(filter.rules.len(), "rule"));
+    let name = escape(&file.display().to_string());
+    let mut text = format!("{name} is valid: {}\n", counted(filter.rules.len(), "rule"));
     for (i, topic) in filter.topics.iter().enumerate() {
         let Some(arn) = &topic.arn else { continue };
         let rules = filter.rules.iter().filter(|rule| rule.topic == i).count();

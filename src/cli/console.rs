@@ -1,12 +1,18 @@
 //! The terminal: what goes to stdout and stderr, exit statuses, and the configuration file that commands read.
+//!
+//! Names of files, keys, rules and callers, and arguments, may be a stranger's: all of them are escaped, so that they can
+//! neither control the terminal nor forge a line.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::error::ContextValue;
 use console::style;
 
+use crate::alert::escape;
 use crate::environment::{Settings, TOPIC_ARN};
 use crate::rules::{Filter, config};
 
@@ -21,16 +27,52 @@ pub(super) fn say(line: &str) {
 }
 
 pub(super) fn say_error(what: &str) {
-    say(&format!("{} {what}", style("error:").red().bold().for_stderr()));
+    say(&format!("{} {}", style("error:").red().bold().for_stderr(), escape(what)));
 }
 
 pub(super) fn say_warning(what: &str) {
-    say(&format!("{} {what}", style("warning:").yellow().bold().for_stderr()));
+    say(&format!("{} {}", style("warning:").yellow().bold().for_stderr(), escape(what)));
 }
 
 /// Writes a command's result to stdout.
 pub(super) fn print(text: &str) -> ExitCode {
-    printed(io::stdout().write_all(text.as_bytes()), ExitCode::SUCCESS)
+    let mut stdout = io::stdout();
+    printed(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()), ExitCode::SUCCESS)
+}
+
+static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Runs before `main`: by then the standard library has put `/dev/null` in place of a closed stdout.
+#[cfg(unix)]
+#[ctor::ctor]
+fn look_at_stdout() {
+    use std::os::fd::AsFd;
+    STDOUT_WAS_CLOSED.store(io::stdout().as_fd().try_clone_to_owned().is_err(), Ordering::Relaxed);
+}
+
+/// Whether no result can be written, since the program was started with a closed stdout.
+pub(super) fn stdout_was_closed() -> bool {
+    STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
+}
+
+/// Shows what is wrong with a command line, or the help or version that it asks for.
+pub(super) fn explain(mut error: clap::Error) -> ExitCode {
+    let escaped = error.context().filter_map(|(kind, value)| {
+        let value = match value {
+            ContextValue::String(text) => ContextValue::String(escape(text)),
+            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escape(text)).collect()),
+            ContextValue::StyledStrs(tips) => {
+                ContextValue::StyledStrs(tips.iter().map(|tip| escape(&tip.to_string()).into()).collect())
+            }
+            _ => return None,
+        };
+        Some((kind, value))
+    });
+    for (kind, value) in escaped.collect::<Vec<_>>() {
+        error.insert(kind, value);
+    }
+    let shown = error.print();
+    if error.use_stderr() { ExitCode::from(WRONG_INPUT) } else { printed(shown, ExitCode::SUCCESS) }
 }
 
 /// The status after writing to stdout. A reader who has gone is not an error.

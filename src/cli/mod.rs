@@ -75,7 +75,15 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    if console::stdout_was_closed() {
+        console::say_error("stdout is closed: open it, since the results go there");
+        return ExitCode::from(console::SOME_FAILED);
+    }
+    let command = match Cli::try_parse() {
+        Ok(cli) => cli.command,
+        Err(error) => return console::explain(error),
+    };
+    match command {
         Command::Check { file } => check::check(&file),
         Command::Scan { config, rule, format, paths } => {
             let format = if format == "json" { Format::Json } else { Format::Text };

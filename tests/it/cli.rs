@@ -175,6 +175,97 @@ fn scan_reads_folders_in_order_and_skips_what_lambda_would_skip() {
     assert_eq!((scanned.code, names(&scanned)), (0, vec![0, 1]), "{scanned:?}");
 }
 
+/// Where folders are missing, the name of a file tells. A shell names all files of a folder for `*.json.gz`.
+#[test]
+fn scan_leaves_out_what_is_told_by_its_name_not_to_be_a_log() {
+    let numbered = |n: usize| gzip(&log(&[record(n)]));
+    let name = |kind: &str| format!("logs/123456789012_{kind}_us-east-1_20261120T2110Z_abcdefghijklmnop.json.gz");
+    let (digest, insight) = (name("CloudTrail-Digest"), name("CloudTrail-Insight"));
+    let (aggregated, activity) = (name("CloudTrail-Aggregated"), name("CloudTrail-NetworkActivity"));
+    let config = name("Config");
+    let usual = name("CloudTrail");
+    let files = [
+        (digest.as_str(), b"{}".to_vec()),
+        (&insight, b"{\"Records\":[{}]}".to_vec()),
+        (&aggregated, b"{\"Records\":[{}]}".to_vec()),
+        (&config, b"{}".to_vec()),
+        (&activity, numbered(1)),
+        (&usual, numbered(2)),
+        // Unpacked, and below `AWSLogs`.
+        ("AWSLogs/some/x.json", log(&[record(3)])),
+    ];
+    let folder = folder(&files.each_ref().map(|(name, bytes)| (*name, &bytes[..])));
+    let scanned = run_in(folder.path(), &["scan", "logs", "AWSLogs"], Vec::new());
+    assert_eq!((scanned.code, scanned.subjects().len()), (0, 3), "{scanned:?}");
+    assert!(scanned.stderr.contains("3 logs, 3 records, 3 matches, 4 files skipped"), "{scanned:?}");
+    let scanned = run_in(folder.path(), &["scan", &digest, &insight, &aggregated, &activity, &usual], Vec::new());
+    assert_eq!((scanned.code, scanned.subjects().len()), (0, 2), "{scanned:?}");
+    assert!(scanned.stderr.contains("2 logs, 2 records, 2 matches, 3 files skipped"), "{scanned:?}");
+    // What is named by hand is read otherwise, and a file that is missing is an error whatever its name.
+    let scanned = run_in(folder.path(), &["scan", &config, "x/123456789012_CloudTrail-Digest_x.json.gz"], Vec::new());
+    assert_eq!(scanned.code, 1, "{scanned:?}");
+    assert!(scanned.stderr.contains("no top-level Records") && scanned.stderr.contains("2 not read"), "{scanned:?}");
+}
+
+#[test]
+fn a_byte_order_mark_before_a_log_is_fine() {
+    let marked = [b"\xef\xbb\xbf", &log(&[record(1)])[..]].concat();
+    for bytes in [gzip(&marked), marked] {
+        let scanned = run_in(folder(&[]).path(), &["scan", "-"], bytes);
+        assert_eq!((scanned.code, scanned.subjects().len()), (0, 1), "{scanned:?}");
+    }
+}
+
+/// Names of files come from buckets, arguments from shells that expand them, and configurations from colleagues.
+#[test]
+fn nothing_that_is_printed_controls_the_terminal_or_forges_a_line() {
+    let odd = "a\u{1b}]0;owned\u{7}\r\nerror: forged\u{202e}\u{2028}\u{85}";
+    let good = log(&[
+        json!({ "eventSource": "iam.amazonaws.com", "eventName": format!("User{odd}"), "userIdentity": { "arn": odd } }),
+    ]);
+    let rules = json!({ "rules": [
+        { "name": "rule\u{202e}\u{2028}", "source": "iam" },
+        { "name": "never\u{202e}", "source": "iam", "where": { "a\u{202e}b": "x" } },
+    ] });
+    let wrong = json!({ "rules": [{ "name": format!("x{odd}"), "source": format!("({odd}") }], odd: 1 });
+    let (bad_log, bad_config, config) = (format!("{odd}/bad.json"), format!("{odd}.json"), format!("good{odd}.json"));
+    let folder = folder(&[
+        ("log.json", &good),
+        (&bad_log, b"{}"),
+        (&bad_config, wrong.to_string().as_bytes()),
+        (&config, rules.to_string().as_bytes()),
+    ]);
+    let missing = format!("{odd}.json.gz");
+    let empty = format!("empty{odd}");
+    std::fs::create_dir(folder.path().join(&empty)).unwrap();
+    let option = format!("--{odd}");
+    for (arguments, code) in [
+        (&["scan", "log.json"][..], 0),
+        (&["scan", "--config", &config, "log.json"], 0),
+        (&["scan", "--format", "json", "log.json", &bad_log, &missing, &empty], 1),
+        (&["scan", odd], 1),
+        (&["scan", "--rule", odd, "log.json"], 2),
+        (&["scan", "--config", &bad_config, "log.json"], 2),
+        (&["scan", "--format", odd, "log.json"], 2),
+        (&["check", &bad_config], 2),
+        (&["check", &config], 0),
+        (&["check", &missing], 2),
+        (&["packs", odd], 2),
+        (&[odd], 2),
+        (&["scan", &option], 2),
+    ] {
+        let run = run_in(folder.path(), arguments, Vec::new());
+        assert_eq!(run.code, code, "{arguments:?}: {run:?}");
+        for text in [&run.stdout, &run.stderr] {
+            let harmless = |c: char| c == '\n' || !c.is_control() && !"\u{2028}\u{202e}".contains(c);
+            assert!(text.chars().all(harmless), "{arguments:?}: {text:?}");
+            assert!(!text.lines().any(|line| line.starts_with("error: forged")), "{arguments:?}: {text}");
+        }
+        let all = run.stdout + &run.stderr;
+        assert!(all.contains("\\u202e"), "{arguments:?}: {all}");
+    }
+}
+
 #[test]
 fn a_log_that_cannot_be_read_is_reported_and_the_rest_is_scanned() {
     let good = log(&[record(1)]);
@@ -239,6 +330,29 @@ fn a_closed_pipe_ends_the_run_quietly() {
     assert!(!stderr.contains("panicked") && !stderr.to_lowercase().contains("broken pipe"), "{stderr}");
     assert_ne!(status.code(), Some(101), "{stderr}");
     assert!(status.code().is_none_or(|code| code == 0), "{status}");
+}
+
+#[test]
+fn a_stdout_that_takes_nothing_is_an_error() {
+    for arguments in [
+        &["scan", "fixtures/logs/iam-signin-sts.json"][..],
+        &["scan", "--format", "json", "fixtures/logs/iam-signin-sts.json"],
+        &["check"],
+        &["packs"],
+        &["packs", "cis"],
+        &["--help"],
+        &["--version"],
+    ] {
+        for to in ["&-", "/dev/full"] {
+            let script = format!("exec \"$0\" \"$@\" >{to}");
+            let mut command = std::process::Command::new("sh");
+            let command = command.env_clear().current_dir(path("")).args(["-c", &script, PROGRAM]).args(arguments);
+            let output = command.output().unwrap();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{arguments:?} >{to}: {stderr}");
+            assert!(stderr.contains("error: stdout"), "{arguments:?} >{to}: {stderr}");
+        }
+    }
 }
 
 /// `tests/local_aws/test_real_logs.py` compares the contents. Here every record of the logs must be counted.

@@ -6,24 +6,29 @@ use walkdir::WalkDir;
 
 use super::super::console::{say_error, say_warning};
 use super::statistics::Statistics;
-use crate::log::reason_to_skip;
+use crate::log::{SkipReason, reason_to_skip};
 
-/// The logs at these paths, in their order, folders by name. Files that Lambda would skip are counted and left out.
+/// The logs at these paths, in their order, folders by name. Files that Lambda would skip are counted and left out. Of
+/// those that are named themselves, as a shell does it for `*.json.gz`, only CloudTrail's own that are not logs are left
+/// out.
 pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<PathBuf> {
     let config = config.canonicalize().ok();
     let mut logs = Vec::new();
     for path in paths {
         if is_stdin(&path) || !path.is_dir() {
-            logs.push(path);
+            let reason = if path.is_file() { reason_to_skip(&key_of(&path)) } else { None };
+            match reason {
+                Some(SkipReason::Digest | SkipReason::Insight | SkipReason::Aggregated) => statistics.skipped += 1,
+                _ => logs.push(path),
+            }
             continue;
         }
         let before = (logs.len(), statistics.skipped);
         for entry in WalkDir::new(&path).follow_links(true).sort_by_file_name() {
             match entry {
                 Ok(entry) if entry.file_type().is_file() && is_named_as_log(entry.path()) => {
-                    let key = absolute(entry.path()).to_string_lossy().replace('\\', "/");
                     let is_config = config.is_some() && entry.path().canonicalize().ok() == config;
-                    if is_config || reason_to_skip(&key).is_some() {
+                    if is_config || reason_to_skip(&key_of(entry.path())).is_some() {
                         statistics.skipped += 1;
                     } else {
                         logs.push(entry.into_path());
@@ -45,6 +50,12 @@ pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Stati
 
 pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
+}
+
+/// The key that a file seems to have had. An unpacked log lost its `.gz`.
+fn key_of(path: &Path) -> String {
+    let key = absolute(path).to_string_lossy().replace('\\', "/");
+    if path.extension().is_some_and(|ending| ending == "json") { key + ".gz" } else { key }
 }
 
 /// A path from the root: CloudTrail's layout may begin above the folder that was given.

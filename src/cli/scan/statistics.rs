@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use super::super::console::counted;
 use super::span::Span;
-use crate::alert::NOTHING;
+use crate::alert::{NOTHING, escape};
 use crate::evaluate::Match;
 use crate::rules::{Filter, Test};
 
@@ -129,6 +129,7 @@ impl<'f> Statistics<'f> {
         }
         let mut counts: Vec<_> = self.rules.iter().collect();
         counts.sort_by_key(|(name, counts)| (Reverse(counts.matches), **name));
+        let counts: Vec<_> = counts.into_iter().map(|(name, counts)| (escape(name), counts)).collect();
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
         if !counts.is_empty() {
             let _ = writeln!(text, "\nmatches  messages/day  {:width$}  top callers; top events", "rule");
@@ -148,9 +149,9 @@ impl<'f> Statistics<'f> {
             let unseen =
                 rule.condition.wheres.iter().filter(|test| !self.paths_seen.get(test.id).is_some_and(|seen| *seen));
             let unseen: Vec<_> = unseen.map(Test::path_text).collect();
-            let note = format!("  (no record that it looked at had a value at {})", unseen.join(", "));
+            let note = format!("  (no record that it looked at had a value at {})", escape(&unseen.join(", ")));
             let note = if unseen.is_empty() { "" } else { &note };
-            let _ = writeln!(text, "      0  {}{note}", rule.name);
+            let _ = writeln!(text, "      0  {}{note}", escape(&rule.name));
         }
         text
     }
@@ -160,7 +161,7 @@ impl<'f> Statistics<'f> {
 fn top(counts: &HashMap<String, u64>) -> String {
     let mut counts: Vec<_> = counts.iter().collect();
     counts.sort_by_key(|(what, n)| (Reverse(**n), *what));
-    let shown = counts.iter().take(TOP).map(|(what, n)| format!("{} ({n})", what.escape_debug()));
+    let shown = counts.iter().take(TOP).map(|(what, n)| format!("{} ({n})", escape(what)));
     let mut text = shown.collect::<Vec<_>>().join(", ");
     if counts.len() > TOP {
         let _ = write!(text, ", {} more", counts.len() - TOP);
