@@ -234,6 +234,11 @@ mod tests {
                 "AuthorizeSecurityGroupIngress by deployment-of-pro.../release-42",
             ),
             (
+                "GetPasswordData",
+                "deployment-of-production/aws-go-sdk-1688990082523310002".to_owned(),
+                "GetPasswordData by deployment-of-production/aws-go-sdk-168899...",
+            ),
+            (
                 &*"AssociateTransitGatewayMulticastDomain".repeat(2),
                 format!("{set}/alice@example.com"),
                 "AssociateTransitGatewayMulticastDomainAs... by alice@example.com",

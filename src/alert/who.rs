@@ -32,7 +32,6 @@ pub(super) struct Caller {
 }
 
 /// `role/person (notes)`.
-#[derive(Default)]
 pub(super) struct ShortName {
     role: String,
     person: String,
@@ -40,18 +39,31 @@ pub(super) struct ShortName {
 }
 
 impl ShortName {
-    /// In ASCII. Where `room` is too small, the role gives way first, then the notes, then the end of the person.
+    /// In ASCII. Where `room` is too small, the role gives way first, then the notes, then the end of the person. A person
+    /// whom a program has named gives way to the role.
     pub(super) fn fit(&self, room: usize) -> String {
         let part = |text: &str, room: usize| {
             let fits = text.len() <= room || room >= LEAST_ROOM;
             if fits { truncate(to_ascii(text), room, "...") } else { String::new() }
         };
-        let person = truncate(to_ascii(&self.person), room, "...");
-        let notes = part(&self.notes.join(", "), room.saturating_sub(person.len() + " ()".len()));
-        let name = if notes.is_empty() { person } else { format!("{person} ({notes})") };
-        let role = part(&self.role, room.saturating_sub(name.len() + "/".len()));
-        if role.is_empty() { name } else { format!("{role}/{name}") }
+        let role_tells = !self.role.is_empty() && is_made_up(&self.person);
+        let (first, second) = if role_tells { (&self.role, &self.person) } else { (&self.person, &self.role) };
+        let first = truncate(to_ascii(first), room, "...");
+        let room = room.saturating_sub(first.len());
+        let notes = part(&self.notes.join(", "), room.saturating_sub(" ()".len()));
+        let notes = if notes.is_empty() { notes } else { format!(" ({notes})") };
+        let second = part(second, room.saturating_sub(notes.len() + "/".len()));
+        match (second.is_empty(), role_tells) {
+            (true, _) => first + &notes,
+            (false, true) => format!("{first}/{second}{notes}"),
+            (false, false) => format!("{second}/{first}{notes}"),
+        }
     }
+}
+
+/// Whether a program has made up the name of a session: it has a time or a random number in it.
+fn is_made_up(name: &str) -> bool {
+    name.as_bytes().chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit()).any(|digits| digits.len() >= 10)
 }
 
 /// The caller; `None` where the record tells nothing.
