@@ -2,10 +2,15 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::message::RESULT;
+use super::who::{self, ShortName};
 use crate::log::Record;
 
 /// The most bytes of a link to the console. Its parts are a region and an ID.
 const LINK_LIMIT: usize = 500;
+
+/// The result of a call that failed, here and in records.
+const FAILURE: &str = "Failure";
 
 /// The facts of one call. `None` is a field that is absent, empty or not a string.
 pub(crate) struct Call {
@@ -18,24 +23,28 @@ pub(crate) struct Call {
     pub(crate) time: Option<String>,
     /// The caller, in full.
     pub(crate) who: Option<String>,
-    /// The caller in a word: the last part of an ARN; of an assumed role, the role and its session.
-    pub(super) short_name: Option<String>,
+    pub(super) short_name: Option<ShortName>,
     /// The error; `None` for a success.
     pub(crate) failure: Option<String>,
+    /// Whether the console's event history has it.
+    in_history: bool,
 }
 
 impl Call {
     pub(crate) fn of(record: &Record<'_>) -> Self {
+        let event_name = record.text(&["eventName"]);
+        let (who, short_name) = who::of(record).map(|caller| (caller.full, caller.short)).unzip();
         Call {
-            event_name: record.text(&["eventName"]),
+            failure: failure(record, event_name.as_deref()),
+            event_name,
             event_source: record.text(&["eventSource"]),
             region: record.text(&["awsRegion"]),
-            account: record.text(&["recipientAccountId"]).or_else(|| record.text(&["userIdentity", "accountId"])),
+            account: record.text(&["recipientAccountId"]).or_else(|| who::account(record)),
             event_id: record.text(&["eventID"]),
             time: record.text(&["eventTime"]),
-            who: who(record),
-            short_name: short_name(record),
-            failure: failure(record),
+            who,
+            short_name,
+            in_history: in_history(record),
         }
     }
 
@@ -48,59 +57,51 @@ impl Call {
             ("accountId", &self.account),
         ];
         let strings = strings.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-        strings.chain([("result", self.result())]).collect()
+        strings.chain([(RESULT, self.result())]).collect()
     }
 
     /// `Success` or `Failure`.
     pub(crate) fn result(&self) -> &'static str {
-        if self.failure.is_some() { "Failure" } else { "Success" }
+        if self.failure.is_some() { FAILURE } else { "Success" }
     }
 
-    /// A link to the event in the console's event history, of the partition that the region belongs to.
+    /// A link to the event in the console's event history, if it has the event and the console's address is known.
     pub(super) fn console_link(&self) -> Option<String> {
         const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
-        let region = utf8_percent_encode(self.region.as_deref()?, PLAIN).to_string();
+        let region = self.region.as_deref().filter(|_| self.in_history)?;
+        let host = console_host(region)?;
+        let region = utf8_percent_encode(region, PLAIN);
         let event_id = utf8_percent_encode(self.event_id.as_deref()?, PLAIN);
-        let host = match region.as_str() {
-            r if r.starts_with("cn-") => "console.amazonaws.cn",
-            r if r.starts_with("us-gov-") => "console.amazonaws-us-gov.com",
-            _ => "console.aws.amazon.com",
-        };
         let link = format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}");
         (link.len() <= LINK_LIMIT).then_some(link)
     }
 }
 
-/// The error of a call. A failed console login names it in its response only.
-fn failure(record: &Record<'_>) -> Option<String> {
+/// The host of the console in the region's partition. The consoles of the partitions for secret data are not public.
+fn console_host(region: &str) -> Option<&'static str> {
+    let mut parts = region.split('-');
+    match (parts.next(), parts.next()) {
+        (Some("cn"), _) => Some("console.amazonaws.cn"),
+        (Some("eusc"), _) => Some("console.amazonaws-eusc.eu"),
+        (_, Some("gov")) => Some("console.amazonaws-us-gov.com"),
+        (_, Some(part)) if part.starts_with("iso") => None,
+        _ => Some("console.aws.amazon.com"),
+    }
+}
+
+/// The history has management events only. Old records do not say what they are, and are such events.
+fn in_history(record: &Record<'_>) -> bool {
+    let is_management = record.json(&["managementEvent"]).is_none_or(|value| value.trim_matches('"') != "false");
+    is_management && record.text(&["eventCategory"]).is_none_or(|category| category == "Management")
+}
+
+/// The error of a call. Sign-ins, and other events that are not calls of an API, have their result under their own name.
+fn failure(record: &Record<'_>, event_name: Option<&str>) -> Option<String> {
     let parts: Vec<_> = ["errorCode", "errorMessage"].into_iter().filter_map(|key| record.text(&[key])).collect();
     if !parts.is_empty() {
         return Some(parts.join(": "));
     }
-    record.text(&["responseElements", "ConsoleLogin"]).filter(|result| result != "Success")
-}
-
-fn who(record: &Record<'_>) -> Option<String> {
-    let identity = |key| record.text(&["userIdentity", key]);
-    match (identity("arn").or_else(|| identity("userName")), identity("invokedBy")) {
-        (Some(who), Some(service)) => Some(format!("{who}, through {service}")),
-        (Some(who), None) => Some(who),
-        (None, Some(service)) => Some(format!("{service} (AWS service)")),
-        (None, None) => identity("principalId").or_else(|| identity("type")),
-    }
-}
-
-fn short_name(record: &Record<'_>) -> Option<String> {
-    let identity = |key| record.text(&["userIdentity", key]);
-    let from_arn = |arn: String| {
-        let resource = arn.splitn(6, ':').last()?.to_owned();
-        Some(match resource.split_once('/') {
-            Some(("assumed-role", role_and_session)) => role_and_session.to_owned(),
-            Some((_, path)) => path.rsplit('/').next().unwrap_or(path).to_owned(),
-            None => resource,
-        })
-    };
-    identity("arn")
-        .and_then(from_arn)
-        .or_else(|| ["userName", "invokedBy", "principalId", "type"].into_iter().find_map(identity))
+    let results = ["responseElements", "serviceEventDetails"].into_iter();
+    let mut results = results.filter_map(|element| record.text(&[element, event_name?]));
+    results.find(|result| result == FAILURE)
 }

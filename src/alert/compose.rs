@@ -2,16 +2,14 @@
 
 use super::call::Call;
 use super::context::Context;
+use super::facts;
 use super::flood::Flood;
 use super::message::{Alert, attributes, severity};
-use super::render::{CONSOLE, Content, Detail, Line, Summary};
+use super::render::{CONSOLE, Content, Detail, Line, Summary, WHO};
 use super::sanitize::truncate_and_count;
 use super::subject;
 use crate::log::{self, Record};
 use crate::rules::Rule;
-
-/// The most characters of `requestParameters` in a text. Longer ones are not read, and too much for SMS and chats.
-const PARAMS_LIMIT: usize = 4_000;
 
 /// The most callers that a summary names.
 const TOP_CALLERS: usize = 5;
@@ -25,6 +23,20 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
     let mut strings = call.attributes();
     strings.extend(call.event_id.as_deref().map(|id| ("eventID", id)));
     strings.push(("severity", severity.name()));
+    let mut lines = vec![
+        Line::new("Rule", Some(format!("{} ({severity})", names.join(", ")))),
+        Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
+        Line::new(WHO, call.who.clone()),
+    ];
+    lines.extend(facts::lines(record));
+    lines.extend([
+        Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
+        Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
+        Line::new("Time", call.time.clone()),
+        Line::new("Event ID", call.event_id.clone()),
+        Line::new(CONSOLE, call.console_link()),
+        Line::new("Log", Some(context.log.to_owned())),
+    ]);
     let message = Content {
         rules,
         subject: subject::of_call(call, severity, context),
@@ -32,20 +44,10 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
         original_lines: vec![
             Line::new("Event", call.event_name.clone()),
             Line::new("Source", call.event_source.clone()),
-            Line::new("Params", params.map(|json| truncate_and_count(&log::compact(json), PARAMS_LIMIT))),
+            Line::new("Params", params.map(|json| truncate_and_count(&log::compact(json), facts::LIMIT))),
             Line::new("Region", call.region.clone()),
         ],
-        lines: vec![
-            Line::new("Rule", Some(format!("{} ({severity})", names.join(", ")))),
-            Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
-            Line::new("Who", call.who.clone()),
-            Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
-            Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
-            Line::new("Time", call.time.clone()),
-            Line::new("Event ID", call.event_id.clone()),
-            Line::new(CONSOLE, call.console_link()),
-            Line::new("Log", Some(context.log.to_owned())),
-        ],
+        lines,
         detail: Detail::Event(record),
         id: call.event_id.clone(),
         account: call.account.clone(),
@@ -78,7 +80,7 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
             Line::new("More", Some(format!("{} alerts beyond the first {limit} of this log", flood.more))),
             Line::new("First", flood.first.clone()),
             Line::new("Last", flood.last.clone()),
-            Line::new("Who", Some(top.join(", "))),
+            Line::new(WHO, Some(top.join(", "))),
             Line::new("Account", account.map(|account| context.account_in_full(account))),
             Line::new("Log", Some(context.log.to_owned())),
         ],
@@ -99,7 +101,10 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
+    use serde_json::value::RawValue;
     use serde_json::{Value, json};
 
     use super::super::message::SIZE_LIMIT;
@@ -132,7 +137,10 @@ mod tests {
 
     #[test]
     fn a_text_is_as_documented() {
-        let alert = alert_in("text", r#""accounts": {"123456789012": "production"},"#, &create_user().to_string());
+        let log = include_str!("../../fixtures/logs/iam-signin-sts.json");
+        let log: BTreeMap<&str, Vec<&RawValue>> = serde_json::from_str(log).unwrap();
+        let accounts = r#""accounts": {"123456789012": "production"},"#;
+        let alert = alert_in("text", accounts, log["Records"][0].get());
         assert_eq!(alert.subject, "[medium] CreateUser by alice in production us-east-1");
         let golden = include_str!("../../tests/golden/text.txt").split_once("s3://").unwrap().0;
         let golden = golden.replace("Account : 123456789012\n", "Account : 123456789012 (production)\n");
@@ -165,8 +173,16 @@ mod tests {
             (json!({"eventName": "x".repeat(200)}), "", ""),
             (json!({"errorCode": "AccessDenied", "errorMessage": "no"}), "", "Result  : AccessDenied: no\n"),
             (json!({"errorMessage": "Failed authentication"}), "", "Result  : Failed authentication\n"),
-            (json!({"responseElements": {"ConsoleLogin": "Failure"}}), "", "Result  : Failure\n"),
-            (json!({"responseElements": {"ConsoleLogin": "Success"}}), "", "Result  : Success\n"),
+            (
+                json!({"eventName": "ConsoleLogin", "responseElements": {"ConsoleLogin": "Failure"}}),
+                "",
+                "Result  : Failure\n",
+            ),
+            (
+                json!({"eventName": "ConsoleLogin", "responseElements": {"ConsoleLogin": "Success"}}),
+                "",
+                "Result  : Success\n",
+            ),
             (json!({"awsRegion": "cn-north-1"}), "", "Console : https://cn-north-1.console.amazonaws.cn/cloudtrailv2/"),
             (
                 json!({"awsRegion": "us-gov-west-1"}),
@@ -197,7 +213,136 @@ mod tests {
         record["userIdentity"]["arn"] = json!(format!("arn:aws:sts::1:assumed-role/{}/s", "r".repeat(200)));
         let alert = alert_in("text", "", &record.to_string());
         assert_eq!(alert.subject.len(), 99);
-        assert!(alert.subject.ends_with("r... in 123456789012 us-east-1"), "{}", alert.subject);
+        assert!(alert.subject.ends_with("r.../s in 123456789012 us-east-1"), "{}", alert.subject);
+
+        let place = "in 123456789012 us-east-1";
+        let set = "AWSReservedSSO_AdministratorAccessToEverythingThatThereIs_0123456789abcdef";
+        for (event, session, subject) in [
+            (
+                "CreateUser",
+                format!("{set}/alice@example.com"),
+                "CreateUser by alice@example.com (AdministratorAccessToEveryt...)",
+            ),
+            (
+                "CreateUser",
+                format!("{set}/{}@example.com", "alice".repeat(9)),
+                "CreateUser by alicealicealicealicealicealicealicealicealice@e...",
+            ),
+            (
+                "AuthorizeSecurityGroupIngress",
+                "deployment-of-production/release-42".to_owned(),
+                "AuthorizeSecurityGroupIngress by deployment-of-pro.../release-42",
+            ),
+            (
+                "GetPasswordData",
+                "deployment-of-production/aws-go-sdk-1688990082523310002".to_owned(),
+                "GetPasswordData by deployment-of-production/aws-go-sdk-168899...",
+            ),
+            (
+                &*"AssociateTransitGatewayMulticastDomain".repeat(2),
+                format!("{set}/alice@example.com"),
+                "AssociateTransitGatewayMulticastDomainAs... by alice@example.com",
+            ),
+        ] {
+            record["eventName"] = json!(event);
+            record["userIdentity"]["arn"] = json!(format!("arn:aws:sts::123456789012:assumed-role/{session}"));
+            let alert = alert_in("text", "", &record.to_string());
+            assert_eq!(alert.subject, format!("[medium] {subject} {place}"));
+        }
+    }
+
+    #[test]
+    fn keys_are_escaped_where_a_record_is_cut() {
+        let mut record = create_user();
+        record["\u{202e}key\u{2028}"] = json!("kept");
+        record["userAgent"] = json!("x".repeat(300_000));
+        let alert = alert_in("json", "", &record.to_string());
+        assert!(!alert.body.contains(['\u{202e}', '\u{2028}']) && alert.body.contains("left out"), "{}", alert.body);
+        let body: Value = serde_json::from_str(&alert.body).unwrap();
+        assert_eq!(body["event"]["\u{202e}key\u{2028}"], "kept");
+    }
+
+    #[test]
+    fn a_result_stands_under_the_name_of_the_event() {
+        for (change, result) in [
+            (json!({"eventName": "SwitchRole", "responseElements": {"SwitchRole": "Failure"}}), "Failure"),
+            (json!({"eventName": "SwitchRole", "responseElements": {"SwitchRole": "Success"}}), "Success"),
+            (json!({"eventName": "SwitchRole", "responseElements": {"ConsoleLogin": "Failure"}}), "Success"),
+            (
+                json!({"eventName": "UserAuthentication", "serviceEventDetails": {"UserAuthentication": "Failure"}}),
+                "Failure",
+            ),
+            (
+                json!({"eventName": "PasswordRecoveryCompleted", "responseElements": {"PasswordRecoveryCompleted": "Failure"}}),
+                "Failure",
+            ),
+            (json!({"responseElements": {"CreateUser": {"CreateUser": "Failure"}}}), "Success"),
+            (json!({"responseElements": "Failure", "serviceEventDetails": ["Failure"]}), "Success"),
+        ] {
+            let mut record = create_user();
+            record.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let body = |format| alert_in(format, "", &record.to_string()).body;
+            assert!(body("text").contains(&format!("\nResult  : {result}\n")), "{change}");
+            assert_eq!(serde_json::from_str::<Value>(&body("json")).unwrap()["result"], result, "{change}");
+        }
+    }
+
+    #[test]
+    fn the_link_is_there_if_the_history_has_the_event() {
+        for (change, host) in [
+            (json!({}), Some("us-east-1.console.aws.amazon.com")),
+            (json!({"managementEvent": true, "eventCategory": "Management"}), Some("us-east-1.console.aws.amazon.com")),
+            (json!({"managementEvent": false}), None),
+            (json!({"managementEvent": "false"}), None),
+            (json!({"eventCategory": "Data"}), None),
+            (json!({"eventCategory": "NetworkActivity"}), None),
+            (json!({"managementEvent": true, "eventCategory": "Data"}), None),
+            (json!({"awsRegion": "eusc-de-east-1"}), Some("eusc-de-east-1.console.amazonaws-eusc.eu")),
+            (json!({"awsRegion": "us-gov-east-1"}), Some("us-gov-east-1.console.amazonaws-us-gov.com")),
+            (json!({"awsRegion": "cn-northwest-1"}), Some("cn-northwest-1.console.amazonaws.cn")),
+            (json!({"awsRegion": "us-iso-east-1"}), None),
+            (json!({"awsRegion": "eu-isoe-west-1"}), None),
+        ] {
+            let mut record = create_user();
+            record.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let body = alert_in("text", "", &record.to_string()).body;
+            let start = host.map_or_else(|| "-\n".to_owned(), |host| format!("https://{host}/cloudtrailv2/home?"));
+            assert!(body.contains(&format!("\nConsole : {start}")), "{change}: {body}");
+        }
+    }
+
+    #[test]
+    fn a_chat_thread_is_that_of_rule_and_caller() {
+        let thread = |change: Value| {
+            let mut record = create_user();
+            record.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let body: Value = serde_json::from_str(&alert_in("chatbot", "", &record.to_string()).body).unwrap();
+            body["metadata"]["threadId"].as_str().unwrap().to_owned()
+        };
+        let first = thread(json!({}));
+        assert_eq!(first.len(), 32);
+        assert_eq!(first, thread(json!({"eventID": "another", "eventName": "DeleteUser"})));
+        assert_ne!(first, thread(json!({"userIdentity": {"arn": "arn:aws:iam::123456789012:user/bob"}})));
+    }
+
+    #[test]
+    fn a_caller_makes_no_markup_of_a_title() {
+        for (name, title) in [
+            ("alice", "[medium] CreateUser by alice in 123456789012 us-east-1"),
+            ("@here", "[medium] `CreateUser by @here in 123456789012 us-east-1`"),
+            ("*bold* _x_ ~y~", "[medium] `CreateUser by *bold* _x_ ~y~ in 123456789012 us-east-1`"),
+            ("[a](b)", "[medium] `CreateUser by [a](b) in 123456789012 us-east-1`"),
+            ("<!here>", "[medium] `CreateUser by &lt;!here&gt; in 123456789012 us-east-1`"),
+            ("evil.example", "[medium] `CreateUser by evil.example in 123456789012 us-east-1`"),
+            (":fire:", "[medium] `CreateUser by :fire: in 123456789012 us-east-1`"),
+            ("a` *b* `c", "[medium] `CreateUser by a' *b* 'c in 123456789012 us-east-1`"),
+        ] {
+            let mut record = create_user();
+            record["userIdentity"] = json!({"type": "IAMUser", "userName": name});
+            let body: Value = serde_json::from_str(&alert_in("chatbot", "", &record.to_string()).body).unwrap();
+            assert_eq!(body["content"]["title"], title);
+            assert_eq!(body["content"]["keywords"], json!(["default", "medium"]));
+        }
     }
 
     #[test]
@@ -231,14 +376,20 @@ mod tests {
         /// Whatever a record holds, SNS takes the message, and nobody can forge a line of it.
         #[test]
         fn every_message_is_valid(
-            values in prop::collection::vec(any_value(), 12),
-            identity in prop::collection::vec(any_value(), 4),
+            values in prop::collection::vec(any_value(), 17),
+            identity in prop::collection::vec(any_value(), 10),
+            session in prop::collection::vec(any_value(), 3),
         ) {
             let keys = ["eventName", "eventSource", "awsRegion", "recipientAccountId", "eventID", "eventTime", "errorCode",
-                "errorMessage", "sourceIPAddress", "userAgent", "requestParameters", "responseElements"];
+                "errorMessage", "sourceIPAddress", "userAgent", "requestParameters", "responseElements",
+                "additionalEventData", "serviceEventDetails", "resources", "vpcEndpointId", "vpcEndpointAccountId"];
             let mut record: serde_json::Map<_, _> = keys.iter().map(ToString::to_string).zip(values).collect();
-            let identity = ["arn", "userName", "invokedBy", "principalId"].iter().map(ToString::to_string).zip(identity);
-            record.insert("userIdentity".to_owned(), identity.collect());
+            let keys = ["arn", "userName", "invokedBy", "principalId", "type", "accountId", "accessKeyId", "identityProvider",
+                "onBehalfOf", "inScopeOf"];
+            let mut identity: serde_json::Map<_, _> = keys.iter().map(ToString::to_string).zip(identity).collect();
+            let keys = ["sourceIdentity", "sessionIssuer", "webIdFederationData"];
+            identity.insert("sessionContext".to_owned(), keys.iter().map(ToString::to_string).zip(session).collect());
+            record.insert("userIdentity".to_owned(), identity.into());
             for (_, format) in Format::NAMES {
                 let alert = alert_in(format.name(), "", &Value::from(record.clone()).to_string());
                 let subject = alert.subject.as_str();
@@ -253,7 +404,7 @@ mod tests {
                 let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\0', '\x1b'];
                 prop_assert!(!alert.body.contains(dangerous));
                 match format {
-                    Format::Text => prop_assert_eq!(lines, 14),
+                    Format::Text => prop_assert!((14..=25).contains(&lines)),
                     Format::Json => {
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         prop_assert_eq!((lines, body["event"].as_object().unwrap().len()), (1, record.len()));
@@ -261,7 +412,7 @@ mod tests {
                     Format::Chatbot => {
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         let said = body["content"]["description"].as_str().unwrap();
-                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 13);
+                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 24);
                         prop_assert!(said.lines().all(|line| line.starts_with('*')) && said.len() < 8_000);
                     }
                 }

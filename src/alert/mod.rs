@@ -3,12 +3,14 @@
 mod call;
 pub(crate) mod compose;
 mod context;
+mod facts;
 mod flood;
 pub(crate) mod id;
 mod message;
 mod render;
 mod sanitize;
 mod subject;
+mod who;
 
 pub(crate) use self::call::Call;
 pub(crate) use self::context::Context;

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::context::Context;
-use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, overhead, rule_names, severity, to_json};
+use super::id;
+use super::message::{Alert, Attribute, NOTHING, RESULT, SIZE_LIMIT, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
 use crate::log::Record;
 use crate::rules::{Format, Rule, TopicArn};
@@ -15,11 +16,29 @@ use crate::rules::{Format, Rule, TopicArn};
 /// The label of the line that links to the console.
 pub(super) const CONSOLE: &str = "Console";
 
+/// The label of the line that tells the caller.
+pub(super) const WHO: &str = "Who";
+
 /// The labels' width in the original four lines, and in those that follow.
 const ORIGINAL_WIDTH: usize = 7;
 const WIDTH: usize = 8;
 
 const TRUNCATED: &str = "\n(cut: the message was over SNS's limit of 262144 bytes)\n";
+
+/// The version of the form of a message in JSON.
+const JSON_VERSION: u32 = 1;
+
+/// The most bytes of the ID in a message in JSON. A summary's has a log's name, of 1,024 bytes at most.
+const ID_LIMIT: usize = 2_000;
+
+/// A chat cuts a message of more characters.
+const CHAT_LIMIT: usize = 8_000;
+
+/// The most bytes of a value in a chat; and where the message would then be too long, so few that 25 values fit.
+const CHAT_VALUE_LIMITS: [usize; 2] = [500, 250];
+
+/// The most rules that a chat message has as keywords.
+const KEYWORDS_LIMIT: usize = 10;
 
 /// A text has about so many bytes.
 const USUAL_BODY: usize = 1_000;
@@ -110,11 +129,21 @@ impl Content<'_, '_> {
         truncate(body, room, TRUNCATED)
     }
 
+    /// The text of a line.
+    fn line(&self, label: &str) -> Option<&str> {
+        self.lines.iter().find(|line| line.label == label)?.value.as_deref()
+    }
+
     fn json(&self, topic: Option<&str>, log: &str, room: usize) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
+            version: u32,
+            id: Option<String>,
+            title: &'a str,
             rules: Vec<String>,
             severity: &'a str,
+            result: Option<&'a str>,
+            who: Option<&'a str>,
             topic: Option<&'a str>,
             log: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,8 +151,24 @@ impl Content<'_, '_> {
             #[serde(skip_serializing_if = "Option::is_none")]
             summary: Option<&'a Summary<'a>>,
         }
-        let rules = rule_names(self.rules);
-        let mut body = Body { rules, severity: severity(self.rules).name(), topic, log, event: None, summary: None };
+        let mut body = Body {
+            version: JSON_VERSION,
+            id: self.id.clone().map(|id| truncate(id, ID_LIMIT, "")),
+            title: &self.subject,
+            rules: rule_names(self.rules),
+            severity: severity(self.rules).name(),
+            // The calls of a summary may differ in it.
+            result: self
+                .attributes
+                .iter()
+                .find(|attribute| attribute.name == RESULT)
+                .map(|result| result.value.as_str()),
+            who: self.line(WHO),
+            topic,
+            log,
+            event: None,
+            summary: None,
+        };
         match &self.detail {
             Detail::Summary(summary) => body.summary = Some(summary),
             Detail::Event(record) => {
@@ -140,31 +185,68 @@ impl Content<'_, '_> {
         #[serde(rename_all = "camelCase")]
         struct ChatContent<'a> {
             text_type: &'a str,
-            title: &'a str,
+            title: String,
             description: String,
+            keywords: Vec<String>,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Metadata {
+            thread_id: String,
         }
         #[derive(Serialize)]
         struct Notification<'a> {
             version: &'a str,
             source: &'a str,
             content: ChatContent<'a>,
+            metadata: Metadata,
         }
+        let [usual, least] = CHAT_VALUE_LIMITS;
+        let whole = self.chat_description(usual);
+        let severity = severity(self.rules).name();
+        let names = self.rules.iter().take(KEYWORDS_LIMIT).map(|rule| rule.name.as_str());
+        let keywords = names.chain([severity]).map(|name| escape_for_chat(name, usual));
+        let content = ChatContent {
+            text_type: "client-markdown",
+            title: chat_title(&self.subject),
+            description: if whole.len() < CHAT_LIMIT { whole } else { self.chat_description(least) },
+            keywords: keywords.collect(),
+        };
+        let metadata = Metadata { thread_id: format!("{:032x}", self.thread()) };
+        to_json(&Notification { version: "1.0", source: "custom", content, metadata })
+    }
+
+    /// The same for the alerts of the same rules about the same caller, and for the summaries of a rule.
+    fn thread(&self) -> u128 {
+        let caller = match self.detail {
+            Detail::Event(_) => self.line(WHO),
+            Detail::Summary(_) => None,
+        };
+        id::hash(self.rules.iter().map(|rule| rule.name.as_str()).chain(caller))
+    }
+
+    /// The descriptions of the rules, and the lines that have a value, each of about `limit` bytes at most.
+    fn chat_description(&self, limit: usize) -> String {
         let shown = |Line { label, value }: &Line| {
             let value = value.as_deref()?;
             // A link must stay one. Its parts are encoded.
             let is_link = *label == CONSOLE;
-            let value = if is_link { value.to_owned() } else { format!("`{}`", escape_for_chat(value)) };
+            let value = if is_link { value.to_owned() } else { format!("`{}`", escape_for_chat(value, limit)) };
             Some(format!("*{label}:* {value}"))
         };
         let descriptions: Vec<_> = self.rules.iter().filter_map(|rule| rule.description.as_deref()).collect();
-        let description = (!descriptions.is_empty()).then(|| escape_for_chat(&descriptions.join(" ")));
+        let description = (!descriptions.is_empty()).then(|| escape_for_chat(&descriptions.join(" "), limit));
         let lines = self.original_lines.iter().chain(&self.lines).filter_map(shown);
-        let lines: Vec<String> = description.into_iter().chain(lines).collect();
-        // A caller's name must not make a link of the title either.
-        let title = escape_for_chat(&self.subject).replace("](", "] (");
-        let content = ChatContent { text_type: "client-markdown", title: &title, description: lines.join("\n") };
-        to_json(&Notification { version: "1.0", source: "custom", content })
+        description.into_iter().chain(lines).collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A subject as a title. It stands in code, as the values do, if a chat could take a part of it for markup, a link, a
+/// mention or an emoji.
+fn chat_title(subject: &str) -> String {
+    let (severity, rest) = subject.split_once(' ').unwrap_or(("", subject));
+    let is_plain = rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, ' ' | '-' | '/' | '(' | ')'));
+    if is_plain { subject.to_owned() } else { format!("{severity} `{}`", escape_for_chat(rest, CHAT_LIMIT)) }
 }
 
 /// The record as compact JSON of at most `room` bytes: a note of its size takes the place of a top-level value that is too
@@ -176,7 +258,7 @@ fn fitting_json(record: &Record<'_>, room: usize) -> String {
     }
     let mut fields = record.compact_fields();
     for field in &mut fields {
-        field.value = escape(&field.value);
+        (field.key, field.value) = (escape(&field.key), escape(&field.value));
     }
     let note = |value: &str| format!("\"(left out: {} bytes)\"", value.len());
     let mut size = fields.iter().map(|field| field.key.len() + field.value.len() + 2).sum::<usize>() + 1;

@@ -2,9 +2,6 @@
 
 use std::fmt::Write as _;
 
-/// The most bytes of a value in a chat: a message has 14, and a chat cuts one of over 8,000 characters.
-const CHAT_LIMIT: usize = 500;
-
 /// Escapes characters that could forge a line or hide the order of a text, and those that SQS refuses. The escapes are
 /// JSON's, so that escaped JSON is still the same JSON.
 pub(crate) fn escape(text: &str) -> String {
@@ -39,11 +36,12 @@ pub(crate) fn escape(text: &str) -> String {
     }
 }
 
-/// A text for a chat, shortened: it can't end the code that it stands in, mention people, or be a link.
-pub(super) fn escape_for_chat(text: &str) -> String {
+/// A text for a chat, of little more than `limit` bytes: it can't end the code that it stands in, mention people, or be a
+/// link.
+pub(super) fn escape_for_chat(text: &str, limit: usize) -> String {
     let mut out = String::new();
     for c in escape(text).chars() {
-        if out.len() >= CHAT_LIMIT {
+        if out.len() >= limit {
             out.push_str("...");
             break;
         }

@@ -10,21 +10,22 @@ use crate::rules::Severity;
 /// line breaks.
 const LIMIT: usize = 99;
 
-/// The caller's name keeps at least so many characters.
-const NAME_MINIMUM: usize = 20;
+/// The caller and the event keep at least so many characters each.
+const LEAST_ROOM: usize = 20;
 
-/// `[severity] event by caller in account region`. A long name of the caller gives way to the account and the region.
+/// `[severity] event by caller in account region`. What is too long gives way to the account and the region: the caller's
+/// name first, then the event.
 pub(super) fn of_call(call: &Call, severity: Severity, context: &Context<'_>) -> String {
-    let location = context.location(call.account.as_deref(), call.region.as_deref());
-    let what = format!("[{severity}] {}", call.event_name.as_deref().unwrap_or(NOTHING));
-    let by = match &call.short_name {
-        Some(name) => {
-            let room = LIMIT.saturating_sub(what.len() + location.len() + " by ".len());
-            format!(" by {}", truncate(to_ascii(name), room.max(NAME_MINIMUM), "..."))
-        }
-        None => String::new(),
-    };
-    shorten(&(what + &by + &location))
+    let severity = format!("[{severity}] ");
+    let location = to_ascii(&context.location(call.account.as_deref(), call.region.as_deref()));
+    let event = to_ascii(call.event_name.as_deref().unwrap_or(NOTHING));
+    let room = LIMIT.saturating_sub(severity.len() + location.len());
+    let by = call.short_name.as_ref().map_or_else(String::new, |name| {
+        let room = room.saturating_sub(event.len() + " by ".len());
+        format!(" by {}", name.fit(room.max(LEAST_ROOM)))
+    });
+    let event = truncate(event, room.saturating_sub(by.len()).max(LEAST_ROOM), "...");
+    shorten(&(severity + &event + &by + &location))
 }
 
 /// A text as SNS takes it for a subject.

@@ -57,3 +57,16 @@ fn the_readme_shows_the_golden_message() {
         }
     }
 }
+
+#[test]
+fn the_manual_shows_callers_as_messages_tell_them() {
+    let manual = String::from_utf8(file("docs/messages.md")).unwrap();
+    let section = manual.split("### Who").nth(1).unwrap().split("The table of").next().unwrap();
+    let lines = golden_lines("callers.txt");
+    let callers: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("Who     : ")).collect();
+    let shown: Vec<_> = section.split('`').skip(1).step_by(2).filter(|text| *text != "AssumeRoot").collect();
+    assert!(shown.len() > 15, "{shown:?}");
+    for text in shown {
+        assert!(callers.iter().any(|caller| shows(text, caller)), "no caller is told as {text}");
+    }
+}

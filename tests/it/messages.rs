@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::fake_aws::{Message, S3Fault};
 use crate::golden::assert_golden;
+use crate::program::{folder, run_in};
 use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, put_keys, world, world_with};
 use crate::{event, file, gzip, log, record, records};
 
@@ -49,8 +50,14 @@ fn chat_of(message: &Message) -> (String, Vec<String>) {
     let body = json_of(message);
     let content = &body["content"];
     let (title, description) = (content["title"].as_str().unwrap(), content["description"].as_str().unwrap());
-    let content = json!({ "textType": "client-markdown", "title": title, "description": description });
-    assert_eq!(body, json!({ "version": "1.0", "source": "custom", "content": content }));
+    let keywords = content["keywords"].as_array().unwrap();
+    assert_eq!(keywords.last().unwrap(), message.attribute("severity").unwrap());
+    let content =
+        json!({ "textType": "client-markdown", "title": title, "description": description, "keywords": keywords });
+    let thread = body["metadata"]["threadId"].as_str().unwrap();
+    let metadata = json!({ "threadId": thread });
+    assert_eq!(body, json!({ "version": "1.0", "source": "custom", "content": content, "metadata": metadata }));
+    assert!(description.chars().count() <= 8_000);
     (title.to_owned(), description.lines().map(str::to_owned).collect())
 }
 
@@ -140,9 +147,16 @@ async fn json_is_the_whole_record_without_its_secrets() {
     event["requestParameters"] = json!({ "userName": "bob", "oldPassword": "****", "password": "****" });
     event["responseElements"] = json!({ "credentials": { "sessionToken": "****", "secretAccessKey": "****" } });
     let log = format!("s3://{BUCKET}/{KEY}");
-    let whole = json!({ "rules": ["j"], "severity": "medium", "topic": JSON_TOPIC, "log": log, "event": event });
+    let who = &event["userIdentity"]["arn"];
+    let whole = json!({
+        "version": 1, "id": event["eventID"], "title": message.subject, "rules": ["j"], "severity": "medium",
+        "result": "Failure", "who": who, "topic": JSON_TOPIC, "log": log, "event": event,
+    });
     assert_eq!(json_of(message), whole);
-    let start = format!(r#"{{"rules":["j"],"severity":"medium","topic":"{JSON_TOPIC}","log":"{log}","event":{{"#);
+    let start = format!(
+        r#"{{"version":1,"id":{},"title":"{}","rules":["j"],"severity":"medium","result":"Failure","who":{who},"topic":"{JSON_TOPIC}","log":"{log}","event":{{"#,
+        event["eventID"], message.subject
+    );
     assert!(message.body.starts_with(&start), "{}", message.body);
 }
 
@@ -184,7 +198,8 @@ async fn callers_can_neither_mention_nor_link_nor_forge_in_a_chat() {
     let messages = messages_of(&three_formats(&json!({ "description": "Users." })), &[record]).await;
     let chat = messages.iter().find(|m| m.topic == CHAT_TOPIC).unwrap();
     let (title, lines) = chat_of(chat);
-    assert!(!title.contains(['<', '>', '`', '\n']) && !title.contains("]("), "{title}");
+    let title = title.strip_prefix("[medium] `").and_then(|title| title.strip_suffix('`')).unwrap();
+    assert!(!title.contains(['<', '>', '`', '\n']), "nothing in it is markup, since it is code: {title}");
     assert_eq!(lines[0], "Users.");
     let mut labels = BTreeSet::new();
     for line in &lines[1..] {
@@ -217,23 +232,67 @@ async fn a_chat_message_keeps_its_link_however_long_the_rest_is() {
 
 #[tokio::test]
 async fn the_console_is_that_of_the_records_partition() {
-    let regions = ["ap-southeast-2", "us-gov-west-1", "cn-north-1"];
-    let mut calls = records(3);
+    let regions = ["ap-southeast-2", "us-gov-west-1", "cn-north-1", "eusc-de-east-1"];
+    let mut calls = records(4);
     calls.iter_mut().zip(regions).for_each(|(call, region)| call["awsRegion"] = json!(region));
     let messages = messages_of(&json!({ "source": "iam", "regexp": "User" }), &calls).await;
-    let hosts = ["console.aws.amazon.com", "console.amazonaws-us-gov.com", "console.amazonaws.cn"];
+    let hosts =
+        ["console.aws.amazon.com", "console.amazonaws-us-gov.com", "console.amazonaws.cn", "console.amazonaws-eusc.eu"];
     for (n, message) in messages.iter().enumerate() {
         let (region, host) = (regions[n], hosts[n]);
         let home = format!("https://{region}.{host}/cloudtrailv2/home?region={region}");
         assert_eq!(line(message, "Console"), format!("{home}#/events/00000000-0000-4000-8000-00000000000{n}"));
     }
-    assert_eq!(messages.len(), 3);
+    assert_eq!(messages.len(), 4);
 }
 
+/// Every type of identity that AWS documents, and every way in which a call says that it failed.
+#[tokio::test]
+async fn every_caller_and_every_result_in_every_format() {
+    let log: Value = serde_json::from_slice(&file("fixtures/callers.json")).unwrap();
+    let records = log["Records"].as_array().unwrap();
+    let mut bodies = Vec::new();
+    for (format, golden) in [("text", "callers.txt"), ("json", "callers.json"), ("chatbot", "callers.chatbot.json")] {
+        let mut world = world().await;
+        let configuration = json!({ "source": ".", "regexp": ".", "format": format });
+        world.aws.put(BUCKET, CONFIG, configuration.to_string());
+        world.aws.put(BUCKET, KEY, file("fixtures/callers.json"));
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], records.len());
+        let mut messages = world.aws.messages();
+        messages.sort_by_key(|message| message.attribute("eventID").unwrap().to_owned());
+        let is_text = format == "text";
+        let shown =
+            |m: &Message| if is_text { format!("Subject: {}\n\n{}", m.subject, m.body) } else { m.body.clone() };
+        assert_golden(golden, &messages.iter().map(shown).collect::<Vec<_>>().join("\n"));
+        bodies.push(messages);
+    }
+    let [texts, objects, chats] = &bodies[..] else { panic!("three formats") };
+    for (((text, object), chat), record) in texts.iter().zip(objects).zip(chats).zip(records) {
+        let (object, id) = (json_of(object), &record["eventID"]);
+        let (who, identity) = (line(text, "Who"), &record["userIdentity"]);
+        let kind = identity["type"].as_str().unwrap_or_default();
+        assert!(who != kind && who != identity["principalId"] && who != identity["userName"], "{id}: {who}");
+        assert_eq!(object["who"].as_str().unwrap_or("-"), who, "{id}");
+        assert!(chat_of(chat).1.contains(&format!("*Who:* `{who}`")) || who == "-", "{id}");
+        let result = text.attribute("result").unwrap();
+        assert_eq!(object["result"], result, "{id}");
+        assert_eq!(line(text, "Result") == "Success", result == "Success", "{id}");
+        let arn = identity["arn"].as_str().unwrap_or_default();
+        assert!(who.starts_with(arn), "{id}: {who} does not start with {arn}");
+    }
+}
+
+/// The identities that `fixtures/callers.json` does not have.
 #[tokio::test]
 async fn who_is_the_most_complete_name_of_the_caller() {
     let arn = "arn:aws:iam::123456789012:user/team/alice";
     let session = "arn:aws:sts::123456789012:assumed-role/autoscaling/i-0abc";
+    let root = "arn:aws:iam::123456789012:root";
+    let root_session = |context: Value| {
+        let mut context = context;
+        context["assumedRoot"] = json!("true");
+        json!({ "type": "Root", "arn": root, "principalId": "123456789012:alice", "sessionContext": context })
+    };
     let cases = [
         (json!({ "type": "IAMUser", "arn": arn, "userName": "al", "principalId": "AIDA" }), arn, " by alice "),
         (
@@ -249,14 +308,47 @@ async fn who_is_the_most_complete_name_of_the_caller() {
         ),
         (
             json!({ "type": "AWSAccount", "principalId": "AROAEXAMPLE:audit-session", "accountId": "111122223333" }),
-            "AROAEXAMPLE:audit-session",
-            " by AROAEXAMPLE:audit-session ",
+            "AROAEXAMPLE:audit-session (account 111122223333)",
+            " by audit-session (account 111122223333) in 123456789012 ",
         ),
         (
-            json!({ "type": "Root", "arn": "arn:aws:iam::123456789012:root" }),
-            "arn:aws:iam::123456789012:root",
+            json!({ "type": "AWSAccount", "accountId": "111122223333" }),
+            "unidentified (AWSAccount, account 111122223333)",
+            " by unidentified (account 111122223333) ",
+        ),
+        (
+            json!({ "type": "IAMUser", "arn": "arn:aws:iam::111122223333:user/eve", "accountId": "111122223333" }),
+            "arn:aws:iam::111122223333:user/eve (account 111122223333)",
+            " by eve (account 111122223333) in 123456789012 ",
+        ),
+        (json!({ "type": "Root", "arn": root }), root, " by root "),
+        (
+            json!({ "type": "Root", "accountId": "123456789012", "userName": "alias" }),
+            "root (account 123456789012)",
             " by root ",
         ),
+        (root_session(json!({})), &format!("{root} (AssumeRoot by alice)"), " by root (AssumeRoot by alice) "),
+        (
+            root_session(json!({ "sourceIdentity": "alice@example.com" })),
+            &format!("{root} (AssumeRoot by alice@example.com)"),
+            " by root (AssumeRoot by alice@example.com) ",
+        ),
+        (
+            json!({ "type": "AssumedRole", "principalId": "AROAEXAMPLE:deploy", "accountId": "123456789012" }),
+            "AROAEXAMPLE:deploy (account 123456789012)",
+            " by deploy ",
+        ),
+        (
+            json!({ "type": "Unknown", "principalId": "Anonymous", "accountId": "123456789012" }),
+            "anonymous (account 123456789012)",
+            " by anonymous ",
+        ),
+        (
+            json!({ "type": "NewIdentity", "arn": "arn:aws:new::123456789012:thing/a/b", "principalId": "NEWEXAMPLE" }),
+            "arn:aws:new::123456789012:thing/a/b (NewIdentity, principal NEWEXAMPLE)",
+            " by b ",
+        ),
+        (json!({ "type": "NewIdentity" }), "unidentified (NewIdentity)", " by unidentified "),
         (json!({}), "-", "CreateUser in "),
     ];
     let call = |(n, (identity, _, _)): (usize, &(Value, &str, &str))| {
@@ -271,6 +363,24 @@ async fn who_is_the_most_complete_name_of_the_caller() {
         assert_eq!(line(message, "Who"), *who, "{identity}");
         assert!(message.subject.contains(by), "{identity}: {}", message.subject);
     }
+}
+
+#[tokio::test]
+async fn scan_and_summaries_group_by_the_same_caller() {
+    let configuration = json!({ "maxAlertsPerLog": 1, "source": "iam", "regexp": "User" });
+    let mut calls = records(4);
+    for call in &mut calls {
+        call["userIdentity"] =
+            json!({ "type": "AWSAccount", "principalId": "AROAEXAMPLE:deploy", "accountId": "999988887777" });
+    }
+    let who = "AROAEXAMPLE:deploy (account 999988887777)";
+    let messages = messages_of(&configuration, &calls).await;
+    let summary = messages.iter().find(|message| message.attribute("eventID").is_none()).unwrap();
+    assert!(line(summary, "Who").contains(&format!("{who} (3)")), "{}", summary.body);
+    let configuration = configuration.to_string();
+    let folder = folder(&[("config.json", configuration.as_bytes()), ("log.json", &log(&calls))]);
+    let scanned = run_in(folder.path(), &["scan", "--config", "config.json", "log.json"], Vec::new());
+    assert!(scanned.stderr.contains(&format!("{who} (4)")), "{}", scanned.stderr);
 }
 
 /// The fake SNS reports what the real one would refuse.
@@ -433,8 +543,15 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
         "principals": [principal("alice", 3), principal("bob", 1)],
     });
     let log = format!("s3://{BUCKET}/{KEY}");
-    let body = json!({ "rules": ["copy"], "severity": "medium", "topic": JSON_TOPIC, "log": log, "summary": summary });
-    assert_eq!(json_of(copy), body);
+    let told = json_of(copy);
+    let id = told["id"].as_str().unwrap();
+    assert!(id.starts_with("summary of 4 copy in s3://"), "{id}");
+    let body = json!({
+        "version": 1, "id": id, "title": copy.subject, "rules": ["copy"], "severity": "medium", "result": "Success",
+        "who": "arn:aws:iam::123456789012:user/alice (3), arn:aws:iam::123456789012:user/bob (1)",
+        "topic": JSON_TOPIC, "log": log, "summary": summary,
+    });
+    assert_eq!(told, body);
     assert_golden("summary.json", &copy.body);
 
     // A retry of Lambda in the same environment sends nothing twice.

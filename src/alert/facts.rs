@@ -1,0 +1,54 @@
+//! Further facts of a call, each a line of its message if the record has it.
+
+use super::render::Line;
+use super::sanitize::truncate_and_count;
+use crate::log::{self, Record};
+
+/// The most characters of a value in a text. Longer ones are not read, and too much for SMS and chats.
+pub(super) const LIMIT: usize = 4_000;
+
+/// The lines about the caller, then those about the call.
+pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
+    let identity = |path: &[&str]| record.text(&[&["userIdentity"], path].concat());
+    let session = |path: &[&str]| identity(&[&["sessionContext"], path].concat());
+    let endpoint_account = record.text(&["vpcEndpointAccountId"]).map(|id| format!("account {id}"));
+    let facts = [
+        ("Identity", joined([identity(&["type"]), identity(&["accessKeyId"]), identity(&["credentialId"])])),
+        // A sign-in has no session yet, and says it in its details.
+        (
+            "MFA",
+            session(&["attributes", "mfaAuthenticated"]).or_else(|| record.text(&["additionalEventData", "MFAUsed"])),
+        ),
+        ("Issuer", session(&["sessionIssuer", "arn"])),
+        ("Provider", joined([session(&["webIdFederationData", "federatedProvider"]), attributes(record)])),
+        ("Person", session(&["sourceIdentity"])),
+        ("For", joined([identity(&["onBehalfOf", "userId"]), identity(&["onBehalfOf", "identityStoreArn"])])),
+        ("Workload", identity(&["inScopeOf", "credentialsIssuedTo"]).or_else(|| identity(&["inScopeOf", "sourceArn"]))),
+        ("Resource", joined(resources(record))),
+        ("Response", json(record, &["responseElements"])),
+        ("Details", joined([json(record, &["additionalEventData"]), json(record, &["serviceEventDetails"])])),
+        ("Endpoint", joined([record.text(&["vpcEndpointId"]), endpoint_account])),
+    ];
+    facts.into_iter().filter_map(|(label, value)| Some(Line::new(label, Some(truncate_and_count(&value?, LIMIT)))))
+}
+
+/// The value at a path, as compact JSON without its secrets; `None` for an empty object.
+fn json(record: &Record<'_>, path: &[&str]) -> Option<String> {
+    record.json(path).map(log::compact).filter(|json| json != "{}")
+}
+
+/// What an identity provider says of a session.
+fn attributes(record: &Record<'_>) -> Option<String> {
+    json(record, &["userIdentity", "sessionContext", "webIdFederationData", "attributes"])
+}
+
+/// The ARNs of the resources, or the start that many have in common.
+fn resources(record: &Record<'_>) -> impl Iterator<Item = Option<String>> {
+    let keys = ["ARN", "ARNPrefix"].into_iter();
+    keys.flat_map(|key| record.texts(&["resources".to_owned(), key.to_owned()])).map(Some)
+}
+
+fn joined(parts: impl IntoIterator<Item = Option<String>>) -> Option<String> {
+    let parts: Vec<_> = parts.into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
