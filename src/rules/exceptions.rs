@@ -63,12 +63,11 @@ pub(super) fn of_test(test: &Test) -> Option<String> {
         let other = others(kind, &example).into_iter().find(|other| test.pattern.is_match(other))?;
         Some((example, other))
     })?;
-    let what_to_do = match kind {
-        Kind::Object => "name the key that is meant".to_owned(),
-        _ => format!("anchor it, as in `{}`", anchored(kind, &example)),
+    let why = match kind {
+        Kind::Object => "which anybody can send: name the key that is meant".to_owned(),
+        _ => format!("which somebody else can have: anchor it, as in `{}`", anchored(kind, &example)),
     };
-    let pattern = test.pattern.as_str();
-    Some(format!("`{path}`: `{pattern}` also matches `{other}`, and callers choose such texts: {what_to_do}"))
+    Some(format!("`{path}`: `{}` also matches `{other}`, {why}", test.pattern.as_str()))
 }
 
 /// The warnings about an `ignore` entry. All of its tests must match, so one that names a caller for certain is enough.
