@@ -21,9 +21,9 @@ fn of(part: &Hir) -> Vec<String> {
         HirKind::Empty | HirKind::Look(_) => vec![String::new()],
         HirKind::Literal(literal) => vec![String::from_utf8_lossy(&literal.0).into_owned()],
         HirKind::Class(class) => member(class).map(String::from).into_iter().collect(),
+        HirKind::Repetition(repeated) if repeated.min == 0 => vec![String::new()],
         HirKind::Repetition(repeated) => {
-            let times = repeated.min.max(1).min(repeated.max.unwrap_or(u32::MAX));
-            of(&repeated.sub).iter().map(|text| text.repeat(times as usize)).collect()
+            of(&repeated.sub).iter().map(|text| text.repeat(repeated.min as usize)).collect()
         }
         HirKind::Capture(group) => of(&group.sub),
         HirKind::Alternation(parts) => parts.iter().flat_map(of).take(LIMIT).collect(),
@@ -58,10 +58,10 @@ mod tests {
             ("^aws.(ec2|iam)$", &["aws.ec2", "aws.iam"][..]),
             (
                 r"^arn:aws:iam::\d{12}:(user|role)/x.*",
-                &["arn:aws:iam::000000000000:user/x.", "arn:aws:iam::000000000000:role/x."],
+                &["arn:aws:iam::000000000000:user/x", "arn:aws:iam::000000000000:role/x"],
             ),
             ("(?i)Alice", &["alice"]),
-            ("[^.]+[a-z]?a{0}", &["xx"]),
+            ("[^.]+[a-z]?a{0}(b|c){2}", &["xbb"]),
             ("a|b{2,}", &["a", "bb"]),
             ("", &[""]),
             ("[a&&b]", &[]),

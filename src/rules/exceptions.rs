@@ -3,13 +3,9 @@
 
 use super::examples::{examples, matches_everything};
 use super::model::{Condition, Test};
-use crate::log::is_account;
 
 /// The account in patterns that warnings propose.
 const ACCOUNT: &str = "123456789012";
-
-/// An account that nobody means.
-const STRANGER: &str = "999999999999";
 
 /// The kinds of text that exceptions look into, by how somebody can make one that contains another text.
 #[derive(Clone, Copy, PartialEq)]
@@ -87,13 +83,11 @@ fn others(kind: Kind, example: &str) -> Vec<String> {
         Kind::Chosen => Vec::new(),
         Kind::Object => serde_json::to_string(example).map(|text| format!("{{\"x\":{text}}}")).into_iter().collect(),
         Kind::Arn(of) => {
-            let in_path = format!("arn:aws:iam::{STRANGER}:{of}/{example}");
-            let session = session(example).map(|(_, name)| name);
-            let other_role = session.map(|name| format!("arn:aws:sts::{ACCOUNT}:assumed-role/mallory/{name}"));
+            let in_path = format!("arn:aws:iam::999999999999:{of}/{example}");
+            let of_other_role = session(example).map(|(before, name)| format!("{before}assumed-role/mallory/{name}"));
             // Sessions of one role are one caller's.
-            let longer = longer.filter(|_| session.is_none());
-            let in_account = other_role.map(|arn| arn.replace(ACCOUNT, account(example)));
-            [in_path.clone(), format!("{in_path}/x")].into_iter().chain(in_account).chain(longer).collect()
+            let longer = longer.filter(|_| of_other_role.is_none());
+            [in_path.clone(), format!("{in_path}/x")].into_iter().chain(of_other_role).chain(longer).collect()
         }
         Kind::Resource => vec![format!("arn:aws:s3:::mallory/{example}")],
         Kind::Name => [format!("x{example}")].into_iter().chain(longer).collect(),
@@ -101,47 +95,51 @@ fn others(kind: Kind, example: &str) -> Vec<String> {
     }
 }
 
-/// The role and the name in the ARN of a role's session.
+/// The ARN of a role's session before its role, and the name of the session.
 fn session(arn: &str) -> Option<(&str, &str)> {
-    let (role, name) = arn.split_once("assumed-role/")?.1.split_once('/')?;
-    (!name.is_empty()).then_some((role, name))
-}
-
-fn account(arn: &str) -> &str {
-    arn.split(':').find(|part| is_account(part)).unwrap_or(ACCOUNT)
+    let (before, session) = arn.split_once("assumed-role/")?;
+    let (_, name) = session.split_once('/')?;
+    (!name.is_empty()).then_some((before, name))
 }
 
 /// A pattern that matches a text like this one and no text of others.
 fn anchored(kind: Kind, example: &str) -> String {
-    let after = |start: &str| example.split_once(start).map(|(_, rest)| rest);
-    let last = || example.trim_matches(['/', ':']).rsplit(['/', ':']).next().unwrap_or_default();
-    let plain = |name: &str, instead: &str| match name.trim_matches(['.', '/']) {
-        "" => instead.to_owned(),
-        _ => regex::escape(name),
-    };
-    let account = account(example);
     match kind {
-        Kind::Arn(of) => {
-            let identity = format!("^arn:aws:iam::{account}:");
-            let names =
-                ["user/", "role/", "policy/"].into_iter().find_map(|kind| Some((kind, after(&format!(":{kind}"))?)));
-            match (after("assumed-role/"), names) {
-                (Some(role), _) => {
-                    let role = role.split('/').next().unwrap_or_default();
-                    format!("^arn:aws:sts::{account}:assumed-role/{}/", plain(role, "NAME-OF-THE-ROLE"))
-                }
-                (None, Some((kind, name))) => format!("{identity}{kind}{}$", plain(name, "NAME")),
-                (None, None) if of == "user" => {
-                    format!("^arn:aws:sts::{account}:assumed-role/{}/", plain(last(), "NAME-OF-THE-ROLE"))
-                }
-                (None, None) => format!("{identity}{of}/{}$", plain(last(), "NAME")),
-            }
-        }
+        Kind::Arn(of) => anchored_arn(of, example),
         Kind::Resource if example.starts_with("arn:") => format!("^{}", regex::escape(example)),
-        Kind::Resource => format!("^arn:aws:s3:::{}", plain(last(), "NAME")),
-        Kind::Principal => {
-            format!("^{}", plain(example.strip_prefix(':').map_or(example, |_| "AROAEXAMPLE:"), "AROAEXAMPLE:"))
+        Kind::Resource => format!("^arn:aws:s3:::{}", escaped(example.trim_start_matches(':'))),
+        Kind::Principal if example.starts_with(':') => "^AROAEXAMPLE:".to_owned(),
+        Kind::Principal => format!("^{}", escaped(example)),
+        _ => format!("^{}$", escaped(example)),
+    }
+}
+
+fn anchored_arn(of: &str, example: &str) -> String {
+    let resource = if example.starts_with("arn:") { example.splitn(6, ':').nth(5) } else { None };
+    // An example has zeros where a pattern has digits.
+    let given =
+        resource.and_then(|resource| example.strip_suffix(resource)).map(|arn| arn.replace("000000000000", ACCOUNT));
+    let start = |service: &str| given.clone().unwrap_or_else(|| format!("arn:aws:{service}::{ACCOUNT}:"));
+    let resource = resource.unwrap_or(example).trim_start_matches([':', '/']);
+    let (kind, name) = ["assumed-role/", "user/", "role/", "policy/"]
+        .into_iter()
+        .find_map(|kind| Some((kind, resource.split_once(kind)?.1)))
+        // A name alone is most often that of a role, and a caller's ARN is then that of its session.
+        .unwrap_or((if of == "user" { "assumed-role/" } else { "" }, resource));
+    match kind {
+        "assumed-role/" => {
+            let role = name.split('/').next().unwrap_or_default();
+            format!("^{}assumed-role/{}/", start("sts"), escaped(role))
         }
-        _ => format!("^{}$", plain(example, "NAME")),
+        "" => format!("^{}{of}/{}$", start("iam"), escaped(name)),
+        _ => format!("^{}{kind}{}$", start("iam"), escaped(name)),
+    }
+}
+
+/// A name for a pattern, or a placeholder where an example has none.
+fn escaped(name: &str) -> String {
+    match name.trim_matches(['.', '/']) {
+        "" => "NAME".to_owned(),
+        _ => regex::escape(name),
     }
 }

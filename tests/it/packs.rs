@@ -150,6 +150,9 @@ fn an_admin_port_that_is_opened_is_told_in_every_form_of_the_call() {
     let flat = |protocol: &str, (from, to): (u32, u32), cidr: &str| json!({ "groupId": "sg-1", "ipProtocol": protocol, "fromPort": from, "toPort": to, "cidrIp": cidr });
     let mut told: Vec<Value> = open.iter().map(|ports| flat("tcp", *ports, "0.0.0.0/0")).collect();
     told.push(json!({ "groupId": "sg-1", "ipProtocol": "-1", "cidrIp": "0.0.0.0/0" }));
+    let mut host_bits = flat("tcp", (22, 22), "198.51.100.7/0");
+    host_bits["ipPermissions"] = json!({});
+    told.push(host_bits);
     let mut others: Vec<Value> = closed.iter().map(|ports| flat("tcp", *ports, "0.0.0.0/0")).collect();
     others.extend(open.iter().map(|ports| flat("tcp", *ports, "203.0.113.0/24")));
     assert_tells("threat-admin-port-opened-flat", "ec2", "AuthorizeSecurityGroupIngress", &told, &others);
