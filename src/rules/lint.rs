@@ -4,22 +4,93 @@
 use regex::Regex;
 
 use super::config::{MeantRule, meant_pack_rule};
+use super::examples::{examples, matches_everything};
+use super::exceptions;
 use super::model::{Condition, Filter, Rule, Test, literals};
 use super::suggest::nearest;
+use crate::log::Record;
 
 /// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
-const RECORD_KEYS: [&str; 31] = [
+const RECORD_KEYS: [&str; 30] = [
     "additionalEventData", "addendum", "apiVersion", "awsRegion", "edgeDeviceDetails", "errorCode", "errorMessage",
-    "eventCategory", "eventContext", "eventID", "eventName", "eventSource", "eventTime", "eventType", "eventVersion",
+    "eventCategory", "eventID", "eventName", "eventSource", "eventTime", "eventType", "eventVersion",
     "managementEvent", "readOnly", "recipientAccountId", "requestID", "requestParameters", "resources",
     "responseElements", "serviceEventDetails", "sessionCredentialFromConsole", "sharedEventID", "sourceIPAddress",
     "tlsDetails", "userAgent", "userIdentity", "vpcEndpointAccountId", "vpcEndpointId",
 ];
 
 /// The keys of [`userIdentity`](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
-const IDENTITY_KEYS: [&str; 14] = [
+const IDENTITY_KEYS: [&str; 15] = [
     "accessKeyId", "accountId", "arn", "credentialId", "identityProvider", "identityStoreArn", "inScopeOf",
-    "invokedBy", "onBehalfOf", "principalId", "sessionContext", "type", "userName", "webIdFederationData",
+    "invokedBy", "invokedByDelegate", "onBehalfOf", "principalId", "sessionContext", "type", "userName",
+    "webIdFederationData",
+];
+
+/// Keys that CloudTrail writes, but not into the log files that the function reads.
+const KEYS_ELSEWHERE: [(&str, &str); 2] = [
+    ("eventContext", "only event data stores get it"),
+    ("insightDetails", "only Insights events have it, and the function skips their files"),
+];
+
+/// The values of keys that tell Insights events from the events in a trail's log files: theirs, and the others.
+const INSIGHTS: [(&str, &str, &[&str]); 2] = [
+    ("eventCategory", "Insight", &["Management", "Data", "NetworkActivity"]),
+    (
+        "eventType",
+        "AwsCloudTrailInsight",
+        &["AwsApiCall", "AwsServiceEvent", "AwsConsoleAction", "AwsConsoleSignIn", "AwsVpceEvent"],
+    ),
+];
+
+/// How CloudTrail's sources end.
+const SUFFIX: &str = ".amazonaws.com";
+
+/// Services under a name that people or EventBridge give them, and under CloudTrail's.
+const RENAMED: [(&str, &str); 16] = [
+    ("alb", "elasticloadbalancing"),
+    ("cloudwatch", "monitoring"),
+    ("cloudwatch-logs", "logs"),
+    ("cloudwatchlogs", "logs"),
+    ("docdb", "rds"),
+    ("efs", "elasticfilesystem"),
+    ("elb", "elasticloadbalancing"),
+    ("elbv2", "elasticloadbalancing"),
+    ("emr", "elasticmapreduce"),
+    ("eventbridge", "events"),
+    ("macie", "macie2"),
+    ("msk", "kafka"),
+    ("neptune", "rds"),
+    ("opensearch", "es"),
+    ("stepfunctions", "states"),
+    ("tag", "tagging"),
+];
+
+/// Calls of all kinds: a condition that matches each of them probably matches every call.
+const CALLS: [&str; 4] = [
+    r#"{"eventVersion": "1.11", "eventTime": "2026-11-20T21:08:30Z", "eventID": "0", "awsRegion": "us-east-1",
+        "eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin", "eventType": "AwsConsoleSignIn",
+        "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "0",
+        "sourceIPAddress": "203.0.113.9", "userAgent": "Mozilla/5.0", "recipientAccountId": "111122223333",
+        "userIdentity": {"type": "Root", "principalId": "111122223333", "accountId": "111122223333",
+            "accessKeyId": "ASIAY", "arn": "arn:aws:iam::111122223333:root"}}"#,
+    r#"{"eventVersion": "1.09", "eventTime": "2027-02-03T04:15:16Z", "eventID": "1", "awsRegion": "eu-central-1",
+        "eventSource": "ec2.amazonaws.com", "eventName": "RunInstances", "eventType": "AwsApiCall",
+        "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "1",
+        "sourceIPAddress": "2001:db8::5", "userAgent": "aws-cli/2.15", "recipientAccountId": "444455556666",
+        "userIdentity": {"type": "IAMUser", "principalId": "AIDAQ", "accountId": "444455556666",
+            "accessKeyId": "AKIAQ", "arn": "arn:aws:iam::444455556666:user/x/bob", "userName": "bob"}}"#,
+    r#"{"eventVersion": "1.10", "eventTime": "2025-07-08T19:22:01Z", "eventID": "2", "awsRegion": "cn-north-1",
+        "eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventType": "AwsApiCall",
+        "eventCategory": "Data", "managementEvent": false, "readOnly": true, "requestID": "2",
+        "sourceIPAddress": "198.51.100.7", "userAgent": "Boto3/1.34", "recipientAccountId": "777788889999",
+        "userIdentity": {"type": "AssumedRole", "principalId": "AROAZ:ci", "accountId": "777788889999",
+            "accessKeyId": "ASIAZ", "arn": "arn:aws-cn:sts::777788889999:assumed-role/build/ci"}}"#,
+    r#"{"eventVersion": "1.08", "eventTime": "2024-09-30T12:46:54Z", "eventID": "3", "awsRegion": "us-gov-west-1",
+        "eventSource": "kms.amazonaws.com", "eventName": "Decrypt", "eventType": "AwsApiCall",
+        "eventCategory": "Management", "managementEvent": true, "readOnly": true, "requestID": "3",
+        "sourceIPAddress": "192.0.2.44", "userAgent": "curl/8", "recipientAccountId": "123456789012",
+        "userIdentity": {"type": "FederatedUser", "principalId": "123456789012:eve", "accountId": "123456789012",
+            "accessKeyId": "ASIAX", "arn": "arn:aws-us-gov:sts::123456789012:federated-user/eve"}}"#,
 ];
 
 /// Calls that CloudTrail writes with the version of their API behind the name, and a version: of Lambda, and of
@@ -54,19 +125,22 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
     let of_rules = filter.rules.iter().flat_map(|rule| {
         let warnings = [name(rule, filter), own_calls(&rule.condition, filter)].into_iter().flatten();
-        warnings.chain(of_condition(&rule.condition)).map(|warning| format!("rule {}: {warning}", rule.name))
+        let unless = rule.condition.unless.iter().filter_map(exception);
+        warnings
+            .chain(of_condition(&rule.condition))
+            .chain(unless)
+            .map(|warning| format!("rule {}: {warning}", rule.name))
     });
-    let of_ignore = filter
-        .ignore
-        .iter()
-        .enumerate()
-        .flat_map(|(i, entry)| of_condition(entry).map(move |warning| format!("ignore[{i}]: {warning}")));
+    let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
+        let forgeable = if every_call(entry) { Vec::new() } else { exceptions::of_ignore(entry) };
+        of_condition(entry).chain(forgeable).map(move |warning| format!("ignore[{i}]: {warning}"))
+    });
     of_rules.chain(of_ignore).collect()
 }
 
 fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
     let warnings = [source(condition), event(condition), everything(condition)].into_iter().flatten();
-    warnings.chain(condition.tests().filter_map(path))
+    warnings.chain(condition.wheres.iter().filter_map(insights)).chain(condition.tests().filter_map(path))
 }
 
 /// A rule is meant to override a pack's rule, and misses it.
@@ -81,8 +155,10 @@ fn name(rule: &Rule, filter: &Filter) -> Option<String> {
 }
 
 fn source(condition: &Condition) -> Option<String> {
-    const SUFFIX: &str = ".amazonaws.com";
     let pattern = condition.event_source.as_ref()?;
+    if let Some(warning) = examples(pattern).iter().find_map(|name| not_cloudtrails(pattern, name)) {
+        return Some(warning);
+    }
     literals(pattern).iter().find_map(|name| {
         let small = name.to_lowercase();
         if small != *name && !pattern.is_match(&small) {
@@ -114,10 +190,26 @@ fn event(condition: &Condition) -> Option<String> {
     })
 }
 
-fn everything(condition: &Condition) -> Option<String> {
-    let matches_all = |pattern: &Option<Regex>| {
-        pattern.as_ref().is_some_and(|pattern| ["q", "0", "Z", "-"].iter().all(|text| pattern.is_match(text)))
+/// A name that a pattern asks for, if it is EventBridge's or another that CloudTrail does not use.
+fn not_cloudtrails(pattern: &Regex, name: &str) -> Option<String> {
+    let small = name.to_lowercase();
+    let bare = small.strip_suffix(SUFFIX).unwrap_or(&small);
+    let (service, whose) = match bare.strip_prefix("aws.") {
+        Some(service) => (service.trim_end_matches('.'), "EventBridge's name"),
+        None => (bare, "which is not a source"),
     };
+    let renamed = RENAMED.iter().find(|(other, _)| *other == service).map(|(_, own)| *own);
+    let own = renamed.or((service != bare && !service.is_empty()).then_some(service))?;
+    let source = format!("{own}{SUFFIX}");
+    let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes `{source}`");
+    (!pattern.is_match(&source)).then(warning)
+}
+
+fn everything(condition: &Condition) -> Option<String> {
+    if every_call(condition) {
+        return Some("it matches every call: narrow it down, or delete it".to_owned());
+    }
+    let matches_all = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(matches_everything);
     let what = match (matches_all(&condition.event_source), matches_all(&condition.event_name)) {
         (true, true) => "`source` and `regexp` match",
         (true, false) => "`source` matches",
@@ -125,6 +217,34 @@ fn everything(condition: &Condition) -> Option<String> {
         (false, false) => return None,
     };
     Some(format!("{what} everything: narrow it down, or leave it out"))
+}
+
+/// Whether a condition without exceptions probably matches every call.
+fn every_call(condition: &Condition) -> bool {
+    condition.unless.is_empty()
+        && CALLS.iter().filter_map(|call| Record::parse(call).ok()).all(|call| {
+            let text = |key| call.string(&[key]);
+            condition.matches_source(text("eventSource").as_deref())
+                && condition.matches_name(text("eventName").as_deref())
+                && condition.passes_tests(&call, &mut [])
+        })
+}
+
+/// A test of an `unless` that excepts every call, or callers that are not meant.
+fn exception(test: &Test) -> Option<String> {
+    if every_call(&Condition { wheres: vec![test.clone()], ..Condition::default() }) {
+        let path = test.path_text();
+        return Some(format!("`{path}` in `unless` excepts every call: narrow it down, or leave it out"));
+    }
+    exceptions::of_test(test)
+}
+
+fn insights(test: &Test) -> Option<String> {
+    let [key] = &test.path[..] else { return None };
+    let (_, insight, others) = INSIGHTS.iter().find(|(known, _, _)| key == known)?;
+    let is_only_for_them = test.pattern.is_match(insight) && !others.iter().any(|other| test.pattern.is_match(other));
+    is_only_for_them
+        .then(|| format!("`{key}`: only Insights events are `{insight}`, and the function skips their files"))
 }
 
 fn path(test: &Test) -> Option<String> {
@@ -142,6 +262,9 @@ fn path(test: &Test) -> Option<String> {
         };
         Some(format!("`{}`: {of} has no key `{key}`{meant}", test.path_text()))
     };
+    if let Some((_, why)) = KEYS_ELSEWHERE.iter().find(|(key, _)| *key == first) {
+        return Some(format!("`{}`: a trail's log files have no key `{first}`: {why}", test.path_text()));
+    }
     match second {
         _ if !RECORD_KEYS.contains(&first) => unknown(first, &RECORD_KEYS, "a CloudTrail record"),
         Some(second) if first == "userIdentity" && !IDENTITY_KEYS.contains(&second) => {
@@ -169,8 +292,8 @@ fn own_calls(condition: &Condition, filter: &Filter) -> Option<String> {
     }
     Some(format!(
         "it matches {event} of {source}, which this function calls itself: where the trail logs such data events, every \
-         alert leads to the next; add to `ignore`: {{\"where\": {{\"userIdentity.arn\": \
-         \":assumed-role/NAME-OF-THE-FUNCTION'S-ROLE/\"}}}}"
+         alert leads to the next; add to `ignore`, with your account: {{\"where\": {{\"userIdentity.arn\": \
+         \"^arn:aws:sts::123456789012:assumed-role/NAME-OF-THE-FUNCTION'S-ROLE/\"}}}}"
     ))
 }
 

@@ -2,6 +2,8 @@
 
 pub mod config;
 mod draft;
+mod examples;
+mod exceptions;
 mod json_tree;
 pub(crate) mod lint;
 mod matcher;

@@ -1,0 +1,76 @@
+//! Texts that a pattern matches, so that warnings can show what a pattern lets in.
+
+use regex::Regex;
+use regex_syntax::hir::{Class, Hir, HirKind};
+
+/// The most examples of a pattern.
+const LIMIT: usize = 16;
+
+/// Whether a pattern only asks whether there is a text.
+pub(super) fn matches_everything(pattern: &Regex) -> bool {
+    ["q", "0", "Z", "-"].iter().all(|text| pattern.is_match(text))
+}
+
+/// Short texts that a pattern matches, one for each of its alternatives. Look-around such as `\b` may refuse one.
+pub(super) fn examples(pattern: &Regex) -> Vec<String> {
+    regex_syntax::parse(pattern.as_str()).map(|parsed| of(&parsed)).unwrap_or_default()
+}
+
+fn of(part: &Hir) -> Vec<String> {
+    match part.kind() {
+        HirKind::Empty | HirKind::Look(_) => vec![String::new()],
+        HirKind::Literal(literal) => vec![String::from_utf8_lossy(&literal.0).into_owned()],
+        HirKind::Class(class) => member(class).map(String::from).into_iter().collect(),
+        HirKind::Repetition(repeated) if repeated.min == 0 => vec![String::new()],
+        HirKind::Repetition(repeated) => {
+            of(&repeated.sub).iter().map(|text| text.repeat(repeated.min as usize)).collect()
+        }
+        HirKind::Capture(group) => of(&group.sub),
+        HirKind::Alternation(parts) => parts.iter().flat_map(of).take(LIMIT).collect(),
+        HirKind::Concat(parts) => parts.iter().fold(vec![String::new()], |starts, part| {
+            let ends = of(part);
+            let joined = starts.iter().flat_map(|start| ends.iter().map(move |end| format!("{start}{end}")));
+            joined.take(LIMIT).collect()
+        }),
+    }
+}
+
+/// A plain character of a class. A dot, because an unescaped `.` usually means one.
+fn member(class: &Class) -> Option<char> {
+    let ranges: Vec<(char, char)> = match class {
+        Class::Unicode(class) => class.ranges().iter().map(|range| (range.start(), range.end())).collect(),
+        Class::Bytes(class) => {
+            class.ranges().iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect()
+        }
+    };
+    let has = |wanted: &char| ranges.iter().any(|(first, last)| (first..=last).contains(&wanted));
+    let last_ascii = ranges.iter().rev().find(|(first, _)| first.is_ascii());
+    ['.', 'x'].into_iter().find(has).or_else(|| last_ascii.or(ranges.first()).map(|(first, _)| *first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn examples_are_matched_and_stand_for_each_alternative() {
+        for (pattern, expected) in [
+            ("^aws.(ec2|iam)$", &["aws.ec2", "aws.iam"][..]),
+            (
+                r"^arn:aws:iam::\d{12}:(user|role)/x.*",
+                &["arn:aws:iam::000000000000:user/x", "arn:aws:iam::000000000000:role/x"],
+            ),
+            ("(?i)Alice", &["alice"]),
+            ("[^.]+[a-z]?a{0}(b|c){2}", &["xbb"]),
+            ("a|b{2,}", &["a", "bb"]),
+            ("", &[""]),
+            ("[a&&b]", &[]),
+        ] {
+            let pattern = Regex::new(pattern).unwrap();
+            let found = examples(&pattern);
+            assert_eq!(found, expected, "{pattern}");
+            assert!(found.iter().all(|text| pattern.is_match(text)), "{pattern}");
+        }
+        assert!(examples(&Regex::new("(a|b)(c|d)(e|f)(g|h)(i|j)(k|l)").unwrap()).len() <= LIMIT);
+    }
+}
