@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::deadline::{NO_ANSWER, in_time};
@@ -16,10 +17,18 @@ use crate::rules::{Filter, Learned};
 /// The time for the configuration before the first event. Lambda gives ten seconds to the whole start.
 const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
 
+/// The most memory that configurations take together, in bytes; the one in use may have all that one can need. A function of
+/// 256 MB has as much again for the next one, and for logs and alerts.
+const MEMORY_LIMIT: usize = 96 << 20;
+
+/// What a configuration takes beside its rules.
+const CONFIG_MEMORY: usize = 16 << 10;
+
 const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
      environment";
 
-/// The last good configuration of each bucket that has one.
+/// The last good configuration of each bucket that has one, as far as there is room. The bucket whose configuration has not
+/// been used for longest loses its own first.
 pub(super) struct ConfigStore {
     /// The bucket of all configurations; `None` for each log's own.
     bucket: Option<String>,
@@ -27,20 +36,32 @@ pub(super) struct ConfigStore {
     /// The topic of configurations that name none.
     default_topic: Option<String>,
     configs: HashMap<S3Object, Config>,
+    /// How often a configuration was asked for.
+    uses: u64,
 }
 
 /// A configuration in use.
 pub(super) struct Config {
     /// The version of the file that it was read from.
     etag: Option<String>,
+    /// The hash of its content: another version may have the same.
+    hash: [u8; 32],
+    /// The number of its latest use.
+    used: u64,
     pub(super) filter: Filter,
     pub(super) learned: Learned,
+}
+
+impl Config {
+    fn memory(&self) -> usize {
+        CONFIG_MEMORY + self.filter.memory + self.learned.memory()
+    }
 }
 
 /// A configuration after S3 was asked for it; [`ConfigStore::get`] gives it.
 #[derive(Default)]
 pub(super) struct Refreshed {
-    /// Another version has taken the place of a known one.
+    /// Another content has taken the place of a known one.
     pub(super) changed: bool,
     /// Why it is not S3's current version, but the last good one.
     pub(super) error: Option<Error>,
@@ -53,6 +74,7 @@ impl ConfigStore {
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
             configs: HashMap::new(),
+            uses: 0,
         }
     }
 
@@ -87,18 +109,41 @@ impl ConfigStore {
         let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag)).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
-        match self.update(object.clone(), fetched, consequence) {
+        let updated = self.update(object.clone(), fetched, consequence);
+        self.use_of(object);
+        match updated {
             Ok(changed) => Ok(Refreshed { changed: changed && is_known, error: None }),
             Err(error) if is_known => Ok(Refreshed { changed: false, error: Some(error) }),
             Err(error) => Err(error),
         }
     }
 
+    /// Whether a configuration is known: the room for others may have been needed since it was asked for.
+    pub(super) fn knows(&self, object: &S3Object) -> bool {
+        self.configs.contains_key(object)
+    }
+
     pub(super) fn get(&mut self, object: &S3Object) -> Option<&mut Config> {
         self.configs.get_mut(object)
     }
 
-    /// Takes S3's answer; gives whether there is a new version.
+    /// Notes that a configuration is used, and makes room by forgetting others.
+    fn use_of(&mut self, object: &S3Object) {
+        self.uses += 1;
+        if let Some(config) = self.configs.get_mut(object) {
+            config.used = self.uses;
+        }
+        let mut memory: usize = self.configs.values().map(Config::memory).sum();
+        while memory > MEMORY_LIMIT {
+            let others = self.configs.iter().filter(|(other, _)| *other != object);
+            let Some(oldest) = others.min_by_key(|(_, config)| config.used).map(|(other, _)| other.clone()) else {
+                break;
+            };
+            memory -= self.configs.remove(&oldest).map_or(0, |config| config.memory());
+        }
+    }
+
+    /// Takes S3's answer; gives whether there is a new content.
     fn update(
         &mut self,
         object: S3Object,
@@ -110,9 +155,15 @@ impl ConfigStore {
             Ok(Fetched::Unchanged) => return Ok(false),
             Err(cause) => return Err(Error::ConfigurationUnavailable { object, cause, consequence }),
         };
+        let hash = Sha256::digest(&bytes).into();
+        if let Some(known) = self.configs.get_mut(&object).filter(|known| known.hash == hash) {
+            known.etag = etag;
+            return Ok(false);
+        }
         match config::parse(&bytes, self.default_topic.as_deref()) {
             Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => {
-                self.configs.insert(object, Config { etag, filter, learned: Learned::default() });
+                self.configs
+                    .insert(object, Config { etag, hash, used: self.uses, filter, learned: Learned::default() });
                 Ok(true)
             }
             parsed => {
@@ -120,5 +171,40 @@ impl ConfigStore {
                 Err(Error::InvalidConfiguration { object, problems, consequence })
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::environment::Settings;
+
+    #[test]
+    fn configurations_of_many_buckets_stay_within_memory_and_the_ones_in_use_stay() {
+        let mut settings = Settings::from_env();
+        settings.topic_arn = Some("arn:aws:sns:us-east-1:123456789012:alerts".to_owned());
+        settings.config_bucket = None;
+        let mut store = ConfigStore::new(&settings);
+        let object =
+            |bucket: usize| S3Object { bucket: format!("bucket-{bucket}"), key: "filter_config.json".to_owned() };
+        // About half a MB each.
+        let text = |bucket: usize| format!(r#"{{"source": "iam", "regexp": "^[\\w-]{{9}}{bucket}"}}"#);
+        let mut ask = |bucket: usize| {
+            let fetched = Ok(Fetched::New { etag: None, bytes: text(bucket).into_bytes() });
+            let changed = store.update(object(bucket), fetched, Consequence::AskedAgain).unwrap();
+            store.use_of(&object(bucket));
+            let memory = store.configs.values().map(Config::memory).sum::<usize>();
+            assert!(memory <= MEMORY_LIMIT, "{memory}");
+            (changed, store.configs.len())
+        };
+        let mut known = 0;
+        for bucket in 1..300 {
+            assert!(ask(bucket).0, "{bucket} is new");
+            let (changed, count) = ask(0);
+            assert_eq!(changed, bucket == 1, "{bucket}: the one in use stays");
+            known = count;
+        }
+        assert!((100..250).contains(&known), "{known}");
+        assert!(!ask(299).0 && ask(1).0, "the oldest went first");
     }
 }

@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use regex::Regex;
-
 use super::json_tree::Problems;
 use super::model::{Condition, Format, Rule, Severity, Test, Topic};
+use super::pattern::Pattern;
 use super::topic_arn::TopicArn;
 
 /// The keys of a rule that one place gives. A rule of the file overrides keys of a pack's rule.
@@ -13,8 +12,8 @@ use super::topic_arn::TopicArn;
 pub(super) struct Draft {
     pub(super) description: Option<String>,
     pub(super) severity: Option<Severity>,
-    pub(super) source: Option<Regex>,
-    pub(super) regexp: Option<Regex>,
+    pub(super) source: Option<Pattern>,
+    pub(super) regexp: Option<Pattern>,
     pub(super) wheres: Option<Vec<Test>>,
     pub(super) unless: Option<Vec<Test>>,
     pub(super) topic: Option<TopicArn>,

@@ -1,10 +1,10 @@
 //! Warnings about valid configurations that are probably mistakes: rules that never match, match everything, or feed
 //! themselves.
 
-use regex::Regex;
-
 use super::config::{MeantRule, meant_pack_rule};
+use super::cost;
 use super::model::{Condition, Filter, Rule, Test, literals};
+use super::pattern::Pattern;
 use super::suggest::nearest;
 
 /// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
@@ -66,7 +66,7 @@ pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
 
 fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
     let warnings = [source(condition), event(condition), everything(condition)].into_iter().flatten();
-    warnings.chain(condition.tests().filter_map(path))
+    warnings.chain(condition.tests().filter_map(path)).chain(cost::slow(condition))
 }
 
 /// A rule is meant to override a pack's rule, and misses it.
@@ -115,7 +115,7 @@ fn event(condition: &Condition) -> Option<String> {
 }
 
 fn everything(condition: &Condition) -> Option<String> {
-    let matches_all = |pattern: &Option<Regex>| {
+    let matches_all = |pattern: &Option<Pattern>| {
         pattern.as_ref().is_some_and(|pattern| ["q", "0", "Z", "-"].iter().all(|text| pattern.is_match(text)))
     };
     let what = match (matches_all(&condition.event_source), matches_all(&condition.event_name)) {

@@ -1,12 +1,14 @@
 //! The configuration: how it is written, what it means, and which of its rules match a record.
 
 pub mod config;
+mod cost;
 mod draft;
 mod json_tree;
 pub(crate) mod lint;
 mod matcher;
 mod model;
 pub(crate) mod packs;
+mod pattern;
 mod suggest;
 mod topic_arn;
 
