@@ -1,6 +1,8 @@
 //! The filter configurations that are in use: read from S3 with each invocation, kept while they are good.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
@@ -35,19 +37,22 @@ pub(super) struct ConfigStore {
     key: String,
     /// The topic of configurations that name none.
     default_topic: Option<String>,
-    configs: HashMap<S3Object, Config>,
-    /// How often a configuration was asked for.
-    uses: u64,
+    configs: RefCell<HashMap<S3Object, Known>>,
 }
 
-/// A configuration in use.
-pub(super) struct Config {
+/// A configuration that S3 gave.
+struct Known {
     /// The version of the file that it was read from.
     etag: Option<String>,
     /// The hash of its content: another version may have the same.
     hash: [u8; 32],
-    /// The number of its latest use.
+    /// When it was used last, compared with the others.
     used: u64,
+    config: Rc<Config>,
+}
+
+/// A configuration in use.
+pub(super) struct Config {
     pub(super) filter: Filter,
     pub(super) learned: Learned,
 }
@@ -73,8 +78,7 @@ impl ConfigStore {
             bucket: settings.config_bucket.clone(),
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
-            configs: HashMap::new(),
-            uses: 0,
+            configs: RefCell::default(),
         }
     }
 
@@ -85,7 +89,7 @@ impl ConfigStore {
 
     /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning, and not
     /// tried again: the first event asks again, and then it is an error.
-    pub(super) async fn warm_up(&mut self, s3: &S3) {
+    pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
         let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
@@ -97,20 +101,20 @@ impl ConfigStore {
 
     /// Asks S3 for the configuration of a log. It is an error if S3 gives no usable one and none is known from before.
     pub(super) async fn refresh(
-        &mut self,
+        &self,
         s3: &S3,
         object: &S3Object,
         log: &S3Object,
         deadline: SystemTime,
     ) -> Result<Refreshed, Error> {
-        let known = self.configs.get(object);
-        let is_known = known.is_some();
-        let etag = known.and_then(|config| config.etag.as_deref());
-        let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag)).await.flatten();
+        let etag = self.configs.borrow().get(object).map(|known| known.etag.clone());
+        let is_known = etag.is_some();
+        let etag = etag.flatten();
+        let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag.as_deref())).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
         let updated = self.update(object.clone(), fetched, consequence);
-        self.use_of(object);
+        self.note_use(object);
         match updated {
             Ok(changed) => Ok(Refreshed { changed: changed && is_known, error: None }),
             Err(error) if is_known => Ok(Refreshed { changed: false, error: Some(error) }),
@@ -118,34 +122,31 @@ impl ConfigStore {
         }
     }
 
-    /// Whether a configuration is known: the room for others may have been needed since it was asked for.
-    pub(super) fn knows(&self, object: &S3Object) -> bool {
-        self.configs.contains_key(object)
-    }
-
-    pub(super) fn get(&mut self, object: &S3Object) -> Option<&mut Config> {
-        self.configs.get_mut(object)
+    /// A configuration, unless the room for others has been needed since it was asked for.
+    pub(super) fn get(&self, object: &S3Object) -> Option<Rc<Config>> {
+        self.configs.borrow().get(object).map(|known| known.config.clone())
     }
 
     /// Notes that a configuration is used, and makes room by forgetting others.
-    fn use_of(&mut self, object: &S3Object) {
-        self.uses += 1;
-        if let Some(config) = self.configs.get_mut(object) {
-            config.used = self.uses;
+    fn note_use(&self, object: &S3Object) {
+        let configs = &mut *self.configs.borrow_mut();
+        let latest = configs.values().map(|known| known.used).max().unwrap_or_default();
+        if let Some(known) = configs.get_mut(object) {
+            known.used = latest + 1;
         }
-        let mut memory: usize = self.configs.values().map(Config::memory).sum();
+        let mut memory: usize = configs.values().map(|known| known.config.memory()).sum();
         while memory > MEMORY_LIMIT {
-            let others = self.configs.iter().filter(|(other, _)| *other != object);
-            let Some(oldest) = others.min_by_key(|(_, config)| config.used).map(|(other, _)| other.clone()) else {
+            let others = configs.iter().filter(|(other, _)| *other != object);
+            let Some(oldest) = others.min_by_key(|(_, known)| known.used).map(|(other, _)| other.clone()) else {
                 break;
             };
-            memory -= self.configs.remove(&oldest).map_or(0, |config| config.memory());
+            memory -= configs.remove(&oldest).map_or(0, |known| known.config.memory());
         }
     }
 
     /// Takes S3's answer; gives whether there is a new content.
     fn update(
-        &mut self,
+        &self,
         object: S3Object,
         fetched: Result<Fetched, String>,
         consequence: Consequence,
@@ -156,14 +157,14 @@ impl ConfigStore {
             Err(cause) => return Err(Error::ConfigurationUnavailable { object, cause, consequence }),
         };
         let hash = Sha256::digest(&bytes).into();
-        if let Some(known) = self.configs.get_mut(&object).filter(|known| known.hash == hash) {
+        if let Some(known) = self.configs.borrow_mut().get_mut(&object).filter(|known| known.hash == hash) {
             known.etag = etag;
             return Ok(false);
         }
         match config::parse(&bytes, self.default_topic.as_deref()) {
             Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => {
-                self.configs
-                    .insert(object, Config { etag, hash, used: self.uses, filter, learned: Learned::default() });
+                let config = Rc::new(Config { filter, learned: Learned::default() });
+                self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
                 Ok(true)
             }
             parsed => {
@@ -177,25 +178,24 @@ impl ConfigStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::environment::Settings;
 
     #[test]
     fn configurations_of_many_buckets_stay_within_memory_and_the_ones_in_use_stay() {
         let mut settings = Settings::from_env();
         settings.topic_arn = Some("arn:aws:sns:us-east-1:123456789012:alerts".to_owned());
         settings.config_bucket = None;
-        let mut store = ConfigStore::new(&settings);
+        let store = ConfigStore::new(&settings);
         let object =
             |bucket: usize| S3Object { bucket: format!("bucket-{bucket}"), key: "filter_config.json".to_owned() };
         // About half a MB each.
         let text = |bucket: usize| format!(r#"{{"source": "iam", "regexp": "^[\\w-]{{9}}{bucket}"}}"#);
-        let mut ask = |bucket: usize| {
+        let ask = |bucket: usize| {
             let fetched = Ok(Fetched::New { etag: None, bytes: text(bucket).into_bytes() });
             let changed = store.update(object(bucket), fetched, Consequence::AskedAgain).unwrap();
-            store.use_of(&object(bucket));
-            let memory = store.configs.values().map(Config::memory).sum::<usize>();
+            store.note_use(&object(bucket));
+            let memory = store.configs.borrow().values().map(|known| known.config.memory()).sum::<usize>();
             assert!(memory <= MEMORY_LIMIT, "{memory}");
-            (changed, store.configs.len())
+            (changed, store.configs.borrow().len())
         };
         let mut known = 0;
         for bucket in 1..300 {

@@ -8,7 +8,7 @@ use aws_lambda_events::sqs::SqsBatchResponse;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::config_store::{Config, ConfigStore, Refreshed};
+use super::config_store::{ConfigStore, Refreshed};
 use super::deadline::{NO_ANSWER, TOO_LATE, in_time};
 use super::dedup::RecentAlerts;
 use super::event::{Announcement, Payload};
@@ -57,7 +57,7 @@ pub enum Answer {
 pub(super) struct Invocation<'a> {
     settings: &'a Settings,
     s3: &'a S3,
-    configs: &'a mut ConfigStore,
+    configs: &'a ConfigStore,
     log_file: &'a mut LogFile,
     outbox: Outbox<'a>,
     /// The configurations that are usable. Each is asked for once.
@@ -81,7 +81,7 @@ impl<'a> Invocation<'a> {
         Invocation {
             settings,
             s3,
-            configs: &mut state.configs,
+            configs: &state.configs,
             log_file: &mut state.log_file,
             outbox: Outbox::new(&mut state.sns, &mut state.published, deadline),
             refreshed: HashSet::new(),
@@ -148,7 +148,7 @@ impl<'a> Invocation<'a> {
     /// Processes one log with its configuration.
     async fn process(&mut self, Opening { log, bytes }: Opening<'_>) -> Result<(), Error> {
         let location = self.configs.location(log);
-        let is_fresh = self.refreshed.contains(&location) && self.configs.knows(&location);
+        let is_fresh = self.refreshed.contains(&location) && self.configs.get(&location).is_some();
         let refresh = async {
             if is_fresh {
                 return Ok(Refreshed::default());
@@ -166,7 +166,7 @@ impl<'a> Invocation<'a> {
         let bytes = bytes.map_err(|cause| Error::LogUnavailable { log: log.clone(), cause });
         let config = self.configs.get(&location);
         self.refreshed.insert(location);
-        let Some(Config { filter, learned, .. }) = config else {
+        let Some(config) = config else {
             return Err(Error::LogUnavailable { log: log.clone(), cause: "its configuration is missing".to_owned() });
         };
         let bytes = bytes?;
@@ -175,7 +175,7 @@ impl<'a> Invocation<'a> {
         let reader = LogReader {
             log: Arc::new(log.clone()),
             log_file: self.log_file,
-            evaluator: Evaluator::new(Matcher::new(filter, learned), &name, None),
+            evaluator: Evaluator::new(Matcher::new(&config.filter, &config.learned), &name, None),
             outbox: &mut self.outbox,
             report: &mut self.report,
             deadline: self.deadline,

@@ -275,7 +275,7 @@ impl Reader {
         if self.is_missing_condition(&draft, before) {
             self.problems.add(&at, NO_CONDITION);
         }
-        Some(draft.condition())
+        Some(draft.into_condition())
     }
 
     fn accounts(&mut self, accounts: Node) -> HashMap<String, String> {

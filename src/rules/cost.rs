@@ -10,5 +10,5 @@ pub(super) fn slow(condition: &Condition) -> impl Iterator<Item = String> {
     let calls = calls.map(|(key, pattern)| (format!("`{key}`"), pattern));
     let tests = condition.tests().map(|test| (format!("`{}`", test.path_text()), &test.pattern));
     let slow = calls.chain(tests).filter(|(_, pattern): &(String, &Pattern)| pattern.is_slow());
-    slow.map(|(at, pattern)| format!("{at}: {}, and may need seconds for a text of 100 KB: {SMALLER}", pattern.cost()))
+    slow.map(|(at, pattern)| format!("{at}: {} can take seconds for a text of 100 KB: {SMALLER}", pattern.cost()))
 }

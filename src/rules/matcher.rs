@@ -1,6 +1,7 @@
 //! The rules that match a record. Logs hold a few different calls many times, so the rules for a call are remembered.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -26,28 +27,33 @@ pub struct Matcher<'f, 'l> {
     filter: &'f Filter,
     /// The rules that may match any call.
     for_any_call: Vec<RuleIndex>,
-    learned: &'l mut Learned,
+    learned: &'l Learned,
 }
 
-/// Knowledge from the records that a filter's matchers have seen, for the next one of the same filter.
+/// Knowledge from the records that a filter's matchers have seen, for the other ones of the same filter. Several may use it
+/// in turn, because logs are read side by side.
 #[derive(Debug, Default)]
 pub struct Learned {
-    calls: KnownCalls,
-    searches: Searches,
+    calls: RefCell<KnownCalls>,
+    searches: RefCell<Searches>,
     /// For each [`Test`], by its id: whether a record has had a text at its path. Empty if that is not of interest.
-    pub(crate) paths_seen: Vec<bool>,
+    paths_seen: RefCell<Vec<bool>>,
 }
 
 impl Learned {
     /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
     /// parsed too.
     pub fn with_paths(filter: &Filter) -> Self {
-        Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
+        Learned { paths_seen: vec![false; filter.test_count].into(), ..Learned::default() }
     }
 
     /// The memory that it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.calls.memory + self.searches.memory() + self.paths_seen.len()
+        self.calls.borrow().memory + self.searches.borrow().memory() + self.paths_seen.borrow().len()
+    }
+
+    pub(crate) fn paths_seen(&self) -> Vec<bool> {
+        self.paths_seen.borrow().clone()
     }
 }
 
@@ -153,7 +159,7 @@ fn rules_of_call(
 
 impl<'f, 'l> Matcher<'f, 'l> {
     /// A matcher with the knowledge of those before it, of the same filter.
-    pub fn new(filter: &'f Filter, learned: &'l mut Learned) -> Self {
+    pub fn new(filter: &'f Filter, learned: &'l Learned) -> Self {
         let for_any_call = all(filter).filter(|i| condition(filter, *i).is_for_any_call()).collect();
         Matcher { filter, for_any_call, learned }
     }
@@ -166,6 +172,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
     /// that their tests need. A record has to be parsed only if there are any.
     pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<RuleIndex> {
         let Matcher { filter, for_any_call, learned: Learned { calls, searches, paths_seen } } = self;
+        let (mut calls, mut searches, paths_seen) = (calls.borrow_mut(), searches.borrow_mut(), paths_seen.borrow());
         let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false);
         let is_candidate = |i: &RuleIndex| {
             let wheres = &condition(filter, *i).wheres;
@@ -173,7 +180,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
                 || wheres.iter().all(|test| test.may_match(raw.bytes))
                 || wheres.iter().any(|test| is_new(test) && test.may_have_text(raw.bytes))
         };
-        let for_call = calls.rules(filter, searches, raw.event_source.as_deref(), raw.event_name.as_deref());
+        let for_call = calls.rules(filter, &mut searches, raw.event_source.as_deref(), raw.event_name.as_deref());
         let mut found: Vec<_> = for_call.iter().chain(&*for_any_call).copied().filter(is_candidate).collect();
         found.sort_unstable();
         found
@@ -182,18 +189,20 @@ impl<'f, 'l> Matcher<'f, 'l> {
     /// Those of a record's [`candidates`](Self::candidates) that match it.
     pub(crate) fn matching(&mut self, candidates: &[RuleIndex], record: &Record<'_>) -> Vec<&'f Rule> {
         let Matcher { filter, learned: Learned { searches, paths_seen, .. }, .. } = self;
+        let (mut searches, mut paths_seen) = (searches.borrow_mut(), paths_seen.borrow_mut());
         let rules = candidates.iter().map(|i| &filter.rules[*i as usize]);
-        rules.filter(|rule| rule.condition.passes_tests(record, paths_seen, searches)).collect()
+        rules.filter(|rule| rule.condition.passes_tests(record, &mut paths_seen, &mut searches)).collect()
     }
 
     /// Whether the configuration says to ignore a record.
     pub(crate) fn is_ignored(&mut self, record: &Record<'_>) -> bool {
         let (source, name) = (record.string(&["eventSource"]), record.string(&["eventName"]));
-        let Learned { searches, paths_seen, .. } = &mut *self.learned;
+        let Learned { searches, paths_seen, .. } = self.learned;
+        let (mut searches, mut paths_seen) = (searches.borrow_mut(), paths_seen.borrow_mut());
         self.filter.ignore.iter().any(|entry| {
-            entry.finds_source(source.as_deref(), searches)
-                && entry.finds_name(name.as_deref(), searches)
-                && entry.passes_tests(record, paths_seen, searches)
+            entry.finds_source(source.as_deref(), &mut searches)
+                && entry.finds_name(name.as_deref(), &mut searches)
+                && entry.passes_tests(record, &mut paths_seen, &mut searches)
         })
     }
 }

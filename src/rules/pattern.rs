@@ -31,6 +31,9 @@ const LAZY_DFA: usize = 2 << 20;
 /// a function of 256 MB.
 const SLOW: usize = 2 << 20;
 
+/// A pattern of which a message about memory need not speak.
+const LARGE: usize = 100 << 10;
+
 /// Texts that are no longer than this, in bytes, take no time that counts.
 const SHORT: usize = 10_000;
 
@@ -72,7 +75,7 @@ impl Pattern {
     /// The pattern and its size, and what would make it smaller.
     pub(super) fn cost(&self) -> String {
         let Compiled { text, memory, .. } = &*self.0;
-        format!("{} takes {}{}", shown(text), size(*memory), in_ascii(text, *memory))
+        format!("{} with {}{}", shown(text), size(*memory), in_ascii(text, *memory))
     }
 }
 
@@ -88,31 +91,31 @@ pub(super) struct Patterns {
     known: HashMap<String, Pattern>,
     /// The patterns, and where each was given first.
     places: Vec<(String, Pattern)>,
+    /// What the rules take.
     memory: usize,
+    /// What patterns may have taken that are too large.
+    refused: usize,
 }
 
 impl Patterns {
-    /// Compiles a pattern that stands at a place. It is only checked, and `None`, once the memory is used up. An error says
+    /// Compiles a pattern that stands at a place. Once the memory is used up it is only checked, and `None`. An error says
     /// why it can't be used.
     pub(super) fn compile(&mut self, at: &str, text: String) -> Result<Option<Pattern>, String> {
-        if let Some(known) = self.known.get(&text) {
-            return Ok(Some(known.clone()));
+        let known = self.known.get(&text);
+        if known.is_some() && !self.is_full() {
+            return Ok(known.cloned());
         }
         let hir = parse(&text)?;
         if self.is_full() {
             return Ok(None);
         }
-        let limit = (MEMORY_LIMIT - self.memory) / COMPILING;
+        let limit = (MEMORY_LIMIT - self.used()) / COMPILING;
         let Some(regex) = build(&hir, limit) else {
-            // Another one may be to blame that there is so little left.
-            if self.memory > MEMORY_LIMIT / 2 {
-                self.memory = MEMORY_LIMIT;
-                return Ok(None);
-            }
-            // It counts, because it takes time to find out.
-            self.spend(limit);
-            let ascii = in_ascii(&text, limit);
-            return Err(format!("{} is too large, over {} when compiled{ascii}: {SMALLER}", shown(&text), size(limit)));
+            let is_too_large = self.used() < MEMORY_LIMIT / 2;
+            // Finding out takes time. More than a few attempts of that kind would take minutes.
+            self.refused += if is_too_large { limit } else { MEMORY_LIMIT };
+            let why = || format!("{} is too large when compiled{}: {SMALLER}", shown(&text), in_ascii(&text, limit));
+            return if is_too_large { Err(why()) } else { Ok(None) };
         };
         let memory = regex.memory_usage() + 2 * text.len() + PATTERN_MEMORY;
         self.spend(memory);
@@ -132,25 +135,32 @@ impl Patterns {
         self.memory
     }
 
+    fn used(&self) -> usize {
+        self.memory + self.refused
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.memory >= MEMORY_LIMIT
+        self.used() >= MEMORY_LIMIT
     }
 
     /// Why the configuration can't be used, if it takes too much memory, with the patterns that take most.
     pub(super) fn problem(&self) -> Option<String> {
-        if !self.is_full() {
-            return None;
-        }
-        let mut largest: Vec<_> = self.places.iter().collect();
+        // Otherwise patterns are to blame that are too large by themselves.
+        let is_due = self.is_full() && self.memory > MEMORY_LIMIT / 4;
+        let mut largest: Vec<_> = self.places.iter().filter(|(_, pattern)| pattern.0.memory > LARGE).collect();
         largest.sort_by_key(|(_, pattern)| Reverse(pattern.0.memory));
-        let largest = largest.iter().take(3).map(|(at, pattern)| format!("; {at}: {}", pattern.cost()));
-        Some(format!(
-            "its rules need more than {} of memory when compiled, all that a function of 256 MB has for them; the largest of \
-             its first {} patterns{}; {SMALLER}",
-            size(MEMORY_LIMIT),
-            self.places.len(),
-            largest.collect::<String>(),
-        ))
+        let largest: Vec<_> = largest.iter().take(3).map(|(at, pattern)| format!("{at}: {}", pattern.cost())).collect();
+        let what_to_do = if largest.is_empty() {
+            "give it fewer rules, tests or patterns".to_owned()
+        } else {
+            format!("{SMALLER}; the largest are {}", largest.join("; "))
+        };
+        is_due.then(|| {
+            let limit = size(MEMORY_LIMIT);
+            format!(
+                "its rules need more than {limit} of memory, all that a function of 256 MB has for them: {what_to_do}"
+            )
+        })
     }
 }
 
@@ -199,13 +209,12 @@ fn is_slow(hir: &Hir, regex: &Regex) -> bool {
         && !has_lazy_dfa()
 }
 
-/// What a pattern would take if it needed to know ASCII only, where that is much less.
+/// What a pattern would take if it matched ASCII only, where that is much less.
 fn in_ascii(text: &str, memory: usize) -> String {
     let hir = regex_syntax::parse(&format!("(?-u){text}")).ok();
-    match hir.and_then(|hir| build(&hir, memory / COMPILING)) {
-        Some(ascii) => format!(" ({} with (?-u) before it)", size(ascii.memory_usage() + PATTERN_MEMORY)),
-        None => String::new(),
-    }
+    let ascii = hir.and_then(|hir| build(&hir, memory / COMPILING));
+    let ascii = ascii.map(|regex| regex.memory_usage() + PATTERN_MEMORY).filter(|ascii| *ascii < memory / 4);
+    ascii.map(|ascii| format!(" ({} with (?-u) before it)", size(ascii))).unwrap_or_default()
 }
 
 /// A pattern as messages show it.
@@ -215,8 +224,12 @@ fn shown(text: &str) -> String {
 }
 
 fn size(bytes: usize) -> String {
-    let kb = bytes.div_ceil(1 << 10);
-    if kb < 1 << 10 { format!("{kb} KB") } else { format!("{} MB", kb.div_ceil(1 << 10)) }
+    let (kb, tenths) = (bytes.div_ceil(1 << 10), (bytes * 10) >> 20);
+    if kb < 1 << 10 {
+        format!("{kb} KB")
+    } else {
+        format!("{}.{} MB", tenths / 10, tenths % 10).replace(".0 MB", " MB")
+    }
 }
 
 /// What searches work in, kept for the next searches with the patterns of the same configuration.
@@ -347,6 +360,6 @@ mod tests {
         assert!(patterns.compile("", "a".to_owned()).unwrap().is_none());
         assert!(patterns.compile("", "(".to_owned()).unwrap_err().contains("unclosed group"));
         let problem = patterns.problem().unwrap();
-        assert!(problem.contains("-0` takes 4 MB (18 KB with (?-u) before it)"), "{problem}");
+        assert!(problem.contains("-0` with 3.4 MB (18 KB with (?-u) before it)"), "{problem}");
     }
 }
