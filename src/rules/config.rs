@@ -18,9 +18,9 @@ pub(crate) const SIZE_LIMIT: usize = 1 << 20;
 /// The longest name of a rule, in characters. Names stand in subjects of summaries and in filter policies.
 const NAME_LIMIT: usize = 100;
 
-/// What a rule, and a test, take in memory beside their patterns, in bytes. Measured, and rounded up.
+/// What a rule and a test take beside their patterns while they are read, in bytes: measured, and rounded up.
 const RULE_MEMORY: usize = 1 << 10;
-const TEST_MEMORY: usize = 1 << 10;
+const TEST_MEMORY: usize = 2 << 10;
 
 /// The name of the rule that the top-level `source` and `regexp` make.
 const DEFAULT_RULE: &str = "default";

@@ -305,6 +305,18 @@ mod tests {
     }
 
     #[test]
+    fn the_manual_gives_the_right_sizes() {
+        let manual = include_str!("../../docs/configuration.md");
+        let table = manual.split("| pattern | memory |\n|---|---|\n").nth(1).unwrap().split("\n\n").next().unwrap();
+        let rows: Vec<_> = table.lines().map(|row| row.trim_matches(['|', ' ']).split_once("` | ").unwrap()).collect();
+        assert_eq!(rows.len(), 4);
+        for (pattern, memory) in rows {
+            let pattern = compiled(pattern.trim_start_matches('`'));
+            assert_eq!(size(pattern.0.memory), memory, "{pattern:?}");
+        }
+    }
+
+    #[test]
     fn a_pattern_is_found_as_the_regex_crate_would_find_it() {
         let mut searches = Searches::default();
         let mut patterns = Patterns::default();

@@ -243,7 +243,7 @@ fn refusing_a_configuration_takes_little_memory() {
         ("tests", json!({ "rules": [{ "name": "r", "where": tests }] })),
     ] {
         let folder = folder(&[("c.json", configuration.to_string().as_bytes())]);
-        let limited = format!("ulimit -d {} && exec '{}' check c.json", 128 << 10, crate::PROGRAM);
+        let limited = format!("ulimit -d {} && exec '{}' check c.json", 96 << 10, crate::PROGRAM);
         let mut command = std::process::Command::new("sh");
         let output = command.env_clear().current_dir(folder.path()).args(["-c", &limited]).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
