@@ -19,8 +19,8 @@ use crate::rules::{Filter, Learned};
 /// The time for the configuration before the first event. Lambda gives ten seconds to the whole start.
 const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
 
-/// The most memory that configurations take together, in bytes; the one in use may have all that one can need. A function of
-/// 256 MB has as much again for the next one, and for logs and alerts.
+/// The most memory that configurations take together, in bytes; one alone may take a little more. A function of 256 MB has
+/// room for them, for the next one while it is read, and for logs and alerts.
 const MEMORY_LIMIT: usize = 64 << 20;
 
 /// What a configuration takes beside its rules.
@@ -38,14 +38,19 @@ pub(super) struct ConfigStore {
     /// The topic of configurations that name none.
     default_topic: Option<String>,
     configs: RefCell<HashMap<S3Object, Known>>,
+    /// The content that was refused last, by its hash, and why. Each log without a configuration asks again, and it may take
+    /// seconds to find out.
+    refused: RefCell<Option<(Hash, Vec<String>)>>,
 }
+
+type Hash = [u8; 32];
 
 /// A configuration that S3 gave.
 struct Known {
     /// The version of the file that it was read from.
     etag: Option<String>,
     /// The hash of its content: another version may have the same.
-    hash: [u8; 32],
+    hash: Hash,
     /// When it was used last, compared with the others.
     used: u64,
     config: Rc<Config>,
@@ -79,6 +84,7 @@ impl ConfigStore {
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
             configs: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -161,17 +167,25 @@ impl ConfigStore {
             known.etag = etag;
             return Ok(false);
         }
-        match config::parse(&bytes, self.default_topic.as_deref()) {
-            Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => {
+        match self.parse(hash, &bytes) {
+            Ok(filter) => {
                 let config = Rc::new(Config { filter, learned: Learned::default() });
                 self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
                 Ok(true)
             }
-            parsed => {
-                let problems = parsed.err().unwrap_or_else(|| vec![NO_TOPIC.to_owned()]);
-                Err(Error::InvalidConfiguration { object, problems, consequence })
-            }
+            Err(problems) => Err(Error::InvalidConfiguration { object, problems, consequence }),
         }
+    }
+
+    fn parse(&self, hash: Hash, bytes: &[u8]) -> Result<Filter, Vec<String>> {
+        if let Some((_, problems)) = self.refused.borrow().as_ref().filter(|(refused, _)| *refused == hash) {
+            return Err(problems.clone());
+        }
+        let parsed = config::parse(bytes, self.default_topic.as_deref()).and_then(|filter| {
+            let has_topics = filter.topics.iter().all(|topic| topic.arn.is_some());
+            if has_topics { Ok(filter) } else { Err(vec![NO_TOPIC.to_owned()]) }
+        });
+        parsed.inspect_err(|problems| *self.refused.borrow_mut() = Some((hash, problems.clone())))
     }
 }
 
