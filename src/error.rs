@@ -61,14 +61,25 @@ impl Error {
     /// The log that it is about, if it is about one.
     pub(crate) fn log(&self) -> Option<&S3Object> {
         match self {
-            Error::LogUnavailable { log, .. } | Error::LogMalformed { log, .. } | Error::PublishFailed { log, .. } => {
-                Some(log)
-            }
+            Error::LogUnavailable { log, .. }
+            | Error::LogMalformed { log, .. }
+            | Error::PublishFailed { log, .. }
+            | Error::ConfigurationUnavailable { consequence: Consequence::NotRead(log), .. }
+            | Error::InvalidConfiguration { consequence: Consequence::NotRead(log), .. } => Some(log),
             _ => None,
         }
     }
 
-    /// Whether it is about the configuration. All messages of a batch fail with it until it is fixed.
+    /// The configuration whose last good version took the place of the current one, for all logs that use it.
+    pub(crate) fn outdated_configuration(&self) -> Option<&S3Object> {
+        match self {
+            Error::ConfigurationUnavailable { object, consequence: Consequence::ReadWithLastGood(_), .. }
+            | Error::InvalidConfiguration { object, consequence: Consequence::ReadWithLastGood(_), .. } => Some(object),
+            _ => None,
+        }
+    }
+
+    /// Whether it is about the configuration.
     pub(crate) fn is_configuration(&self) -> bool {
         matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
     }

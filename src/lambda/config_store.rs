@@ -1,8 +1,11 @@
 //! The filter configurations that are in use: read from S3 with each invocation, kept while they are good.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest, Sha256};
 use tokio::time::timeout;
 
 use super::deadline::{NO_ANSWER, in_time};
@@ -16,31 +19,59 @@ use crate::rules::{Filter, Learned};
 /// The time for the configuration before the first event. Lambda gives ten seconds to the whole start.
 const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
 
+/// The most memory that configurations take together, in bytes; one alone may take a little more. A function of 256 MB has
+/// room for them, for the next one while it is read, and for logs and alerts.
+const MEMORY_LIMIT: usize = 64 << 20;
+
+/// What a configuration takes beside its rules.
+const CONFIG_MEMORY: usize = 16 << 10;
+
 const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to it, or set TOPIC_ARN in the function's \
      environment";
 
-/// The last good configuration of each bucket that has one.
+/// The last good configuration of each bucket that has one, as far as there is room. The bucket whose configuration has not
+/// been used for longest loses its own first.
 pub(super) struct ConfigStore {
     /// The bucket of all configurations; `None` for each log's own.
     bucket: Option<String>,
     key: String,
     /// The topic of configurations that name none.
     default_topic: Option<String>,
-    configs: HashMap<S3Object, Config>,
+    configs: RefCell<HashMap<S3Object, Known>>,
+    /// The content that was refused last, by its hash, and why. Each log without a configuration asks again, and it may take
+    /// seconds to find out.
+    refused: RefCell<Option<(Hash, Vec<String>)>>,
+}
+
+type Hash = [u8; 32];
+
+/// A configuration that S3 gave.
+struct Known {
+    /// The version of the file that it was read from.
+    etag: Option<String>,
+    /// The hash of its content: another version may have the same.
+    hash: Hash,
+    /// When it was used last, compared with the others.
+    used: u64,
+    config: Rc<Config>,
 }
 
 /// A configuration in use.
 pub(super) struct Config {
-    /// The version of the file that it was read from.
-    etag: Option<String>,
     pub(super) filter: Filter,
     pub(super) learned: Learned,
+}
+
+impl Config {
+    fn memory(&self) -> usize {
+        CONFIG_MEMORY + self.filter.memory + self.learned.memory()
+    }
 }
 
 /// A configuration after S3 was asked for it; [`ConfigStore::get`] gives it.
 #[derive(Default)]
 pub(super) struct Refreshed {
-    /// Another version has taken the place of a known one.
+    /// Another content has taken the place of a known one.
     pub(super) changed: bool,
     /// Why it is not S3's current version, but the last good one.
     pub(super) error: Option<Error>,
@@ -52,7 +83,8 @@ impl ConfigStore {
             bucket: settings.config_bucket.clone(),
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
-            configs: HashMap::new(),
+            configs: RefCell::default(),
+            refused: RefCell::default(),
         }
     }
 
@@ -63,7 +95,7 @@ impl ConfigStore {
 
     /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning, and not
     /// tried again: the first event asks again, and then it is an error.
-    pub(super) async fn warm_up(&mut self, s3: &S3) {
+    pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
         let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
@@ -73,34 +105,54 @@ impl ConfigStore {
         }
     }
 
-    /// Asks S3 for the configuration of a log. It is an error if S3 gives no usable one and none is known from before.
+    /// Asks S3 for the configuration of a log, and makes room for it. It is an error if S3 gives no usable one and none is known from before.
     pub(super) async fn refresh(
-        &mut self,
+        &self,
         s3: &S3,
         object: &S3Object,
         log: &S3Object,
         deadline: SystemTime,
     ) -> Result<Refreshed, Error> {
-        let known = self.configs.get(object);
-        let is_known = known.is_some();
-        let etag = known.and_then(|config| config.etag.as_deref());
-        let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag)).await.flatten();
+        let etag = self.configs.borrow().get(object).map(|known| known.etag.clone());
+        let is_known = etag.is_some();
+        let etag = etag.flatten();
+        let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag.as_deref())).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
-        match self.update(object.clone(), fetched, consequence) {
+        let updated = self.update(object.clone(), fetched, consequence);
+        self.note_use(object);
+        match updated {
             Ok(changed) => Ok(Refreshed { changed: changed && is_known, error: None }),
             Err(error) if is_known => Ok(Refreshed { changed: false, error: Some(error) }),
             Err(error) => Err(error),
         }
     }
 
-    pub(super) fn get(&mut self, object: &S3Object) -> Option<&mut Config> {
-        self.configs.get_mut(object)
+    /// A configuration, unless the room for others has been needed since it was asked for.
+    pub(super) fn get(&self, object: &S3Object) -> Option<Rc<Config>> {
+        self.configs.borrow().get(object).map(|known| known.config.clone())
     }
 
-    /// Takes S3's answer; gives whether there is a new version.
+    /// Notes that a configuration is used, and makes room by forgetting others.
+    fn note_use(&self, object: &S3Object) {
+        let configs = &mut *self.configs.borrow_mut();
+        let latest = configs.values().map(|known| known.used).max().unwrap_or_default();
+        if let Some(known) = configs.get_mut(object) {
+            known.used = latest + 1;
+        }
+        let mut memory: usize = configs.values().map(|known| known.config.memory()).sum();
+        while memory > MEMORY_LIMIT {
+            let others = configs.iter().filter(|(other, _)| *other != object);
+            let Some(oldest) = others.min_by_key(|(_, known)| known.used).map(|(other, _)| other.clone()) else {
+                break;
+            };
+            memory -= configs.remove(&oldest).map_or(0, |known| known.config.memory());
+        }
+    }
+
+    /// Takes S3's answer; gives whether there is a new content.
     fn update(
-        &mut self,
+        &self,
         object: S3Object,
         fetched: Result<Fetched, String>,
         consequence: Consequence,
@@ -110,15 +162,63 @@ impl ConfigStore {
             Ok(Fetched::Unchanged) => return Ok(false),
             Err(cause) => return Err(Error::ConfigurationUnavailable { object, cause, consequence }),
         };
-        match config::parse(&bytes, self.default_topic.as_deref()) {
-            Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => {
-                self.configs.insert(object, Config { etag, filter, learned: Learned::default() });
+        let hash = Sha256::digest(&bytes).into();
+        if let Some(known) = self.configs.borrow_mut().get_mut(&object).filter(|known| known.hash == hash) {
+            known.etag = etag;
+            return Ok(false);
+        }
+        match self.parse(hash, &bytes) {
+            Ok(filter) => {
+                let config = Rc::new(Config { filter, learned: Learned::default() });
+                self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
                 Ok(true)
             }
-            parsed => {
-                let problems = parsed.err().unwrap_or_else(|| vec![NO_TOPIC.to_owned()]);
-                Err(Error::InvalidConfiguration { object, problems, consequence })
-            }
+            Err(problems) => Err(Error::InvalidConfiguration { object, problems, consequence }),
         }
+    }
+
+    fn parse(&self, hash: Hash, bytes: &[u8]) -> Result<Filter, Vec<String>> {
+        if let Some((_, problems)) = self.refused.borrow().as_ref().filter(|(refused, _)| *refused == hash) {
+            return Err(problems.clone());
+        }
+        let parsed = config::parse(bytes, self.default_topic.as_deref()).and_then(|filter| {
+            let has_topics = filter.topics.iter().all(|topic| topic.arn.is_some());
+            if has_topics { Ok(filter) } else { Err(vec![NO_TOPIC.to_owned()]) }
+        });
+        parsed.inspect_err(|problems| *self.refused.borrow_mut() = Some((hash, problems.clone())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configurations_of_many_buckets_stay_within_memory_and_the_one_in_use_stays() {
+        let mut settings = Settings::from_env();
+        settings.topic_arn = Some("arn:aws:sns:us-east-1:123456789012:alerts".to_owned());
+        settings.config_bucket = None;
+        let store = ConfigStore::new(&settings);
+        let object =
+            |bucket: usize| S3Object { bucket: format!("bucket-{bucket}"), key: "filter_config.json".to_owned() };
+        // Some 1.7 MB each.
+        let text = |bucket: usize| format!(r#"{{"source": "iam", "regexp": "^[\\w-]{{30}}{bucket}"}}"#);
+        let ask = |bucket: usize| {
+            let fetched = Ok(Fetched::New { etag: None, bytes: text(bucket).into_bytes() });
+            let changed = store.update(object(bucket), fetched, Consequence::AskedAgain).unwrap();
+            store.note_use(&object(bucket));
+            let memory = store.configs.borrow().values().map(|known| known.config.memory()).sum::<usize>();
+            assert!(memory <= MEMORY_LIMIT, "{memory}");
+            (changed, store.configs.borrow().len())
+        };
+        let mut known = 0;
+        for bucket in 1..60 {
+            assert!(ask(bucket).0, "{bucket} is new");
+            let (changed, count) = ask(0);
+            assert_eq!(changed, bucket == 1, "{bucket}: the one in use stays");
+            known = count;
+        }
+        assert!((25..45).contains(&known), "{known}");
+        assert!(!ask(59).0 && ask(1).0, "the oldest went first");
     }
 }

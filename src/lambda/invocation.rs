@@ -8,7 +8,7 @@ use aws_lambda_events::sqs::SqsBatchResponse;
 use serde::Serialize;
 use tokio::task::JoinHandle;
 
-use super::config_store::{Config, ConfigStore, Refreshed};
+use super::config_store::{ConfigStore, Refreshed};
 use super::deadline::{NO_ANSWER, TOO_LATE, in_time};
 use super::dedup::RecentAlerts;
 use super::event::{Announcement, Payload};
@@ -57,7 +57,7 @@ pub enum Answer {
 pub(super) struct Invocation<'a> {
     settings: &'a Settings,
     s3: &'a S3,
-    configs: &'a mut ConfigStore,
+    configs: &'a ConfigStore,
     log_file: &'a mut LogFile,
     outbox: Outbox<'a>,
     /// The configurations that are usable. Each is asked for once.
@@ -81,7 +81,7 @@ impl<'a> Invocation<'a> {
         Invocation {
             settings,
             s3,
-            configs: &mut state.configs,
+            configs: &state.configs,
             log_file: &mut state.log_file,
             outbox: Outbox::new(&mut state.sns, &mut state.published, deadline),
             refreshed: HashSet::new(),
@@ -122,6 +122,22 @@ impl<'a> Invocation<'a> {
         !is_configuration
     }
 
+    /// Whether something failed of what a message announces.
+    fn has_failed(&self, Announcement { invalid, objects, .. }: &Announcement) -> bool {
+        // A log may have been read with the last good configuration. Its message comes again, as an event would.
+        let configuration = |log: &S3Object| {
+            let location = self.configs.location(log);
+            (reason_to_skip(&log.key).is_none() && *log != location).then_some(location)
+        };
+        let is_about = |failure: &Error, log: &S3Object| {
+            failure.log() == Some(log)
+                || failure
+                    .outdated_configuration()
+                    .is_some_and(|outdated| configuration(log).as_ref() == Some(outdated))
+        };
+        !invalid.is_empty() || objects.iter().any(|log| self.failures.iter().any(|failure| is_about(failure, log)))
+    }
+
     /// Asks for a log at once, while others are read.
     fn open<'l>(&self, log: &'l S3Object) -> Opening<'l> {
         let (s3, object, deadline) = (self.s3.clone(), log.clone(), self.deadline);
@@ -132,7 +148,7 @@ impl<'a> Invocation<'a> {
     /// Processes one log with its configuration.
     async fn process(&mut self, Opening { log, bytes }: Opening<'_>) -> Result<(), Error> {
         let location = self.configs.location(log);
-        let is_fresh = self.refreshed.contains(&location);
+        let is_fresh = self.refreshed.contains(&location) && self.configs.get(&location).is_some();
         let refresh = async {
             if is_fresh {
                 return Ok(Refreshed::default());
@@ -150,7 +166,7 @@ impl<'a> Invocation<'a> {
         let bytes = bytes.map_err(|cause| Error::LogUnavailable { log: log.clone(), cause });
         let config = self.configs.get(&location);
         self.refreshed.insert(location);
-        let Some(Config { filter, learned, .. }) = config else {
+        let Some(config) = config else {
             return Err(Error::LogUnavailable { log: log.clone(), cause: "its configuration is missing".to_owned() });
         };
         let bytes = bytes?;
@@ -159,7 +175,7 @@ impl<'a> Invocation<'a> {
         let reader = LogReader {
             log: Arc::new(log.clone()),
             log_file: self.log_file,
-            evaluator: Evaluator::new(Matcher::new(filter, learned), &name, None),
+            evaluator: Evaluator::new(Matcher::new(&config.filter, &config.learned), &name, None),
             outbox: &mut self.outbox,
             report: &mut self.report,
             deadline: self.deadline,
@@ -169,12 +185,7 @@ impl<'a> Invocation<'a> {
 
     /// Logs the failures and the counts, and makes the answer.
     fn answer(mut self, payload: &Payload) -> Result<Answer, Error> {
-        let is_about = |failure: &Error, announcement: &Announcement| {
-            failure.log().is_some_and(|log| announcement.objects.contains(log))
-        };
-        let failed = payload.announcements.iter().filter(|announcement| {
-            !announcement.invalid.is_empty() || self.failures.iter().any(|failure| is_about(failure, announcement))
-        });
+        let failed = payload.announcements.iter().filter(|announcement| self.has_failed(announcement));
         let failed: Vec<_> = failed.map(|announcement| announcement.message_id.clone()).collect();
         for announcement in &payload.announcements {
             announcement.no_logs.iter().for_each(|message| self.report.skipped.add_message(*message));
@@ -185,8 +196,9 @@ impl<'a> Invocation<'a> {
             tracing::error!(kind = failure.kind(), "{failure}");
             *self.report.failures.entry(failure.kind()).or_default() += 1;
         }
-        // A broken configuration is a failure of the whole batch, so that Lambda's own count of errors shows it.
-        let by_message = payload.from_sqs && !self.failures.iter().any(Error::is_configuration);
+        // Where no message is fine and the configuration is to blame, Lambda's own count of errors shows it.
+        let all_failed = failed.len() == payload.announcements.len();
+        let by_message = payload.from_sqs && !(all_failed && self.failures.iter().any(Error::is_configuration));
         let handed_back: Option<Vec<String>> = failed.into_iter().collect::<Option<_>>().filter(|_| by_message);
         self.report.handed_back = handed_back.as_ref().map_or(0, |ids| ids.len() as u64);
         self.report.milliseconds = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);

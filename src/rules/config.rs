@@ -3,12 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use regex::Regex;
-
 use super::draft::{Draft, Drafts};
 use super::json_tree::{Node, Problems};
 use super::model::{Condition, Filter, Format, Severity, Test};
 use super::packs;
+use super::pattern::{Pattern, Patterns};
 use super::suggest::{nearest, suggestion};
 use super::topic_arn::TopicArn;
 use crate::log::is_account;
@@ -18,6 +17,10 @@ pub(crate) const SIZE_LIMIT: usize = 1 << 20;
 
 /// The longest name of a rule, in characters. Names stand in subjects of summaries and in filter policies.
 const NAME_LIMIT: usize = 100;
+
+/// What a rule and a test take beside their patterns while they are read, in bytes: measured, and rounded up.
+const RULE_MEMORY: usize = 1 << 10;
+const TEST_MEMORY: usize = 2 << 10;
 
 /// The name of the rule that the top-level `source` and `regexp` make.
 const DEFAULT_RULE: &str = "default";
@@ -46,6 +49,7 @@ fn not_json(file: &[u8], error: &serde_json::Error) -> String {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16, as PowerShell's `>` writes: save it as UTF-8".to_owned(),
         [0x1F, 0x8B, ..] => "it is gzipped: unpack it".to_owned(),
         _ if file.trim_ascii().is_empty() => "it is empty".to_owned(),
+        _ if error.to_string().starts_with("number out of range") => format!("a number is too large: {error}"),
         _ => format!("it is not valid JSON: {error}"),
     }
 }
@@ -84,8 +88,7 @@ struct Reader {
     problems: Problems,
     /// How many tests have been read.
     tests: usize,
-    /// The compiled patterns: many rules ask for the same event source.
-    patterns: HashMap<String, Regex>,
+    patterns: Patterns,
 }
 
 const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
@@ -127,7 +130,9 @@ impl Reader {
             self.problems.add("", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
         }
         let (rules, topics) = drafts.into_rules(topic.as_ref(), format, &mut self.problems);
-        Some(Filter { rules, ignore, topics, accounts, max_alerts_per_log, test_count: self.tests })
+        self.problems.0.extend(self.patterns.problem());
+        let memory = self.patterns.memory();
+        Some(Filter { rules, ignore, topics, accounts, max_alerts_per_log, test_count: self.tests, memory })
     }
 
     fn default_rule(&mut self, source: Option<Node>, regexp: Option<Node>) -> Draft {
@@ -184,7 +189,7 @@ impl Reader {
                 Some(at) => {
                     drafts.from_packs.swap_remove(at);
                     known.override_with(draft);
-                    if known.is_empty() && self.problems.0.len() == before {
+                    if self.is_missing_condition(known, before) {
                         self.problems.add(&format!("rule {name}"), NO_CONDITION);
                     }
                 }
@@ -192,7 +197,7 @@ impl Reader {
             }
             return;
         }
-        if draft.is_empty() && self.problems.0.len() == before {
+        if self.is_missing_condition(&draft, before) {
             let what = match meant_pack_rule(&name) {
                 Some(MeantRule { name: meant, pack, .. }) if meant == name => {
                     format!(
@@ -233,6 +238,7 @@ impl Reader {
                 None
             }
         };
+        self.patterns.spend(RULE_MEMORY);
         let draft = Draft {
             description: description.and_then(|text| self.problems.text(&key("description"), text)),
             severity: severity.and_then(|severity| self.problems.choice(&key("severity"), severity, &Severity::NAMES)),
@@ -243,6 +249,11 @@ impl Reader {
             ..self.condition(&at, [source, regexp, wheres, unless])
         };
         Some((name?, draft))
+    }
+
+    /// Whether a draft has no condition, and not because of one that can't be used, which is a problem of its own.
+    fn is_missing_condition(&self, draft: &Draft, problems_before: usize) -> bool {
+        draft.is_empty() && self.problems.0.len() == problems_before && !self.patterns.is_full()
     }
 
     fn condition(&mut self, at: &str, [source, regexp, wheres, unless]: [Option<Node>; 4]) -> Draft {
@@ -261,10 +272,10 @@ impl Reader {
             self.problems.object(&at, entry, ["source", "regexp", "where", "unless"])?;
         let before = self.problems.0.len();
         let draft = self.condition(&at, [source, regexp, wheres, unless]);
-        if draft.is_empty() && self.problems.0.len() == before {
+        if self.is_missing_condition(&draft, before) {
             self.problems.add(&at, NO_CONDITION);
         }
-        Some(draft.condition())
+        Some(draft.into_condition())
     }
 
     fn accounts(&mut self, accounts: Node) -> HashMap<String, String> {
@@ -311,20 +322,15 @@ impl Reader {
             if let Some(pattern) = pattern {
                 read.push(Test::new(self.tests, keys, pattern));
                 self.tests += 1;
+                self.patterns.spend(TEST_MEMORY);
             }
         }
         read
     }
 
-    fn pattern(&mut self, at: &str, node: Node) -> Option<Regex> {
-        let pattern = self.problems.text(at, node)?;
-        if let Some(known) = self.patterns.get(&pattern) {
-            return Some(known.clone());
-        }
-        let compiled =
-            Regex::new(&pattern).map_err(|e| self.problems.add(at, format!("`{pattern}` {}", reason(&e)))).ok()?;
-        self.patterns.insert(pattern, compiled.clone());
-        Some(compiled)
+    fn pattern(&mut self, at: &str, node: Node) -> Option<Pattern> {
+        let text = self.problems.text(at, node)?;
+        self.patterns.compile(at, text).map_err(|why| self.problems.add(at, why)).ok()?
     }
 
     fn topic(&mut self, at: &str, arn: &str) -> Option<TopicArn> {
@@ -334,23 +340,6 @@ impl Reader {
     fn format(&mut self, at: &str, node: Node) -> Option<Format> {
         self.problems.choice(at, node, &Format::NAMES)
     }
-}
-
-/// The reason why a pattern can't be used, in one line.
-fn reason(error: &regex::Error) -> String {
-    let regex::Error::Syntax(text) = error else {
-        return format!("is too large when compiled ({error}): use smaller repetitions, or (?-u) and ASCII classes");
-    };
-    let last = text.lines().last().unwrap_or_default();
-    let why = last.strip_prefix("error: ").unwrap_or(last);
-    let hint = if why.contains("look-around") {
-        " (JavaScript has it, this engine does not; to leave events out, use `unless`)"
-    } else if why.contains("backreferences") {
-        " (JavaScript has them, this engine does not: write out the text that they stand for)"
-    } else {
-        ""
-    };
-    format!("is not a valid regular expression: {why}{hint}")
 }
 
 #[cfg(test)]

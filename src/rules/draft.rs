@@ -2,10 +2,9 @@
 
 use std::collections::HashMap;
 
-use regex::Regex;
-
 use super::json_tree::Problems;
 use super::model::{Condition, Format, Rule, Severity, Test, Topic};
+use super::pattern::Pattern;
 use super::topic_arn::TopicArn;
 
 /// The keys of a rule that one place gives. A rule of the file overrides keys of a pack's rule.
@@ -13,8 +12,8 @@ use super::topic_arn::TopicArn;
 pub(super) struct Draft {
     pub(super) description: Option<String>,
     pub(super) severity: Option<Severity>,
-    pub(super) source: Option<Regex>,
-    pub(super) regexp: Option<Regex>,
+    pub(super) source: Option<Pattern>,
+    pub(super) regexp: Option<Pattern>,
     pub(super) wheres: Option<Vec<Test>>,
     pub(super) unless: Option<Vec<Test>>,
     pub(super) topic: Option<TopicArn>,
@@ -36,12 +35,12 @@ impl Draft {
         };
     }
 
-    pub(super) fn condition(&self) -> Condition {
+    pub(super) fn into_condition(self) -> Condition {
         Condition {
-            event_source: self.source.clone(),
-            event_name: self.regexp.clone(),
-            wheres: self.wheres.clone().unwrap_or_default(),
-            unless: self.unless.clone().unwrap_or_default(),
+            event_source: self.source,
+            event_name: self.regexp,
+            wheres: self.wheres.unwrap_or_default(),
+            unless: self.unless.unwrap_or_default(),
         }
     }
 
@@ -72,16 +71,15 @@ impl Drafts {
         let formats = self.formats(topic, format, problems);
         let mut topics: Vec<Topic> = Vec::new();
         let mut rules = Vec::new();
-        for (name, draft) in self.drafts {
+        for (name, mut draft) in self.drafts {
             let arn = draft.topic.as_ref().or(topic).cloned();
             let topic = topics.iter().position(|topic| topic.arn == arn).unwrap_or_else(|| {
                 let format = formats.get(&arn).copied().or(format).unwrap_or_default();
                 topics.push(Topic { arn, format });
                 topics.len() - 1
             });
-            let condition = draft.condition();
-            let severity = draft.severity.unwrap_or(Severity::Medium);
-            rules.push(Rule { name, description: draft.description, severity, condition, topic });
+            let (description, severity) = (draft.description.take(), draft.severity.unwrap_or(Severity::Medium));
+            rules.push(Rule { name, description, severity, condition: draft.into_condition(), topic });
         }
         (rules, topics)
     }

@@ -1,18 +1,19 @@
 //! Texts that a pattern matches, so that warnings can show what a pattern lets in.
 
-use regex::Regex;
 use regex_syntax::hir::{Class, Hir, HirKind};
+
+use super::pattern::Pattern;
 
 /// The most examples of a pattern.
 const LIMIT: usize = 16;
 
 /// Whether a pattern only asks whether there is a text.
-pub(super) fn matches_everything(pattern: &Regex) -> bool {
+pub(super) fn matches_everything(pattern: &Pattern) -> bool {
     ["q", "0", "Z", "-"].iter().all(|text| pattern.is_match(text))
 }
 
 /// Short texts that a pattern matches, one for each of its alternatives. Look-around such as `\b` may refuse one.
-pub(super) fn examples(pattern: &Regex) -> Vec<String> {
+pub(super) fn examples(pattern: &Pattern) -> Vec<String> {
     regex_syntax::parse(pattern.as_str()).map(|parsed| of(&parsed)).unwrap_or_default()
 }
 
@@ -66,11 +67,11 @@ mod tests {
             ("", &[""]),
             ("[a&&b]", &[]),
         ] {
-            let pattern = Regex::new(pattern).unwrap();
+            let pattern = Pattern::new(pattern).unwrap();
             let found = examples(&pattern);
-            assert_eq!(found, expected, "{pattern}");
-            assert!(found.iter().all(|text| pattern.is_match(text)), "{pattern}");
+            assert_eq!(found, expected, "{pattern:?}");
+            assert!(found.iter().all(|text| pattern.is_match(text)), "{pattern:?}");
         }
-        assert!(examples(&Regex::new("(a|b)(c|d)(e|f)(g|h)(i|j)(k|l)").unwrap()).len() <= LIMIT);
+        assert!(examples(&Pattern::new("(a|b)(c|d)(e|f)(g|h)(i|j)(k|l)").unwrap()).len() <= LIMIT);
     }
 }

@@ -106,7 +106,7 @@ fn session(arn: &str) -> Option<(&str, &str)> {
 fn anchored(kind: Kind, example: &str) -> String {
     match kind {
         Kind::Arn(of) => anchored_arn(of, example),
-        Kind::Resource if example.starts_with("arn:") => format!("^{}", regex::escape(example)),
+        Kind::Resource if example.starts_with("arn:") => format!("^{}", regex_syntax::escape(example)),
         Kind::Resource => format!("^arn:aws:s3:::{}", escaped(example.trim_start_matches(':'))),
         Kind::Principal if example.starts_with(':') => "^AROAEXAMPLE:".to_owned(),
         Kind::Principal => format!("^{}", escaped(example)),
@@ -140,6 +140,6 @@ fn anchored_arn(of: &str, example: &str) -> String {
 fn escaped(name: &str) -> String {
     match name.trim_matches(['.', '/']) {
         "" => "NAME".to_owned(),
-        _ => regex::escape(name),
+        _ => regex_syntax::escape(name),
     }
 }

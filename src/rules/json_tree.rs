@@ -131,8 +131,14 @@ impl<'de> Deserialize<'de> for Node {
             fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
                 Ok(Node::Other("a negative number"))
             }
-            fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-                Ok(Node::Other("a fraction"))
+            fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
+                Ok(match number.to_string().parse() {
+                    // It may be written as 1e2 or 100.0.
+                    Ok(whole) => Node::Whole(whole),
+                    Err(_) if number < 0.0 => Node::Other("a negative number"),
+                    Err(_) if number.fract() == 0.0 => Node::Other("a very large number"),
+                    Err(_) => Node::Other("a fraction"),
+                })
             }
             fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
                 Ok(Node::Other("a boolean"))

@@ -1,12 +1,12 @@
 //! Warnings about valid configurations that are probably mistakes: rules that never match, match everything, or feed
 //! themselves.
 
-use regex::Regex;
-
 use super::config::{MeantRule, meant_pack_rule};
+use super::cost;
 use super::examples::{examples, matches_everything};
 use super::exceptions;
 use super::model::{Condition, Filter, Rule, Test, literals};
+use super::pattern::{Pattern, Searches};
 use super::suggest::nearest;
 use crate::log::Record;
 
@@ -140,7 +140,8 @@ pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
 
 fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
     let warnings = [source(condition), event(condition), everything(condition)].into_iter().flatten();
-    warnings.chain(condition.wheres.iter().filter_map(insights)).chain(condition.tests().filter_map(path))
+    let of_tests = condition.wheres.iter().filter_map(insights).chain(condition.tests().filter_map(path));
+    warnings.chain(of_tests).chain(cost::slow(condition))
 }
 
 /// A rule is meant to override a pack's rule, and misses it.
@@ -191,7 +192,7 @@ fn event(condition: &Condition) -> Option<String> {
 }
 
 /// A name that a pattern asks for, if it is EventBridge's or another that CloudTrail does not use.
-fn not_cloudtrails(pattern: &Regex, name: &str) -> Option<String> {
+fn not_cloudtrails(pattern: &Pattern, name: &str) -> Option<String> {
     let small = name.to_lowercase();
     let bare = small.strip_suffix(SUFFIX).unwrap_or(&small);
     let (service, whose) = match bare.strip_prefix("aws.") {
@@ -209,7 +210,7 @@ fn everything(condition: &Condition) -> Option<String> {
     if every_call(condition) {
         return Some("it matches every call: narrow it down, or delete it".to_owned());
     }
-    let matches_all = |pattern: &Option<Regex>| pattern.as_ref().is_some_and(matches_everything);
+    let matches_all = |pattern: &Option<Pattern>| pattern.as_ref().is_some_and(matches_everything);
     let what = match (matches_all(&condition.event_source), matches_all(&condition.event_name)) {
         (true, true) => "`source` and `regexp` match",
         (true, false) => "`source` matches",
@@ -226,7 +227,7 @@ fn every_call(condition: &Condition) -> bool {
             let text = |key| call.string(&[key]);
             condition.matches_source(text("eventSource").as_deref())
                 && condition.matches_name(text("eventName").as_deref())
-                && condition.passes_tests(&call, &mut [])
+                && condition.passes_tests(&call, &mut [], &mut Searches::default())
         })
 }
 

@@ -1,6 +1,7 @@
 //! The configuration: how it is written, what it means, and which of its rules match a record.
 
 pub mod config;
+mod cost;
 mod draft;
 mod examples;
 mod exceptions;
@@ -9,6 +10,7 @@ pub(crate) mod lint;
 mod matcher;
 mod model;
 pub(crate) mod packs;
+mod pattern;
 mod suggest;
 mod topic_arn;
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use memchr::memmem::Finder;
-use regex::Regex;
 use regex_syntax::hir::literal::Extractor;
 
+use super::pattern::{Pattern, Searches};
 use super::topic_arn::TopicArn;
 use crate::log::{Record, is_plain};
 
@@ -25,6 +25,8 @@ pub struct Filter {
     pub(crate) max_alerts_per_log: Option<u64>,
     /// How many [`Test`]s its conditions hold; their ids are below it.
     pub(crate) test_count: usize,
+    /// The memory that it takes, in bytes.
+    pub(crate) memory: usize,
 }
 
 /// A condition, and where its alerts go.
@@ -53,9 +55,9 @@ pub(crate) struct Topic {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Condition {
     /// Searched in `eventSource`.
-    pub(crate) event_source: Option<Regex>,
+    pub(crate) event_source: Option<Pattern>,
     /// Searched in `eventName`.
-    pub(crate) event_name: Option<Regex>,
+    pub(crate) event_name: Option<Pattern>,
     /// Every one must match.
     pub(crate) wheres: Vec<Test>,
     /// None may match.
@@ -70,7 +72,7 @@ pub(crate) struct Test {
     /// The keys that lead to the value; arrays on the way count as any of their elements.
     pub(crate) path: Vec<String>,
     /// Searched in the text, unanchored.
-    pub(crate) pattern: Regex,
+    pub(crate) pattern: Pattern,
     /// Texts that the bytes of a matching record must hold: the last key, in quotes, and any of the texts that the pattern
     /// can match. Empty where that is not certain.
     key: Option<Finder<'static>>,
@@ -79,7 +81,7 @@ pub(crate) struct Test {
 
 impl Test {
     /// A test with this id.
-    pub(crate) fn new(id: usize, path: Vec<String>, pattern: Regex) -> Self {
+    pub(crate) fn new(id: usize, path: Vec<String>, pattern: Pattern) -> Self {
         let all_plain = |text: &str| !text.is_empty() && text.bytes().all(is_plain);
         let key = path.last().filter(|key| all_plain(key)).map(|key| Finder::new(&format!("\"{key}\"")).into_owned());
         let literals = literals(&pattern);
@@ -108,12 +110,12 @@ impl Test {
     }
 
     /// Whether any of the record's texts at the path matches. Notes in `seen` that there is a text.
-    pub(super) fn matches(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
+    pub(super) fn matches(&self, record: &Record<'_>, seen: &mut [bool], searches: &mut Searches) -> bool {
         let texts = record.texts(&self.path);
         if let (false, Some(seen)) = (texts.is_empty(), seen.get_mut(self.id)) {
             *seen = true;
         }
-        texts.iter().any(|text| self.pattern.is_match(text))
+        texts.iter().any(|text| searches.find(&self.pattern, text))
     }
 }
 
@@ -121,7 +123,7 @@ impl Test {
 const VALUES_LIMIT: usize = 8;
 
 /// The texts that a pattern matches, if it matches only a few.
-pub(crate) fn literals(pattern: &Regex) -> Vec<String> {
+pub(crate) fn literals(pattern: &Pattern) -> Vec<String> {
     let Ok(parsed) = regex_syntax::parse(pattern.as_str()) else { return Vec::new() };
     let found = Extractor::new().extract(&parsed);
     if !found.is_exact() {
@@ -142,23 +144,33 @@ impl Condition {
     }
 
     pub(super) fn matches_source(&self, source: Option<&str>) -> bool {
-        self.event_source.as_ref().is_none_or(|pattern| source.is_some_and(|text| pattern.is_match(text)))
+        self.finds_source(source, &mut Searches::default())
     }
 
     pub(super) fn matches_name(&self, name: Option<&str>) -> bool {
-        self.event_name.as_ref().is_none_or(|pattern| name.is_some_and(|text| pattern.is_match(text)))
+        self.finds_name(name, &mut Searches::default())
+    }
+
+    /// As [`matches_source`](Self::matches_source), for many searches.
+    pub(super) fn finds_source(&self, source: Option<&str>, searches: &mut Searches) -> bool {
+        self.event_source.as_ref().is_none_or(|pattern| source.is_some_and(|text| searches.find(pattern, text)))
+    }
+
+    /// As [`matches_name`](Self::matches_name), for many searches.
+    pub(super) fn finds_name(&self, name: Option<&str>, searches: &mut Searches) -> bool {
+        self.event_name.as_ref().is_none_or(|pattern| name.is_some_and(|text| searches.find(pattern, text)))
     }
 
     /// Whether the tests pass. A path at which no record has had a text yet is looked up although the answer is known, so
     /// that `scan` can name paths that lead nowhere.
-    pub(super) fn passes_tests(&self, record: &Record<'_>, seen: &mut [bool]) -> bool {
+    pub(super) fn passes_tests(&self, record: &Record<'_>, seen: &mut [bool], searches: &mut Searches) -> bool {
         let mut all = true;
         for test in &self.wheres {
             if all || seen.get(test.id) == Some(&false) {
-                all &= test.matches(record, seen);
+                all &= test.matches(record, seen, searches);
             }
         }
-        all && !self.unless.iter().any(|test| test.matches(record, seen))
+        all && !self.unless.iter().any(|test| test.matches(record, seen, searches))
     }
 }
 

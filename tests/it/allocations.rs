@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     let log = json!({ "Records": vec![records; copies].concat() }).to_string();
     let filter = config::parse(config.to_string().as_bytes(), None).unwrap();
-    let mut learned = Learned::default();
+    let learned = Learned::default();
     let mut log_file = LogFile::default();
-    let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let mut unmatched = 0;
     let counted = measure(|| {
         for piece in log.as_bytes().chunks(10_000).map(Some).chain([None]) {
@@ -24,6 +24,34 @@ fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     });
     assert_eq!(unmatched, (copies * records.len()) as u64);
     counted.count_total
+}
+
+/// Rules that each match other calls, and many of them: the lists of rules that may match a call are long and differ.
+#[test]
+fn what_is_remembered_of_many_calls_and_rules_is_bounded() {
+    let rules = (0..300).map(|n| if n % 10 == 0 { format!("{}{}", n / 100, n / 10 % 10) } else { "Call".to_owned() });
+    let unless = json!({ "eventSource": "." });
+    let rules: Vec<_> = rules
+        .enumerate()
+        .map(|(n, regexp)| json!({ "name": n.to_string(), "regexp": regexp, "unless": unless }))
+        .collect();
+    let filter = config::parse(json!({ "rules": rules }).to_string().as_bytes(), None).unwrap();
+    let learned = Learned::default();
+    let mut log_file = LogFile::default();
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
+    let counted = measure(|| {
+        for number in 0..20_000 {
+            let head = if number == 0 { "{\"Records\":[" } else { "," };
+            let source = number / 1_000;
+            let piece =
+                format!("{head}{{\"eventSource\":\"s{source}.amazonaws.com\",\"eventName\":\"Call{number:06}\"}}");
+            let mut records = log_file.read(Some(piece.as_bytes()));
+            while let Some(record) = records.next().unwrap() {
+                assert!(matches!(evaluator.evaluate(&record).unwrap(), Verdict::Unmatched));
+            }
+        }
+    });
+    assert!(counted.bytes_max < 6 << 20, "{} bytes", counted.bytes_max);
 }
 
 #[test]

@@ -385,6 +385,61 @@ async fn a_failed_publish_hands_back_every_message_whose_log_is_in_it() {
     assert_eq!(world.aws.messages().len(), 12);
 }
 
+/// The notification for an object in another bucket.
+fn elsewhere(bucket: &str, key: &str) -> Value {
+    let mut event = s3(key);
+    event["Records"][0]["s3"]["bucket"]["name"] = bucket.into();
+    event
+}
+
+#[tokio::test]
+async fn a_message_without_a_usable_configuration_fails_itself_only() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, "a", gzip(&log(&[record(1)])));
+    for (number, bucket) in ["broken", "bare", "fine"].into_iter().enumerate() {
+        world.aws.put(bucket, "a", gzip(&log(&[record(number + 2)])));
+    }
+    world.aws.put("broken", CONFIG, "{");
+    world.aws.put("fine", CONFIG, file(CONFIG));
+    let both = json!({ "Records": [s3("a")["Records"][0], elsewhere("bare", "a")["Records"][0]] });
+    let batch = in_sqs(&[
+        elsewhere("broken", "a"),
+        s3("a"),
+        elsewhere("bare", "a"),
+        elsewhere("fine", "a"),
+        both,
+        bridged("a"),
+    ]);
+    let counts = hands_back(&mut world, &batch, &["m0", "m2", "m4"]).await;
+    assert_eq!((&counts["published"], &counts["failures"]), (&json!(2), &json!(2)));
+    let metrics = metrics(world.lines().await.last().unwrap());
+    assert_eq!((metrics["InvalidConfiguration"], metrics["ConfigurationUnavailable"]), (1, 1));
+    world.aws.put("broken", CONFIG, file(CONFIG));
+    world.aws.put("bare", CONFIG, file(CONFIG));
+    assert_eq!(hands_back(&mut world, &batch, &[]).await["published"], 2);
+}
+
+#[tokio::test]
+async fn messages_whose_logs_were_read_with_the_last_good_configuration_come_again() {
+    let mut world = world().await;
+    world.aws.put("fine", "f", gzip(&log(&[record(8)])));
+    world.aws.put("fine", CONFIG, file(CONFIG));
+    for (number, key) in ["a", "b"].into_iter().enumerate() {
+        world.aws.put(BUCKET, key, gzip(&log(&[record(number)])));
+    }
+    succeeds(&mut world, &in_sqs(&[s3("a")])).await;
+    world.aws.put(BUCKET, CONFIG, "{");
+    let batch = in_sqs(&[s3("a"), event("s3-digest"), s3("b"), elsewhere("fine", "f"), s3(CONFIG)]);
+    let counts = hands_back(&mut world, &batch, &["m0", "m2"]).await;
+    assert_eq!((&counts["published"], &counts["failures"]), (&json!(2), &json!(1)), "{counts}");
+    // Where no message is fine, the invocation fails.
+    let all = in_sqs(&[s3("a"), s3("b")]);
+    let counts = world.fails(&all, "InvalidConfiguration", &["the last good one"]).await;
+    assert_eq!((&counts["duplicates"], &counts["handedBack"]), (&json!(2), &json!(0)), "{counts}");
+    world.aws.put(BUCKET, CONFIG, file(CONFIG));
+    assert_eq!(hands_back(&mut world, &batch, &[]).await["duplicates"], 3);
+}
+
 #[tokio::test]
 async fn without_a_configuration_or_a_message_id_a_batch_fails_as_a_whole() {
     let mut world = world().await;

@@ -383,6 +383,8 @@ async fn faults_of_the_configuration() {
     use S3Fault::{CutAfter, Dropped, Silent, StallAfter, Status};
     let good = file(CONFIG);
     let huge = [&good[..], &b" ".repeat(2 << 20)].concat();
+    let rules = (0..100).map(|n| json!({ "name": format!("r{n}"), "where": { "userIdentity.userName": format!(r"^[\w+=,.@-]{{1,64}}-tmp{n}$") } }));
+    let patterns = json!({ "rules": rules.collect::<Vec<_>>() }).to_string().into_bytes();
     let rows = || {
         let unavailable = told("ConfigurationUnavailable");
         let invalid = told("InvalidConfiguration");
@@ -416,6 +418,12 @@ async fn faults_of_the_configuration() {
             ),
             row("empty", At::ConfigFile(Vec::new()), invalid(&[]), 0..=0),
             row("huge", At::ConfigFile(huge.clone()), invalid(&["larger than 1048576 bytes"]), 0..=0),
+            row(
+                "huge when compiled",
+                At::ConfigFile(patterns.clone()),
+                invalid(&["more than 48 MB of memory", "rule r0, where userIdentity.userName: `^[", "(?-u)"]),
+                0..=0,
+            ),
         ]
     };
     // A cold environment fails for each log. A warm one uses the last good configuration.
@@ -570,6 +578,27 @@ async fn matches_without_end_stay_within_memory() {
     assert!(counts["published"].as_u64() <= Some(world.aws.messages().len() as u64), "{counts}");
     assert!(counts["published"].as_u64() > Some(100), "{counts}");
     assert!(world.lambda.memory_peak() < MEMORY, "{} MiB", world.lambda.memory_peak());
+}
+
+/// Each configuration takes some 30 MB. An event names the first bucket again at its end, when its configuration has gone.
+#[tokio::test]
+async fn configurations_of_many_buckets_stay_within_memory() {
+    let mut world = world().await;
+    let rules =
+        (0..8).map(|n| json!({ "name": format!("r{n}"), "regexp": format!(r"^[\w-]{{1,64}}{n}$|^CreateUser$") }));
+    let configuration = json!({ "rules": rules.collect::<Vec<_>>() }).to_string();
+    let buckets: Vec<_> = (0..8).map(|n| format!("bucket-{n}")).collect();
+    let mut records = Vec::new();
+    for (number, bucket) in buckets.iter().chain([&buckets[0]]).enumerate() {
+        let key = format!("log-{number}");
+        world.aws.put(bucket, CONFIG, configuration.clone());
+        world.aws.put(bucket, &key, gzip(&log(&[record(number)])));
+        records.push(json!({ "s3": { "bucket": { "name": bucket }, "object": { "key": key } } }));
+    }
+    let counts = world.counts(&json!({ "Records": records })).await;
+    assert_eq!((&counts["logs"], &counts["published"]), (&json!(9), &json!(9)));
+    let peak = world.lambda.memory_peak();
+    assert!(peak < 200, "{peak} MiB");
 }
 
 #[tokio::test]

@@ -677,6 +677,24 @@ async fn a_fifo_topic_gets_the_event_id_as_its_deduplication_id() {
 }
 
 #[tokio::test]
+async fn the_same_content_in_another_version_is_the_same_configuration() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(12))));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 12);
+    // The second time the server sends a version that the function knows.
+    world.aws.s3_fault(BUCKET, CONFIG, S3Fault::Version("\"copied\""), 2);
+    for known in [false, true, true] {
+        let counts = world.counts(&put_keys(&[KEY])).await;
+        assert_eq!((&counts["published"], &counts["duplicates"]), (&json!(0), &json!(12)), "{counts}");
+        let gets = world.aws.gets();
+        let get = gets.iter().rfind(|get| get.what.ends_with(CONFIG)).unwrap();
+        assert_eq!((get.status, get.if_none_match.as_deref() == Some("\"copied\"")), (200, known), "{get:?}");
+    }
+    world.aws.put(BUCKET, CONFIG, json!({ "source": "iam", "regexp": "Create" }).to_string());
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 12, "another content");
+}
+
+#[tokio::test]
 async fn a_retry_repeats_nothing_until_the_configuration_changes() {
     let mut world = world().await;
     world.aws.put(BUCKET, KEY, gzip(&log(&records(12))));

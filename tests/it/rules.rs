@@ -144,6 +144,12 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         ),
         (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number of at least 1"]),
         (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
+        (with(r#""maxAlertsPerLog": -1.5"#), &["maxAlertsPerLog", "a negative number"]),
+        (with(r#""maxAlertsPerLog": 1.5"#), &["maxAlertsPerLog", "a fraction", "whole number of at least 1"]),
+        (with(r#""maxAlertsPerLog": 1e-2"#), &["maxAlertsPerLog", "a fraction"]),
+        (with(r#""maxAlertsPerLog": 0e5"#), &["maxAlertsPerLog", "it is 0"]),
+        (with(r#""maxAlertsPerLog": 1e30"#), &["maxAlertsPerLog", "a very large number"]),
+        (with(r#""maxAlertsPerLog": 1e400"#), &["a number is too large", "line 1"]),
         (with(r#""maxAlertsPerLog": "10""#), &["maxAlertsPerLog", "a string"]),
     ];
     for (configuration, parts) in cases {
@@ -175,6 +181,73 @@ fn a_configuration_may_have_one_mebibyte() {
     assert_eq!(check_text(&configuration).code, 0);
     configuration.push(b' ');
     assert_refused(std::str::from_utf8(&configuration).unwrap(), &[&["1048576 bytes"]]);
+}
+
+#[test]
+fn a_whole_number_may_be_written_in_any_way_of_json() {
+    for number in ["2", "2.0", "2e0", "20E-1", "0.2e+1"] {
+        let configuration = format!(r#"{{"source": "iam", "regexp": "User", "maxAlertsPerLog": {number}}}"#);
+        let calls: Vec<_> = (0..5).map(|n| call(n, "iam", "CreateUser")).collect();
+        let folder = folder(&[("c.json", configuration.as_bytes())]);
+        let scanned = run_in(folder.path(), &["scan", "--config", "c.json", "-"], log(&calls));
+        assert_eq!(scanned.subjects().len(), 3, "{number}: two alerts and a summary: {scanned:?}");
+    }
+}
+
+/// A hundred rules, each with a pattern of this form and the number of the rule.
+fn hundred_rules(pattern: &str) -> Value {
+    let rule = |n: usize| {
+        let pattern = pattern.replace('%', &n.to_string());
+        json!({ "name": format!("r{n}"), "where": { "userIdentity.userName": pattern } })
+    };
+    json!({ "rules": (0..100).map(rule).collect::<Vec<_>>() })
+}
+
+#[test]
+fn a_configuration_that_needs_more_memory_than_a_function_has_is_refused_with_its_largest_patterns() {
+    let attack = hundred_rules(r"^[\w+=,.@-]{1,64}-tmp%$");
+    let pattern = r"`^[\w+=,.@-]{1,64}-tmp2$` with 3.4 MB (18 KB with (?-u) before it)";
+    let named = ["rule r0, ", "rule r1, ", "rule r2, where userIdentity.userName: ", pattern];
+    let parts = [&["48 MB", "256 MB", "(?-u:\\w)", "+ for a repetition"], &named[..]].concat();
+    assert_refused(&attack.to_string(), &[&parts]);
+    // The mistakes behind it are said, too.
+    let mut with_mistake = attack.clone();
+    with_mistake["rules"][99]["where"]["userAgent"] = json!("(");
+    assert_refused(&with_mistake.to_string(), &[&parts, &["rule r99, where userAgent", "unclosed group"]]);
+    // What the message says helps.
+    for pattern in [r"(?-u)^[\w+=,.@-]{1,64}-tmp%$", r"^[\w+=,.@-]+-tmp%$", r"^[A-Za-z0-9_+=,.@-]{1,64}-tmp%$"] {
+        assert_eq!(warnings_of(hundred_rules(pattern)).stderr, "", "{pattern}");
+    }
+    // Patterns of which one is too large.
+    let large: Vec<_> =
+        (0..20).map(|n| json!({ "name": format!("r{n}"), "regexp": format!(r"\w{{{}}}", 900 + n) })).collect();
+    let checked = check(&json!({ "rules": large }));
+    assert_eq!(checked.code, 2, "{checked:?}");
+    let first = r"rule r0, regexp: `\w{900}` is too large when compiled (104 KB with (?-u) before it)";
+    assert!(checked.stderr.contains(first), "{checked:?}");
+    // Many small things.
+    let tests: serde_json::Map<_, _> = (0..60_000).map(|n| (format!("a{n}"), json!("b"))).collect();
+    assert_refused(&json!({ "rules": [{ "name": "r", "where": tests }] }).to_string(), &[&["48 MB", "fewer rules"]]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn refusing_a_configuration_takes_little_memory() {
+    let classes = |class: &str| json!({ "rules": [{ "name": "r", "regexp": class.repeat(100_000) }] });
+    let tests: serde_json::Map<_, _> = (0..70_000).map(|n| (format!("a{n}"), json!("b"))).collect();
+    for (name, configuration) in [
+        ("many", hundred_rules(r"^[\w+=,.@-]{1,64}-tmp%$")),
+        ("large", hundred_rules(r"\w{%00}")),
+        ("long", classes(r"\W")),
+        ("plain", classes("a|")),
+        ("tests", json!({ "rules": [{ "name": "r", "where": tests }] })),
+    ] {
+        let folder = folder(&[("c.json", configuration.to_string().as_bytes())]);
+        let limited = format!("ulimit -d {} && exec '{}' check c.json", 96 << 10, crate::PROGRAM);
+        let mut command = std::process::Command::new("sh");
+        let output = command.env_clear().current_dir(folder.path()).args(["-c", &limited]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{name}: {output:?}");
+    }
 }
 
 /// Runs `check` on this configuration with a topic added. It must be valid.
@@ -302,6 +375,16 @@ fn check_warns_of_probable_mistakes() {
             json!({ "regexp": "User", "unless": { "userIdentity.accountId": "^[0-9]+$" } }),
             &["`userIdentity.accountId` in `unless` excepts every call"],
             json!({ "regexp": "User", "unless": { "userIdentity.accountId": "^123456789012$" } }),
+        ),
+        (
+            json!({ "where": { "userAgent": r"\w{200}Z" } }),
+            &["`userAgent`", r"`\w{200}Z` with 10.6 MB (28 KB with (?-u) before it)", "seconds"],
+            json!({ "where": { "userAgent": r"(?-u)\w{200}Z" } }),
+        ),
+        (
+            json!({ "unless": { "requestParameters": r"(\w+ ){100}" }, "regexp": "User" }),
+            &["`requestParameters`", "seconds"],
+            json!({ "unless": { "requestParameters": r"(\w+ )+" }, "regexp": "User" }),
         ),
         (
             json!({ "source": "sns" }),

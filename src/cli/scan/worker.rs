@@ -71,7 +71,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             Err(e) if e.is::<Closed>() => return Err(Closed),
             read => read.err().map(|e| format!("{}: {e}", path.display())),
         };
-        counts.paths_seen.clone_from(&self.learned.paths_seen);
+        counts.paths_seen = self.learned.paths_seen();
         self.output.next.end = Some(counts);
         self.output.send(number)
     }
