@@ -176,6 +176,7 @@ fn fitting_json(record: &Record<'_>, room: usize) -> String {
     }
     let mut fields = record.compact_fields();
     for field in &mut fields {
+        field.key = escape(&field.key);
         field.value = escape(&field.value);
     }
     let note = |value: &str| format!("\"(left out: {} bytes)\"", value.len());
