@@ -13,6 +13,7 @@ mod https;
 mod lambda;
 mod messages;
 mod program;
+mod redaction;
 mod rules;
 mod runtime_api;
 mod world;
