@@ -2,22 +2,41 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::alert::{Alert, Call, Context, Flood, compose};
+use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, compose, id};
 use crate::log::{self, Malformed, RawRecord, Record};
 use crate::rules::{Format, Matcher, Rule, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events.
 const EVENTS_LIMIT: usize = 50_000;
 
+/// The most kinds of event that a rule tells apart in a log: of so many at most, the first alert beyond its limit is still
+/// sent. AWS's services make a few hundred kinds of event in a busy log.
+const KINDS_LIMIT: u64 = 1_000;
+
+/// The most kinds of event of all rules together that are remembered.
+const ALL_KINDS_LIMIT: usize = 50_000;
+
 /// Goes through the records of one log.
 pub struct Evaluator<'a, 'f, 'l> {
     matcher: Matcher<'f, 'l>,
     context: Context<'a>,
-    events: HashSet<String>,
-    /// By rule: how many alerts it has made.
-    alerts: BTreeMap<&'f str, u64>,
+    /// The eventIDs' hashes, because an ID may be as long as a record.
+    events: HashSet<u128>,
+    /// By rule.
+    counts: BTreeMap<&'f str, RuleCounts>,
+    /// Rules, each with the hash of the source and name of an event that it has alerted on.
+    kinds: HashSet<(&'f str, u128)>,
     /// By rule: its alerts beyond the limit.
     floods: BTreeMap<&'f str, Flood<'f>>,
+    /// How many bytes the floods may still take.
+    floods_room: usize,
+}
+
+/// What a rule has had in the log.
+#[derive(Default)]
+struct RuleCounts {
+    alerts: u64,
+    kinds: u64,
 }
 
 /// The decision about a record.
@@ -51,7 +70,15 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     /// Begins a log of that name. `format` overrides the topics' own.
     pub fn new(matcher: Matcher<'f, 'l>, log: &'a str, format: Option<Format>) -> Self {
         let context = Context { filter: matcher.filter(), log, format };
-        Evaluator { matcher, context, events: HashSet::new(), alerts: BTreeMap::new(), floods: BTreeMap::new() }
+        Evaluator {
+            matcher,
+            context,
+            events: HashSet::new(),
+            counts: BTreeMap::new(),
+            kinds: HashSet::new(),
+            floods: BTreeMap::new(),
+            floods_room: FLOODS_ROOM,
+        }
     }
 
     /// Decides about the next record.
@@ -82,13 +109,15 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         }
         let call = Call::of(record);
         let (mut alerts, mut duplicates, mut summarised) = (Vec::new(), 0, 0);
-        if self.note_event(call.event_id.as_deref()) {
+        let event = call.event_id.as_deref().map(|event_id| id::hash([event_id]));
+        if event.is_some_and(|event| self.note_event(event)) {
             duplicates = by_topic.len() as u64;
         } else {
             for rules in by_topic.into_values() {
-                if self.count_alert(&rules) {
+                if self.count_alert(&rules, &call) {
                     for rule in rules {
-                        self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule)).add(&call);
+                        let flood = self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule));
+                        flood.add(&call, event, &mut self.floods_room);
                     }
                     summarised += 1;
                 } else {
@@ -101,22 +130,27 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     }
 
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.
-    fn note_event(&mut self, event_id: Option<&str>) -> bool {
-        let Some(event_id) = event_id else { return false };
+    fn note_event(&mut self, event: u128) -> bool {
         if self.events.len() == EVENTS_LIMIT {
             self.events.clear();
         }
-        !self.events.insert(event_id.to_owned())
+        !self.events.insert(event)
     }
 
-    /// Counts an alert of these rules, all of one topic; gives whether each of them had reached its limit.
-    fn count_alert(&mut self, rules: &[&'f Rule]) -> bool {
+    /// Counts an alert of these rules, all of one topic; gives whether a summary stands for it: each of them had reached its
+    /// limit, and had alerted on such an event.
+    fn count_alert(&mut self, rules: &[&'f Rule], call: &Call) -> bool {
         let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
+        let [source, name] = [&call.event_source, &call.event_name].map(|text| text.as_deref().unwrap_or_default());
+        let kind = id::hash([source, name]);
         let mut flooded = true;
         for rule in rules {
-            let alerts = self.alerts.entry(&rule.name).or_default();
-            flooded &= *alerts >= limit && rule.severity != Severity::Critical;
-            *alerts += 1;
+            let counts = self.counts.entry(&rule.name).or_default();
+            let may_be_first = counts.kinds < KINDS_LIMIT && self.kinds.len() < ALL_KINDS_LIMIT;
+            let is_first = may_be_first && self.kinds.insert((&rule.name, kind));
+            flooded &= counts.alerts >= limit && !is_first && rule.severity != Severity::Critical;
+            counts.kinds += u64::from(is_first);
+            counts.alerts += 1;
         }
         flooded
     }

@@ -40,7 +40,8 @@ impl Call {
             event_source: record.text(&["eventSource"]),
             region: record.text(&["awsRegion"]),
             account: record.text(&["recipientAccountId"]).or_else(|| who::account(record)),
-            event_id: record.text(&["eventID"]),
+            // Repeats are known by it, so that nothing of it may be redacted.
+            event_id: record.string(&["eventID"]).filter(|id| !id.is_empty()),
             time: record.text(&["eventTime"]),
             who,
             short_name,

@@ -3,16 +3,16 @@
 use super::call::Call;
 use super::context::Context;
 use super::facts;
-use super::flood::Flood;
+use super::flood::{Flood, Others};
 use super::message::{Alert, attributes, severity};
-use super::render::{CONSOLE, Content, Detail, Line, Summary, WHO};
+use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary, WHO};
 use super::sanitize::truncate_and_count;
 use super::subject;
 use crate::log::{self, Record};
 use crate::rules::Rule;
 
-/// The most callers that a summary names.
-const TOP_CALLERS: usize = 5;
+/// The most callers, and the most kinds of event, that a summary names.
+const TOP: usize = 5;
 
 /// Makes the message about a record. `rules` match it, at least one, and have one topic.
 pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: &Context<'_>) -> Alert {
@@ -59,8 +59,14 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
 /// Makes the summary that stands for a rule's flood.
 pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let rule = flood.rule;
-    let callers = flood.top_callers(TOP_CALLERS);
-    let top: Vec<_> = callers.iter().map(|caller| format!("{} ({})", caller.who, caller.count)).collect();
+    let (callers, kinds) = (flood.top_callers(TOP), flood.top_kinds(TOP));
+    let events: Vec<_> =
+        kinds.named.iter().map(|((source, name), count)| Kind { source, name, count: *count }).collect();
+    let principals: Vec<_> = callers.named.iter().map(|(who, count)| Principal { who, count: *count }).collect();
+    let named_events: Vec<_> = events.iter().map(|e| format!("{} of {} ({})", e.name, e.source, e.count)).collect();
+    let named_callers: Vec<_> = principals.iter().map(|p| format!("{} ({})", p.who, p.count)).collect();
+    let others = [(kinds.others, "kind of event", "kinds of event"), (callers.others, "caller", "callers")];
+    let others: Vec<_> = others.into_iter().filter_map(|(others, one, many)| not_named(others, one, many)).collect();
     let limit = context.filter.max_alerts_per_log.unwrap_or_default();
     let account = flood.common("accountId");
     let location = context.location(account, flood.common("awsRegion"));
@@ -70,17 +76,27 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let message = Content {
         rules: &[rule],
         subject: subject::shorten(&format!(
-            "[{}] {} more alerts of {}{location}",
-            rule.severity, flood.more, rule.name
+            "[{}] {} of {}{location}",
+            rule.severity,
+            counted(flood.more, "more alert", "more alerts"),
+            rule.name
         )),
         attributes: attributes(&strings, &[rule]),
         original_lines: Vec::new(),
         lines: vec![
             Line::new("Rule", Some(format!("{} ({})", rule.name, rule.severity))),
-            Line::new("More", Some(format!("{} alerts beyond the first {limit} of this log", flood.more))),
+            Line::new(
+                "More",
+                Some(format!(
+                    "{} beyond the first {limit} of this log and the first of each kind of event",
+                    counted(flood.more, "alert", "alerts")
+                )),
+            ),
             Line::new("First", flood.first.clone()),
             Line::new("Last", flood.last.clone()),
-            Line::new(WHO, Some(top.join(", "))),
+            Line::new("Events", Some(named_events.join(", "))),
+            Line::new(WHO, Some(named_callers.join(", "))),
+            Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
             Line::new("Account", account.map(|account| context.account_in_full(account))),
             Line::new("Log", Some(context.log.to_owned())),
         ],
@@ -88,7 +104,10 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
             more: flood.more,
             first: flood.first.as_deref(),
             last: flood.last.as_deref(),
-            principals: callers,
+            events,
+            other_events: kinds.others,
+            principals,
+            other_principals: callers.others,
         }),
         // The events are part of it: after a log that broke off, a retry may find more of them, and a key may get
         // another log.
@@ -97,6 +116,17 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         time: None,
     };
     message.into_alert(context)
+}
+
+/// Those that a summary does not name.
+fn not_named(others: Others, one: &str, many: &str) -> Option<String> {
+    let at_least = if others.is_at_least { "at least " } else { "" };
+    let alerts = counted(others.alerts, "alert", "alerts");
+    (others.count > 0).then(|| format!("{at_least}{} ({alerts})", counted(others.count, one, many)))
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 #[cfg(test)]

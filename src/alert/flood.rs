@@ -3,18 +3,26 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::call::Call;
-use super::id;
 use super::message::NOTHING;
-use super::render::Principal;
-use super::sanitize::truncate;
 use crate::rules::Rule;
 
-/// The most callers that a flood tells apart.
-const CALLERS_LIMIT: usize = 1_000;
+/// The most callers, and the most kinds of event, that a flood tells apart.
+const TOLD_APART: usize = 1_000;
 
-/// The longest text that a flood keeps of a record, in bytes. An ARN has 2,048 at most; other texts may have any length.
-const TEXT_LIMIT: usize = 2_048;
+/// The longest name of a caller that a flood keeps, in bytes. An ARN has 2,048 at most; other texts may have any length.
+const CALLER_LIMIT: usize = 2_048;
+
+/// The longest other text that a flood keeps, in bytes. An attribute's value is no longer.
+const TEXT_LIMIT: usize = 256;
+
+/// How many bytes of texts the floods of one log may keep of callers and kinds of event.
+pub(crate) const FLOODS_ROOM: usize = 4 << 20;
+
+/// What an entry takes besides its text, about.
+const ENTRY: usize = 100;
 
 /// The alerts of one rule beyond its limit.
 #[derive(Debug)]
@@ -27,35 +35,62 @@ pub(crate) struct Flood<'f> {
     /// The earliest and the latest `eventTime`.
     pub(super) first: Option<String>,
     pub(super) last: Option<String>,
-    /// The number of alerts by caller. Of very many callers, only the first ones are told apart.
-    callers: BTreeMap<String, u64>,
+    callers: Tally<String>,
+    /// By source and name of the event.
+    kinds: Tally<(String, String)>,
     /// The attributes that all of them have in common; `None` before the first one.
     common: Option<BTreeMap<&'static str, String>>,
 }
 
+/// The number of alerts by something. Of very many, only the first ones are told apart.
+#[derive(Debug)]
+struct Tally<K>(BTreeMap<K, u64>);
+
+/// The most frequent ones of a tally.
+pub(super) struct Top<'a, K> {
+    /// Most first.
+    pub(super) named: Vec<(&'a K, u64)>,
+    pub(super) others: Others,
+}
+
+/// Those that are not named.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Others {
+    pub(super) count: u64,
+    /// Whether there may be more of them, because not all were told apart.
+    #[serde(rename = "atLeast")]
+    pub(super) is_at_least: bool,
+    pub(super) alerts: u64,
+}
+
 impl<'f> Flood<'f> {
     pub(crate) fn new(rule: &'f Rule) -> Self {
-        let (callers, common) = (BTreeMap::new(), None);
-        Flood { rule, more: 0, events: 0, first: None, last: None, callers, common }
+        let (callers, kinds) = (Tally(BTreeMap::new()), Tally(BTreeMap::new()));
+        Flood { rule, more: 0, events: 0, first: None, last: None, callers, kinds, common: None }
     }
 
-    pub(crate) fn add(&mut self, call: &Call) {
-        let attributes = call.attributes();
+    /// Adds an alert on the event with this hash. `room` is what is left of [`FLOODS_ROOM`].
+    pub(crate) fn add(&mut self, call: &Call, event: Option<u128>, room: &mut usize) {
+        let attributes: BTreeMap<_, _> =
+            call.attributes().into_iter().map(|(name, value)| (name, cut(Some(value), TEXT_LIMIT))).collect();
         match &mut self.common {
-            Some(common) => common.retain(|name, value| attributes.contains(&(*name, value.as_str()))),
-            None => self.common = Some(attributes.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()),
+            Some(common) => common.retain(|name, value| attributes.get(name) == Some(value)),
+            None => self.common = Some(attributes),
         }
         self.more += 1;
-        self.events = self.events.wrapping_add(id::hash(call.event_id.as_deref()));
-        if let Some(time) = call.time.clone().map(|time| truncate(time, TEXT_LIMIT, "")) {
+        self.events = self.events.wrapping_add(event.unwrap_or_default());
+        if call.time.is_some() {
+            let time = cut(call.time.as_deref(), TEXT_LIMIT);
             // Times of one form sort as text.
             self.first = Some(self.first.take().map_or_else(|| time.clone(), |first| first.min(time.clone())));
             self.last = self.last.take().max(Some(time));
         }
-        let who = call.who.clone().map_or_else(|| NOTHING.to_owned(), |who| truncate(who, TEXT_LIMIT, ""));
-        if self.callers.len() < CALLERS_LIMIT || self.callers.contains_key(&who) {
-            *self.callers.entry(who).or_default() += 1;
-        }
+        let who = cut(call.who.as_deref(), CALLER_LIMIT);
+        let size = who.len();
+        self.callers.count(who, size, room);
+        let kind = [&call.event_source, &call.event_name].map(|text| cut(text.as_deref(), TEXT_LIMIT));
+        let size = kind.iter().map(String::len).sum();
+        self.kinds.count(kind.into(), size, room);
     }
 
     /// The value of an attribute, if all of them have it in common.
@@ -63,11 +98,43 @@ impl<'f> Flood<'f> {
         self.common.as_ref()?.get(name).map(String::as_str)
     }
 
-    /// The callers with the most calls, most first.
-    pub(super) fn top_callers(&self, n: usize) -> Vec<Principal<'_>> {
-        let mut callers: Vec<_> = self.callers.iter().map(|(who, count)| Principal { who, count: *count }).collect();
-        callers.sort_by_key(|caller| Reverse(caller.count));
-        callers.truncate(n);
-        callers
+    /// The callers with the most alerts.
+    pub(super) fn top_callers(&self, n: usize) -> Top<'_, String> {
+        self.callers.top(n, self.more)
     }
+
+    /// The events with the most alerts, by source and name.
+    pub(super) fn top_kinds(&self, n: usize) -> Top<'_, (String, String)> {
+        self.kinds.top(n, self.more)
+    }
+}
+
+impl<K: Ord> Tally<K> {
+    /// Counts one, whose text has this size.
+    fn count(&mut self, key: K, size: usize, room: &mut usize) {
+        if let Some(count) = self.0.get_mut(&key) {
+            *count += 1;
+        } else if self.0.len() < TOLD_APART
+            && let Some(left) = room.checked_sub(size + ENTRY)
+        {
+            *room = left;
+            self.0.insert(key, 1);
+        }
+    }
+
+    /// The `n` most frequent ones, of so many alerts.
+    fn top(&self, n: usize, alerts: u64) -> Top<'_, K> {
+        let mut named: Vec<_> = self.0.iter().map(|(key, count)| (key, *count)).collect();
+        named.sort_by_key(|(_, count)| Reverse(*count));
+        let is_at_least = self.0.values().sum::<u64>() < alerts;
+        named.truncate(n);
+        let count = (self.0.len() - named.len()) as u64 + u64::from(is_at_least);
+        let alerts = alerts.saturating_sub(named.iter().map(|(_, count)| count).sum());
+        Top { named, others: Others { count, is_at_least, alerts } }
+    }
+}
+
+fn cut(text: Option<&str>, limit: usize) -> String {
+    let text = text.unwrap_or(NOTHING);
+    text[..text.floor_char_boundary(limit)].to_owned()
 }

@@ -14,7 +14,7 @@ mod who;
 
 pub(crate) use self::call::Call;
 pub(crate) use self::context::Context;
-pub(crate) use self::flood::Flood;
+pub(crate) use self::flood::{FLOODS_ROOM, Flood};
 pub(crate) use self::message::Alert;
 pub(crate) use self::message::{NOTHING, SIZE_LIMIT};
 pub(crate) use self::sanitize::escape;

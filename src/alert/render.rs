@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::context::Context;
+use super::flood::Others;
 use super::id;
 use super::message::{Alert, Attribute, NOTHING, RESULT, SIZE_LIMIT, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
@@ -80,7 +81,19 @@ pub(super) struct Summary<'a> {
     pub(super) more: u64,
     pub(super) first: Option<&'a str>,
     pub(super) last: Option<&'a str>,
+    pub(super) events: Vec<Kind<'a>>,
+    #[serde(rename = "otherEvents")]
+    pub(super) other_events: Others,
     pub(super) principals: Vec<Principal<'a>>,
+    #[serde(rename = "otherPrincipals")]
+    pub(super) other_principals: Others,
+}
+
+#[derive(Serialize)]
+pub(super) struct Kind<'a> {
+    pub(super) source: &'a str,
+    pub(super) name: &'a str,
+    pub(super) count: u64,
 }
 
 #[derive(Serialize)]

@@ -2,8 +2,40 @@
 
 use std::fmt::Write as _;
 
-/// Escapes characters that could forge a line or hide the order of a text, and those that SQS refuses. The escapes are
-/// JSON's, so that escaped JSON is still the same JSON.
+/// The characters outside of ASCII that are escaped: those that could forge a line, hide a part of a text or its order, and
+/// those that SQS refuses. They are Unicode's controls (Cc), format characters (Cf) and `Default_Ignorable_Code_Point`,
+/// the separators of lines and paragraphs, and two characters that XML does not have.
+const ESCAPED: [(char, char); 27] = [
+    ('\u{7f}', '\u{9f}'), // the last one of ASCII too
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{600}', '\u{605}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{6dd}', '\u{6dd}'),
+    ('\u{70f}', '\u{70f}'),
+    ('\u{890}', '\u{891}'),
+    ('\u{8e2}', '\u{8e2}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'), // zero-width characters, and marks of direction
+    ('\u{2028}', '\u{202e}'), // separators, and overrides of direction
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'), // variation selectors
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fffb}'),
+    ('\u{fffe}', '\u{ffff}'),
+    ('\u{110bd}', '\u{110bd}'),
+    ('\u{110cd}', '\u{110cd}'),
+    ('\u{13430}', '\u{1343f}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e0fff}'), // tags, and more variation selectors
+];
+
+/// Escapes control and invisible characters. The escapes are JSON's, so that escaped JSON is still the same JSON.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -18,22 +50,18 @@ pub(crate) fn escape(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\r' => out.push_str("\\r"),
             '\t' => out.push_str("\\t"),
-            // Controls, marks and overrides of direction, line and paragraph separators, and two characters that
-            // XML does not have.
-            '\0'..='\x1f'
-            | '\x7f'..='\u{9f}'
-            | '\u{61c}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2066}'..='\u{2069}'
-            | '\u{fffe}'
-            | '\u{ffff}' => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            c if is_escaped(c) => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(out, "\\u{unit:04x}");
+                }
             }
             _ => out.push(c),
         }
     }
+}
+
+fn is_escaped(c: char) -> bool {
+    c < ' ' || ESCAPED.iter().take_while(|(first, _)| *first <= c).any(|(_, last)| c <= *last)
 }
 
 /// A text for a chat, of little more than `limit` bytes: it can't end the code that it stands in, mention people, or be a
@@ -75,5 +103,30 @@ pub(super) fn truncate_and_count(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((at, _)) => format!("{} (cut: {} characters more)", &text[..at], text[at..].chars().count()),
         None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use regex_automata::meta::Regex;
+
+    use super::*;
+
+    #[test]
+    fn controls_and_all_that_unicode_calls_invisible_are_escaped_and_nothing_else() {
+        let class = r"^[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u2029\uFFFE\uFFFF]$";
+        let class = Regex::new(class).unwrap();
+        for c in '\0'..=char::MAX {
+            assert_eq!(is_escaped(c), class.is_match(&*c.encode_utf8(&mut [0; 4])), "{}", c.escape_unicode());
+        }
+    }
+
+    #[test]
+    fn escaped_json_is_the_same_json() {
+        let text = "a\u{200b}b\u{feff}\u{e0041}\u{e007f}\u{fe0f}\u{3164}\u{2028}\u{7f}\u{0} é😀";
+        let json = serde_json::to_string(text).unwrap();
+        let escaped = escape(&json);
+        assert_eq!(escaped, r#""a\u200bb\ufeff\udb40\udc41\udb40\udc7f\ufe0f\u3164\u2028\u007f\u0000 é😀""#);
+        assert_eq!(serde_json::from_str::<String>(&escaped).unwrap(), text);
     }
 }

@@ -7,6 +7,7 @@ mod raw_record;
 mod record;
 mod record_scanner;
 mod redact;
+mod secrets;
 
 pub use self::file::LogFile;
 pub use self::key::{S3Object, reason_to_skip};

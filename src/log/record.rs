@@ -10,7 +10,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::redact::{Redact, compact, is_secret, string, write_compact};
+use super::redact::{compact, compact_at, compact_with_secrets, redact, string};
 
 /// A record: an object whose fields are the JSON text that the log holds. A key that stands twice has its last value.
 pub struct Record<'a>(Value<'a>);
@@ -45,7 +45,7 @@ impl<'a> Record<'a> {
     pub(crate) fn compact_fields(&self) -> Vec<CompactField> {
         let compacted = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
             key: serde_json::to_string(key).unwrap_or_default(),
-            value: write_compact(value.json, if is_secret(&key.0) { Redact::Value } else { Redact::Secrets }),
+            value: compact_at(&key.0, value.json),
         };
         self.0.fields().0.iter().map(compacted).collect()
     }
@@ -68,14 +68,14 @@ impl<'a> Record<'a> {
         found
     }
 
-    /// The string at a path of keys; `None` for an absent value and for one of another type.
+    /// The string at a path of keys, as it is; `None` for an absent value and for one of another type.
     pub(crate) fn string(&self, path: &[&str]) -> Option<String> {
         string(self.json(path)?)
     }
 
-    /// The string at a path of keys, unless it is empty.
+    /// The string at a path of keys, secrets in it redacted, unless it is empty: what a message shows.
     pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
-        self.string(path).filter(|text| !text.is_empty())
+        self.string(path).filter(|text| !text.is_empty()).map(redact)
     }
 }
 
@@ -114,7 +114,7 @@ impl<'a> Value<'a> {
                     value.collect_texts(rest, arrays, found);
                 }
             }
-            (Some(b'{'), None) => found.push(write_compact(self.json, Redact::Nothing)),
+            (Some(b'{'), None) => found.push(compact_with_secrets(self.json)),
             (Some(b'"'), None) => found.extend(string(self.json)),
             (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
             (Some(_), None) => found.push(self.json.to_owned()),

@@ -215,7 +215,7 @@ impl Reader {
     /// A rule as written, with its name.
     fn draft(&mut self, i: usize, rule: Node) -> Option<(String, Draft)> {
         let named = rule.member("name");
-        let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {}", name.escape_debug()));
+        let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {name}"));
         let [name, description, severity, source, regexp, wheres, unless, topic, format] = self.problems.object(
             &at,
             rule,

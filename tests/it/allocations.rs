@@ -69,3 +69,33 @@ fn a_record_that_matches_nothing_allocates_nothing() {
     ]});
     assert_eq!(allocations(&config, &records, 100), allocations(&config, &records, 10));
 }
+
+#[test]
+fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
+    let rules: Vec<_> = (0..20).map(|n| json!({ "name": format!("r{n}"), "source": "iam" })).collect();
+    let config = json!({ "maxAlertsPerLog": 1, "rules": rules }).to_string();
+    let filter = config::parse(config.as_bytes(), None).unwrap();
+    let mut learned = Learned::default();
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
+    let text = |start: &str, n: usize| format!("{start}{n}{}", "x".repeat(100_000));
+    let kept = measure(|| {
+        for n in 0..150 {
+            // Each is another event, caller and time. Learned calls have a bound of their own.
+            let record = json!({ "eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "eventID": text("", n),
+                "eventTime": text("2026", n), "userIdentity": { "arn": text("arn", n) }, "awsRegion": text("us", n) });
+            let log = json!({ "Records": [record] }).to_string();
+            let mut log_file = LogFile::default();
+            let mut decided = 0;
+            for piece in [Some(log.as_bytes()), None] {
+                let mut records = log_file.read(piece);
+                while let Some(record) = records.next().unwrap() {
+                    let Verdict::Matched(matched) = evaluator.evaluate(&record).unwrap() else { panic!("no match") };
+                    assert_eq!((matched.alerts.len() as u64, matched.summarised), if n == 0 { (1, 0) } else { (0, 1) });
+                    decided += 1;
+                }
+            }
+            assert_eq!(decided, 1);
+        }
+    });
+    assert!(kept.bytes_current < 6 << 20, "{kept:?}");
+}

@@ -14,6 +14,7 @@ mod lambda;
 mod messages;
 mod packs;
 mod program;
+mod redaction;
 mod rules;
 mod runtime_api;
 mod world;

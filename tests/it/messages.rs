@@ -540,7 +540,10 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
         |who: &str, count: u64| json!({ "who": format!("arn:aws:iam::123456789012:user/{who}"), "count": count });
     let summary = json!({
         "more": 4, "first": "2026-11-20T14:00:00Z", "last": "2026-11-20T17:00:00Z",
+        "events": [{ "source": "iam.amazonaws.com", "name": "CreateUser", "count": 4 }],
+        "otherEvents": { "count": 0, "atLeast": false, "alerts": 0 },
         "principals": [principal("alice", 3), principal("bob", 1)],
+        "otherPrincipals": { "count": 0, "atLeast": false, "alerts": 0 },
     });
     let log = format!("s3://{BUCKET}/{KEY}");
     let told = json_of(copy);

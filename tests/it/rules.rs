@@ -382,9 +382,9 @@ fn check_warns_of_probable_mistakes() {
             json!({ "where": { "userAgent": r"(?-u)\w{200}Z" } }),
         ),
         (
-            json!({ "unless": { "requestParameters": r"(\w+ ){100}" }, "regexp": "User" }),
-            &["`requestParameters`", "seconds"],
-            json!({ "unless": { "requestParameters": r"(\w+ )+" }, "regexp": "User" }),
+            json!({ "unless": { "errorMessage": r"(\w+ ){100}" }, "regexp": "User" }),
+            &["`errorMessage`", "seconds"],
+            json!({ "unless": { "errorMessage": r"(\w+ )+" }, "regexp": "User" }),
         ),
         (
             json!({ "source": "sns" }),

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import subprocess
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ CONFIGURATIONS = [
     {"source": "signin|sts", "regexp": "^(ConsoleLogin|AssumeRole(WithSAML|WithWebIdentity)?)$"},
     {"source": "nothing", "regexp": "."},
 ]
-SECRET = re.compile(r"^(sessionToken|secretAccessKey)$|[Pp]assword$")
+SECRET = re.compile(r"(sessionToken|secretAccessKey|password)$", re.IGNORECASE)
 
 
 class Object(tuple):
@@ -33,13 +33,24 @@ def parse(text):
     return json.loads(text, object_pairs_hook=Object, parse_int=number, parse_float=number)
 
 
-def shown(value, key=""):
-    """A value as alerts show it: with its secrets redacted."""
+def as_tuples(value):
+    """A value with tuples in the place of lists, to be compared."""
     if isinstance(value, Object):
-        return Object((name, shown(inner, name)) for name, inner in value)
-    if isinstance(value, list):
-        return tuple(shown(inner) for inner in value)
-    return "****" if type(value) is str and SECRET.search(key) else value
+        return Object((name, as_tuples(inner)) for name, inner in value)
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
+
+
+def as_shown(original, shown, key=""):
+    """The original, with `****` where the alert redacts it. What is surely secret must be redacted."""
+    if type(shown) is str and "****" in shown:
+        return shown
+    assert not (type(original) is str and SECRET.search(key)), key
+    if isinstance(original, Object) and isinstance(shown, Object) and len(original) == len(shown):
+        pairs = zip(original, shown, strict=True)
+        return Object((name, as_shown(inner, there[1], name)) for (name, inner), there in pairs)
+    if type(original) is tuple and type(shown) is tuple and len(original) == len(shown):
+        return tuple(as_shown(*pair) for pair in zip(original, shown, strict=True))
+    return original
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +64,8 @@ def logs():
 
 
 def matches(logs, configuration):
-    """(log, record as shown) of each match. An eventID counts once in a run."""
-    seen = set()
+    """The matching records by log, in their order. An eventID counts once in a run."""
+    seen, found = set(), defaultdict(list)
     for path, records in logs.items():
         for record in records:
             fields = dict(record)
@@ -67,7 +78,8 @@ def matches(logs, configuration):
                 if event_id in seen:
                     continue
                 seen.add(event_id)
-            yield path, shown(record)
+            found[path].append(as_tuples(record))
+    return found
 
 
 @pytest.mark.parametrize("configuration", CONFIGURATIONS, ids=lambda each: each["regexp"])
@@ -81,10 +93,14 @@ def test_scan_finds_the_same(logs, configuration, tmp_path):
                           capture_output=True, text=True)
     assert scan.returncode == 0, scan.stderr
     alerts = [dict(parse(line)) for line in scan.stdout.splitlines()]
-    found = Counter((alert["log"], shown(alert["event"])) for alert in alerts)
-    expected = Counter(matches(logs, configuration))
-    assert expected - found == Counter(), "missing"
-    assert found - expected == Counter(), "extra or twice"
+    found = defaultdict(list)
+    for alert in alerts:
+        found[alert["log"]].append(as_tuples(alert["event"]))
+    expected = matches(logs, configuration)
+    assert {log: len(records) for log, records in found.items()} == {log: len(e) for log, e in expected.items()}
+    for log, records in expected.items():
+        for original, shown in zip(records, found[log], strict=True):
+            assert as_shown(original, shown) == shown, log
 
     records = sum(len(each) for each in logs.values())
     assert f"{len(logs)} logs, {records} records, {len(alerts)} matches" in re.sub(r"(?<=\d),(?=\d)", "", scan.stderr)

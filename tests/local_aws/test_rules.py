@@ -331,6 +331,7 @@ def test_a_flood_is_summarised_and_nothing_goes_uncounted(seed, tmp_path):
     every = matches(configuration, logs)
     matched = Counter((log, name) for log, _, topics in every for names in topics.values() for name in names)
     single = defaultdict(list)
+    kinds = defaultdict(set)
     more = Counter()
     for alert in alerts:
         if "summary" in alert:
@@ -338,15 +339,20 @@ def test_a_flood_is_summarised_and_nothing_goes_uncounted(seed, tmp_path):
             assert (alert["log"], name) not in more, "one summary per rule"
             assert alert["topic"] == rules[name].get("topicARN", configuration.get("sns", {}).get("topicARN"))
             more[alert["log"], name] = int(alert["summary"]["more"])
-            assert sum(int(each["count"]) for each in alert["summary"]["principals"]) <= more[alert["log"], name]
+            for named, others in [("principals", "otherPrincipals"), ("events", "otherEvents")]:
+                counts = [int(each["count"]) for each in alert["summary"][named]]
+                assert sum(counts) + int(alert["summary"][others]["alerts"]) == more[alert["log"], name]
         else:
+            kind = tuple(map(repr, (alert["event"].get("eventSource"), alert["event"].get("eventName"))))
+            first = all(kind not in kinds[alert["log"], name] for name in alert["rules"])
             for name in alert["rules"]:
-                single[alert["log"], name].append(alert["rules"])
+                single[alert["log"], name].append((alert["rules"], first))
+                kinds[alert["log"], name].add(kind)
     assert Counter({key: len(messages) for key, messages in single.items()}) + more == matched
     for (log, name), messages in single.items():
         if severity(rules[name]) == "critical":
             assert len(messages) == matched[log, name]
         else:
-            # Beyond its limit a rule is named only beside others that are below theirs.
-            assert messages[limit:].count([name]) == 0
+            # Beyond its limit a rule is named only beside others that are below theirs, and for a new kind of event.
+            assert messages[limit:].count(([name], False)) == 0
         assert len(messages) >= min(limit, matched[log, name])
