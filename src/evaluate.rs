@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::alert::{Alert, Call, Context, Flood, compose};
+use crate::alert::{Alert, Call, Context, Flood, compose, id};
 use crate::log::{self, Malformed, RawRecord, Record};
 use crate::rules::{Format, Matcher, Rule, Severity};
 
@@ -13,7 +13,8 @@ const EVENTS_LIMIT: usize = 50_000;
 pub struct Evaluator<'a, 'f, 'l> {
     matcher: Matcher<'f, 'l>,
     context: Context<'a>,
-    events: HashSet<String>,
+    /// Hashes of the eventIDs of the log's matches.
+    events: HashSet<u128>,
     /// By rule: how many alerts it has made.
     alerts: BTreeMap<&'f str, u64>,
     /// By rule: its alerts beyond the limit.
@@ -106,7 +107,7 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         if self.events.len() == EVENTS_LIMIT {
             self.events.clear();
         }
-        !self.events.insert(event_id.to_owned())
+        !self.events.insert(id::hash([event_id]))
     }
 
     /// Counts an alert of these rules, all of one topic; gives whether each of them had reached its limit.

@@ -17,8 +17,8 @@ fuzz_target!(|file: &[u8]| {
             return;
         }
     };
-    let mut learned = Learned::with_paths(&filter);
-    let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
+    let learned = Learned::with_paths(&filter);
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let mut log = LogFile::default();
     for piece in [Some(LOG), None] {
         let mut records = log.read(piece);

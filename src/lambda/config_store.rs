@@ -1,6 +1,8 @@
 //! The filter configurations that are in use: read from S3 with each invocation, kept while they are good.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
@@ -26,7 +28,7 @@ pub(super) struct ConfigStore {
     key: String,
     /// The topic of configurations that name none.
     default_topic: Option<String>,
-    configs: HashMap<S3Object, Config>,
+    configs: RefCell<HashMap<S3Object, Rc<Config>>>,
 }
 
 /// A configuration in use.
@@ -52,7 +54,7 @@ impl ConfigStore {
             bucket: settings.config_bucket.clone(),
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
-            configs: HashMap::new(),
+            configs: RefCell::default(),
         }
     }
 
@@ -63,7 +65,7 @@ impl ConfigStore {
 
     /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning, and not
     /// tried again: the first event asks again, and then it is an error.
-    pub(super) async fn warm_up(&mut self, s3: &S3) {
+    pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
         let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
@@ -75,15 +77,15 @@ impl ConfigStore {
 
     /// Asks S3 for the configuration of a log. It is an error if S3 gives no usable one and none is known from before.
     pub(super) async fn refresh(
-        &mut self,
+        &self,
         s3: &S3,
         object: &S3Object,
         log: &S3Object,
         deadline: SystemTime,
     ) -> Result<Refreshed, Error> {
-        let known = self.configs.get(object);
+        let known = self.get(object);
         let is_known = known.is_some();
-        let etag = known.and_then(|config| config.etag.as_deref());
+        let etag = known.as_ref().and_then(|config| config.etag.as_deref());
         let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag)).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
@@ -94,13 +96,13 @@ impl ConfigStore {
         }
     }
 
-    pub(super) fn get(&mut self, object: &S3Object) -> Option<&mut Config> {
-        self.configs.get_mut(object)
+    pub(super) fn get(&self, object: &S3Object) -> Option<Rc<Config>> {
+        self.configs.borrow().get(object).cloned()
     }
 
     /// Takes S3's answer; gives whether there is a new version.
     fn update(
-        &mut self,
+        &self,
         object: S3Object,
         fetched: Result<Fetched, String>,
         consequence: Consequence,
@@ -112,7 +114,8 @@ impl ConfigStore {
         };
         match config::parse(&bytes, self.default_topic.as_deref()) {
             Ok(filter) if filter.topics.iter().all(|topic| topic.arn.is_some()) => {
-                self.configs.insert(object, Config { etag, filter, learned: Learned::default() });
+                let config = Config { etag, filter, learned: Learned::default() };
+                self.configs.borrow_mut().insert(object, Rc::new(config));
                 Ok(true)
             }
             parsed => {

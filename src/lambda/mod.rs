@@ -8,6 +8,8 @@ mod handler;
 mod invocation;
 mod metrics;
 mod outbox;
+mod queues;
+mod reading;
 mod report;
 
 pub use self::handler::Handler;

@@ -1,6 +1,7 @@
 //! The rules that match a record. Logs hold a few different calls many times, so the rules for a call are remembered.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
@@ -17,22 +18,27 @@ pub struct Matcher<'f, 'l> {
     filter: &'f Filter,
     /// The rules that may match any call.
     for_any_call: Vec<usize>,
-    learned: &'l mut Learned,
+    learned: &'l Learned,
 }
 
-/// Knowledge from the records that a filter's matchers have seen, for the next one of the same filter.
+/// Knowledge from the records that a filter's matchers have seen, for the other ones of the same filter. Several may use it
+/// in turn, because logs are read side by side.
 #[derive(Debug, Default)]
 pub struct Learned {
-    calls: KnownCalls,
+    calls: RefCell<KnownCalls>,
     /// For each [`Test`], by its id: whether a record has had a text at its path. Empty if that is not of interest.
-    pub(crate) paths_seen: Vec<bool>,
+    paths_seen: RefCell<Vec<bool>>,
 }
 
 impl Learned {
     /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
     /// parsed too.
     pub fn with_paths(filter: &Filter) -> Self {
-        Learned { paths_seen: vec![false; filter.test_count], ..Learned::default() }
+        Learned { paths_seen: vec![false; filter.test_count].into(), ..Learned::default() }
+    }
+
+    pub(crate) fn paths_seen(&self) -> Vec<bool> {
+        self.paths_seen.borrow().clone()
     }
 }
 
@@ -84,7 +90,7 @@ impl KnownCalls {
 
 impl<'f, 'l> Matcher<'f, 'l> {
     /// A matcher with the knowledge of those before it, of the same filter.
-    pub fn new(filter: &'f Filter, learned: &'l mut Learned) -> Self {
+    pub fn new(filter: &'f Filter, learned: &'l Learned) -> Self {
         let is_for_any_call = |i: &usize| filter.rules[*i].condition.is_for_any_call();
         Matcher { filter, for_any_call: (0..filter.rules.len()).filter(is_for_any_call).collect(), learned }
     }
@@ -97,6 +103,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
     /// that their tests need. A record has to be parsed only if there are any.
     pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<usize> {
         let Matcher { filter, for_any_call, learned: Learned { calls, paths_seen } } = self;
+        let (mut calls, paths_seen) = (calls.borrow_mut(), paths_seen.borrow());
         let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false);
         let is_candidate = |i: &usize| {
             let wheres = &filter.rules[*i].condition.wheres;
@@ -112,17 +119,19 @@ impl<'f, 'l> Matcher<'f, 'l> {
 
     /// Those of a record's [`candidates`](Self::candidates) that match it.
     pub(crate) fn matching(&mut self, candidates: &[usize], record: &Record<'_>) -> Vec<&'f Rule> {
+        let mut paths_seen = self.learned.paths_seen.borrow_mut();
         let rules = candidates.iter().map(|i| &self.filter.rules[*i]);
-        rules.filter(|rule| rule.condition.passes_tests(record, &mut self.learned.paths_seen)).collect()
+        rules.filter(|rule| rule.condition.passes_tests(record, &mut paths_seen)).collect()
     }
 
     /// Whether the configuration says to ignore a record.
     pub(crate) fn is_ignored(&mut self, record: &Record<'_>) -> bool {
         let (source, name) = (record.string(&["eventSource"]), record.string(&["eventName"]));
+        let mut paths_seen = self.learned.paths_seen.borrow_mut();
         self.filter.ignore.iter().any(|entry| {
             entry.matches_source(source.as_deref())
                 && entry.matches_name(name.as_deref())
-                && entry.passes_tests(record, &mut self.learned.paths_seen)
+                && entry.passes_tests(record, &mut paths_seen)
         })
     }
 }

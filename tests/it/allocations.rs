@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     let log = json!({ "Records": vec![records; copies].concat() }).to_string();
     let filter = config::parse(config.to_string().as_bytes(), None).unwrap();
-    let mut learned = Learned::default();
+    let learned = Learned::default();
     let mut log_file = LogFile::default();
-    let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let mut unmatched = 0;
     let counted = measure(|| {
         for piece in log.as_bytes().chunks(10_000).map(Some).chain([None]) {

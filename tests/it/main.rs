@@ -12,6 +12,7 @@ mod golden;
 mod https;
 mod lambda;
 mod messages;
+mod neighbours;
 mod program;
 mod rules;
 mod runtime_api;
