@@ -19,7 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// [Lambda's limit](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html).
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
 
-/// From a request to the first byte of its answer. S3 and SNS answer within a second; a lost answer is asked for again.
+/// From a request to S3 to the first byte of its answer, which takes less than a second; a lost answer is asked for again.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {

@@ -6,9 +6,11 @@ use std::time::{Duration, SystemTime};
 use crate::alert::{Alert, id};
 use crate::rules::TopicArn;
 
-/// How long, and how many, alerts are remembered. Lambda's two retries come within the time.
+/// How long alerts are remembered. Lambda's two retries come within the time.
 const TIME_LIMIT: Duration = Duration::from_mins(15);
-const COUNT_LIMIT: usize = 50_000;
+
+/// How many are remembered: about 4 MB.
+pub(super) const COUNT_LIMIT: usize = 50_000;
 
 /// A hash of an alert: where, about which event, for which rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +28,9 @@ impl AlertKey {
 }
 
 /// The alerts of the last quarter of an hour, within bounded memory.
+///
+/// Once it is full, it takes no more until the oldest have expired. A retry brings the same alerts in the same order: a
+/// memory that made room for the latest would have forgotten each of them just before it comes again.
 #[derive(Default)]
 pub(super) struct RecentAlerts {
     known: HashSet<AlertKey>,
@@ -35,24 +40,24 @@ pub(super) struct RecentAlerts {
 
 impl RecentAlerts {
     pub(super) fn insert(&mut self, key: AlertKey, now: SystemTime) {
-        if self.known.insert(key) {
+        self.expire(now);
+        if !self.is_full() && self.known.insert(key) {
             self.order.push_back((now, key));
-        }
-        while self.order.len() > COUNT_LIMIT {
-            self.drop_oldest();
         }
     }
 
     pub(super) fn contains(&mut self, key: AlertKey, now: SystemTime) -> bool {
-        let stale = |then: SystemTime| now.duration_since(then).map_or(true, |age| age > TIME_LIMIT);
-        while self.order.front().is_some_and(|(then, _)| stale(*then)) {
-            self.drop_oldest();
-        }
+        self.expire(now);
         self.known.contains(&key)
     }
 
-    fn drop_oldest(&mut self) {
-        if let Some((_, key)) = self.order.pop_front() {
+    pub(super) fn is_full(&self) -> bool {
+        self.known.len() >= COUNT_LIMIT
+    }
+
+    fn expire(&mut self, now: SystemTime) {
+        let stale = |then: SystemTime| now.duration_since(then).map_or(true, |age| age > TIME_LIMIT);
+        while let Some((_, key)) = self.order.pop_front_if(|(then, _)| stale(*then)) {
             self.known.remove(&key);
         }
     }
@@ -66,13 +71,19 @@ mod tests {
     fn alerts_are_remembered_for_a_while_and_within_bounds() {
         let mut recent = RecentAlerts::default();
         let (start, key) = (SystemTime::UNIX_EPOCH, |number: usize| AlertKey(number as u128));
+        let later = start + TIME_LIMIT + Duration::from_secs(1);
         recent.insert(key(0), start);
         assert!(recent.contains(key(0), start + TIME_LIMIT));
-        assert!(!recent.contains(key(0), start + TIME_LIMIT + Duration::from_secs(1)));
-        for number in 0..=COUNT_LIMIT {
-            recent.insert(key(number), start);
+        assert!(!recent.contains(key(0), later));
+        // The same sequence, as a retry brings it: each time those that there was room for are known.
+        for _ in 0..2 {
+            (0..COUNT_LIMIT + 10).for_each(|number| recent.insert(key(number), start));
+            let known = (0..COUNT_LIMIT + 10).filter(|number| recent.contains(key(*number), start));
+            assert_eq!(known.collect::<Vec<_>>(), (0..COUNT_LIMIT).collect::<Vec<_>>());
+            assert!(recent.is_full());
+            assert_eq!((recent.known.len(), recent.order.len()), (COUNT_LIMIT, COUNT_LIMIT));
         }
-        assert!(!recent.contains(key(0), start) && recent.contains(key(1), start));
-        assert_eq!((recent.known.len(), recent.order.len()), (COUNT_LIMIT, COUNT_LIMIT));
+        recent.insert(key(COUNT_LIMIT), later);
+        assert!(recent.contains(key(COUNT_LIMIT), later) && !recent.is_full());
     }
 }

@@ -12,7 +12,6 @@ use super::invocation::{Answer, Invocation, State};
 use crate::aws::{S3, Sns};
 use crate::environment::Settings;
 use crate::error::Error;
-use crate::log::LogFile;
 
 /// Handles invocations, one after the other.
 pub struct Handler {
@@ -25,7 +24,7 @@ impl Handler {
     /// Handles invocations with these settings and clients.
     pub fn new(settings: Settings, s3: S3, sns: Sns) -> Self {
         let configs = ConfigStore::new(&settings);
-        let state = State { sns, configs, published: RecentAlerts::default(), log_file: LogFile::default() };
+        let state = State { sns, configs, published: RecentAlerts::default() };
         Handler { settings, s3, state: Mutex::new(state) }
     }
 

@@ -9,6 +9,8 @@ mod invocation;
 mod log_lines;
 mod metrics;
 mod outbox;
+mod queues;
+mod reading;
 mod report;
 
 pub use self::handler::Handler;

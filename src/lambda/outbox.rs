@@ -1,19 +1,22 @@
-//! The alerts of one invocation on their way to SNS: gathered into batches, and counted. Alerts that SNS took lately are
-//! not sent again.
+//! The alerts of one invocation on their way to SNS: sent in batches, and counted. Alerts that SNS took lately are not sent
+//! again.
 
-use std::collections::BTreeMap;
-use std::future::ready;
-use std::mem;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use tokio::task::{JoinError, JoinSet};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
 
-use super::dedup::{AlertKey, RecentAlerts};
+use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts};
+use super::queues::{Admission, Batch, Entry, PATIENCE, Queues};
 use super::report::Report;
-use crate::alert::{Alert, SIZE_LIMIT};
-use crate::aws::sns::{BATCH_LIMIT, REQUESTS_AT_ONCE, RequestLimit, Sns};
+use crate::alert::Alert;
+use crate::aws::sns::{Sns, TopicPublisher};
 use crate::error::Error;
 use crate::log::S3Object;
 use crate::rules::TopicArn;
@@ -21,17 +24,28 @@ use crate::rules::TopicArn;
 /// The time that an invocation needs at its end for its report.
 const TIME_TO_REPORT: Duration = Duration::from_millis(500);
 
+/// How often the clock is asked whether a batch is due, or a topic is stuck.
+const TICK: Duration = Duration::from_millis(50);
+
 pub(super) struct Outbox<'a> {
+    deadline: SystemTime,
+    state: RefCell<State<'a>>,
+    /// Something may have to be sent.
+    added: Notify,
+    /// There may be room.
+    left: Notify,
+    /// No more alerts will come.
+    is_closed: Cell<bool>,
+}
+
+struct State<'a> {
     sns: &'a mut Sns,
+    topics: HashMap<TopicArn, Rc<TopicPublisher>>,
+    queues: Queues,
     /// The alerts that SNS took, of this invocation and of those before it.
     published: &'a mut RecentAlerts,
     /// The alerts of this invocation, whether or not SNS took them.
     added: RecentAlerts,
-    deadline: SystemTime,
-    /// Alerts that wait for a full batch, by topic.
-    waiting: BTreeMap<TopicArn, Vec<Entry>>,
-    under_way: JoinSet<Vec<Delivery>>,
-    request_limit: Arc<RequestLimit>,
     counts: Counts,
     failed: BTreeMap<Refusal, u64>,
 }
@@ -45,23 +59,10 @@ struct Counts {
     delay: Option<Duration>,
 }
 
-struct Entry {
-    alert: Alert,
-    topic: TopicArn,
-    log: Arc<S3Object>,
-    key: Option<AlertKey>,
-}
-
-/// An alert and SNS's answer: why it was not taken.
-struct Delivery {
-    entry: Entry,
-    result: Result<(), String>,
-}
-
 /// Alerts that failed alike.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Refusal {
-    log: Arc<S3Object>,
+    log: Rc<S3Object>,
     topic: TopicArn,
     cause: String,
 }
@@ -69,131 +70,188 @@ struct Refusal {
 impl<'a> Outbox<'a> {
     /// All alerts will be sent, or given up, well before `deadline`, when Lambda kills the function.
     pub(super) fn new(sns: &'a mut Sns, published: &'a mut RecentAlerts, deadline: SystemTime) -> Self {
-        Outbox {
+        let state = State {
             sns,
+            topics: HashMap::new(),
+            queues: Queues::default(),
             published,
             added: RecentAlerts::default(),
-            deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
-            waiting: BTreeMap::new(),
-            under_way: JoinSet::new(),
-            request_limit: RequestLimit::new(),
             counts: Counts::default(),
             failed: BTreeMap::new(),
+        };
+        Outbox {
+            deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
+            state: RefCell::new(state),
+            added: Notify::new(),
+            left: Notify::new(),
+            is_closed: Cell::new(false),
         }
     }
 
-    /// Takes an alert about a record of `log`, and sends a batch once there is enough for one. It waits only while as many
-    /// requests as are allowed are under way. Smaller batches go out in [`publish_while`](Self::publish_while).
-    pub(super) async fn add(&mut self, alert: Alert, log: &Arc<S3Object>) {
+    /// Takes an alert about a record of `log`. It waits only while there is no room, and gives up an alert whose topic takes
+    /// none, so that the alerts behind it get their turn.
+    pub(super) async fn add(&self, alert: Alert, log: &Rc<S3Object>) {
         // Without a topic no configuration is usable.
         let Some(topic) = alert.topic.clone() else { return };
         tracing::debug!(%log, id = alert.id, rules = ?alert.rules, subject = alert.subject, "match");
-        self.counts.alerts += 1;
         let key = AlertKey::of(&alert, &topic);
-        if let Some(key) = key {
-            let now = SystemTime::now();
-            if self.added.contains(key, now) || self.published.contains(key, now) {
-                self.counts.duplicates += 1;
-                return;
+        if !self.state.borrow_mut().is_new(key) {
+            return;
+        }
+        let mut entry = Entry { alert, topic, log: log.clone(), key };
+        loop {
+            let left = pin!(self.left.notified());
+            let admission = self.state.borrow_mut().queues.admit(entry, Instant::now());
+            match admission {
+                Admission::Taken => break,
+                Admission::Refused(refused) => {
+                    let cause = format!(
+                        "they were not tried, since SNS had taken none of the topic's alerts for {} s; see the other errors \
+                         about the topic",
+                        PATIENCE.as_secs()
+                    );
+                    return self.state.borrow_mut().fail(refused, cause);
+                }
+                Admission::Wait(waiting) => entry = waiting,
             }
-            self.added.insert(key, now);
+            let Ok(time_left) = self.deadline.duration_since(SystemTime::now()) else {
+                return self.state.borrow_mut().fail(entry, "the time was up before they could be sent".to_owned());
+            };
+            timeout(TICK.min(time_left), left).await.ok();
         }
-        let batch = self.waiting.entry(topic.clone()).or_default();
-        let is_full = batch.iter().map(|entry| entry.alert.size()).sum::<usize>() + alert.size() > SIZE_LIMIT;
-        let mut ready = if is_full { mem::take(batch) } else { Vec::new() };
-        batch.push(Entry { alert, topic, log: log.clone(), key });
-        if batch.len() == BATCH_LIMIT {
-            ready = mem::take(batch);
-        }
-        self.send(ready).await;
+        self.added.notify_one();
+        // There is one thread. A log whose bytes are all there would be read to its end before a request goes out.
+        tokio::task::yield_now().await;
     }
 
     /// Forgets which alerts were published: a changed configuration makes new messages of the same events.
-    pub(super) fn forget_published(&mut self) {
-        *self.published = RecentAlerts::default();
+    pub(super) fn forget_published(&self) {
+        *self.state.borrow_mut().published = RecentAlerts::default();
     }
 
-    /// Awaits work that is not SNS's, and meanwhile sends batches that are not full whenever no request is under way. This
-    /// is [Nagle's algorithm](https://www.rfc-editor.org/rfc/rfc896): the first alert goes out at once, and of very many
-    /// alerts no more than one request for each topic in a round trip is not full.
-    pub(super) async fn publish_while<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
+    /// Does the work, which adds alerts; publishes them meanwhile, and the rest when it is done.
+    pub(super) async fn publish_all<T>(&self, work: impl Future<Output = T>) -> T {
+        let work = async {
+            let done = work.await;
+            self.is_closed.set(true);
+            self.added.notify_one();
+            done
+        };
+        let (done, ()) = tokio::join!(biased; work, self.publish());
+        done
+    }
+
+    /// Publishes until no more alerts come and all have been answered.
+    async fn publish(&self) {
+        let mut under_way = FuturesUnordered::new();
         loop {
+            while let Some(batch) = self.next_batch() {
+                under_way.push(self.send(batch));
+            }
+            if self.is_closed.get() && under_way.is_empty() && self.state.borrow().queues.is_empty() {
+                return;
+            }
             tokio::select! {
                 biased;
-                done = &mut work => return done,
-                Some(deliveries) = self.under_way.join_next() => self.delivered(deliveries),
-                () = ready(()), if self.under_way.is_empty() && !self.waiting.is_empty() => self.send_all().await,
+                Some(()) = under_way.next() => {}
+                () = self.added.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
             }
         }
     }
 
-    /// Sends the rest, waits for all answers, adds the counts to the report, and gives the failures.
-    pub(super) async fn finish(&mut self, report: &mut Report) -> Vec<Error> {
-        self.send_all().await;
-        while let Some(deliveries) = self.under_way.join_next().await {
-            self.delivered(deliveries);
+    fn next_batch(&self) -> Option<Batch> {
+        let state = &mut *self.state.borrow_mut();
+        let batch = state.queues.next(Instant::now(), self.is_closed.get());
+        state.fail_given_up(&self.left);
+        batch
+    }
+
+    /// Sends a batch, and counts what became of it.
+    async fn send(&self, Batch { entries, mut given_up }: Batch) {
+        let Some(topic) = entries.first().map(|first| self.state.borrow_mut().topic(&first.topic)) else { return };
+        let alerts: Vec<&Alert> = entries.iter().map(|entry| &entry.alert).collect();
+        let results = tokio::select! {
+            biased;
+            _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); entries.len()],
+            results = Box::pin(topic.publish(&alerts, self.deadline)) => results,
+        };
+        self.state.borrow_mut().answered(entries, results);
+        self.left.notify_waiters();
+    }
+
+    /// Adds the counts to the report, and gives the failures.
+    pub(super) fn finish(self, report: &mut Report) -> Vec<Error> {
+        let State { counts, failed, published, .. } = self.state.into_inner();
+        report.alerts += counts.alerts;
+        report.published += counts.published;
+        report.duplicates += counts.duplicates;
+        report.delay = counts.delay.map(|delay| delay.as_secs());
+        report.failed += failed.values().sum::<u64>();
+        if published.is_full() {
+            tracing::warn!(
+                "{COUNT_LIMIT} alerts were published within 15 minutes: a retry may repeat all beyond these"
+            );
         }
-        report.alerts += self.counts.alerts;
-        report.published += self.counts.published;
-        report.duplicates += self.counts.duplicates;
-        report.delay = self.counts.delay.map(|delay| delay.as_secs());
-        report.failed += self.failed.values().sum::<u64>();
         let error = |(Refusal { log, topic, cause }, alerts): (Refusal, u64)| Error::PublishFailed {
             log: (*log).clone(),
             topic: topic.as_str().to_owned(),
             alerts,
             cause,
         };
-        mem::take(&mut self.failed).into_iter().map(error).collect()
+        failed.into_iter().map(error).collect()
     }
+}
 
-    async fn send_all(&mut self) {
-        for batch in mem::take(&mut self.waiting).into_values() {
-            self.send(batch).await;
-        }
-    }
+const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and other topics needed their place; it may have \
+     taken messages without an answer, and a retry may then send them twice";
 
-    /// Sends a batch of alerts for one topic.
-    async fn send(&mut self, batch: Vec<Entry>) {
-        let Some(first) = batch.first() else { return };
-        while self.under_way.len() >= REQUESTS_AT_ONCE
-            && let Some(deliveries) = self.under_way.join_next().await
-        {
-            self.delivered(deliveries);
-        }
-        let (topic, request_limit, deadline) =
-            (self.sns.topic(&first.topic), self.request_limit.clone(), self.deadline);
-        self.under_way.spawn(async move {
-            let alerts: Vec<&Alert> = batch.iter().map(|entry| &entry.alert).collect();
-            let results = topic.publish(&alerts, &request_limit, deadline).await;
-            batch.into_iter().zip(results).map(|(entry, result)| Delivery { entry, result }).collect()
-        });
-        // There is one thread. A log whose bytes are all there would be read to its end before the request goes out.
-        tokio::task::yield_now().await;
-    }
-
-    fn delivered(&mut self, deliveries: Result<Vec<Delivery>, JoinError>) {
-        // A task that panicked took its entries with it: `finish` would count too few. Nothing in it panics; should
-        // it, the panic is passed on, and the invocation ends in an error.
-        let deliveries = match deliveries {
-            Ok(deliveries) => deliveries,
-            Err(e) if e.is_panic() => std::panic::resume_unwind(e.into_panic()),
-            Err(_) => return,
-        };
+impl State<'_> {
+    /// Counts an alert, and tells whether it is to be sent.
+    fn is_new(&mut self, key: Option<AlertKey>) -> bool {
+        self.counts.alerts += 1;
+        let Some(key) = key else { return true };
         let now = SystemTime::now();
-        for Delivery { entry: Entry { alert, topic, log, key }, result } in deliveries {
-            match result {
-                Ok(()) => {
-                    self.counts.published += 1;
-                    let time = alert.time.and_then(|time| humantime::parse_rfc3339(&time).ok());
-                    self.counts.delay = self.counts.delay.max(time.and_then(|time| now.duration_since(time).ok()));
-                    if let Some(key) = key {
-                        self.published.insert(key, now);
-                    }
-                }
-                Err(cause) => *self.failed.entry(Refusal { log, topic, cause }).or_default() += 1,
+        let is_known = self.added.contains(key, now) || self.published.contains(key, now);
+        self.counts.duplicates += u64::from(is_known);
+        self.added.insert(key, now);
+        !is_known
+    }
+
+    fn topic(&mut self, arn: &TopicArn) -> Rc<TopicPublisher> {
+        self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn))).clone()
+    }
+
+    /// Counts the alerts of a request by SNS's answers: why they were not taken.
+    fn answered(&mut self, entries: Vec<Entry>, results: Vec<Result<(), String>>) {
+        self.queues.done(&entries, results.iter().any(Result::is_ok), Instant::now());
+        let now = SystemTime::now();
+        for (entry, result) in entries.into_iter().zip(results) {
+            if let Err(cause) = result {
+                self.fail(entry, cause);
+                continue;
             }
+            self.counts.published += 1;
+            let time = entry.alert.time.and_then(|time| humantime::parse_rfc3339(&time).ok());
+            self.counts.delay = self.counts.delay.max(time.and_then(|time| now.duration_since(time).ok()));
+            if let Some(key) = entry.key {
+                self.published.insert(key, now);
+            }
+        }
+    }
+
+    fn fail(&mut self, Entry { topic, log, .. }: Entry, cause: String) {
+        *self.failed.entry(Refusal { log, topic, cause }).or_default() += 1;
+    }
+
+    /// Counts the alerts that waited for a topic that was given up.
+    fn fail_given_up(&mut self, left: &Notify) {
+        let given_up = self.queues.take_given_up();
+        if !given_up.is_empty() {
+            left.notify_waiters();
+        }
+        for entry in given_up {
+            self.fail(entry, TAKEN_BY_OTHERS.to_owned());
         }
     }
 }

@@ -15,6 +15,9 @@ const WINDOW: usize = 128 << 10;
 /// A byte order mark, which some programs write before JSON.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
+/// A window over this size, in bytes, is a large one. CloudTrail's own records need none.
+const LARGE: usize = 512 << 10;
+
 const CUT_OFF: &str = "the JSON is cut off";
 const NO_OBJECT: &str = "it is not a JSON object";
 
@@ -92,8 +95,23 @@ impl Document {
         }
         if self.end == self.buffer.len() {
             self.buffer.resize((self.buffer.len() * 2).min(RECORD_LIMIT + WINDOW), 0);
+        } else if self.has_large_window() && self.end < WINDOW {
+            // The record that needed it is done.
+            self.buffer.truncate(WINDOW);
+            self.buffer.shrink_to_fit();
         }
-        &mut self.buffer[self.end..]
+        // Not all of a large window: it shrinks only when nearly all text in it has been consumed.
+        let room = self.buffer.len().min(self.end + WINDOW);
+        &mut self.buffer[self.end..room]
+    }
+
+    /// Whether the next [`space`](Self::space) will make the window a large one.
+    pub(super) fn needs_large_window(&self) -> bool {
+        self.buffer.len() == LARGE && self.end - self.start == LARGE
+    }
+
+    pub(super) fn has_large_window(&self) -> bool {
+        self.buffer.len() > LARGE
     }
 
     pub(super) fn arrived(&mut self, length: usize) {

@@ -16,6 +16,8 @@ pub struct LogFile {
     inflated: u64,
     /// The damage of the file's bytes. The records before it are handed out first.
     damage: Option<String>,
+    /// Whether a large window has to be asked for.
+    asks: bool,
 }
 
 enum Encoding {
@@ -38,7 +40,7 @@ pub struct Records<'a> {
 /// A log file of which nothing has been read.
 impl Default for LogFile {
     fn default() -> Self {
-        LogFile { encoding: Encoding::Unknown, document: Document::default(), inflated: 0, damage: None }
+        LogFile { encoding: Encoding::Unknown, document: Document::default(), inflated: 0, damage: None, asks: false }
     }
 }
 
@@ -47,6 +49,17 @@ impl LogFile {
     pub fn restart(&mut self) {
         self.document.restart();
         (self.encoding, self.inflated, self.damage) = (Encoding::Unknown, 0, None);
+    }
+
+    /// Reads no record of over 512 KB before [`allow_large_window`](Records::allow_large_window): where several files are
+    /// open, only one of them may have a large window.
+    pub(crate) fn ask_for_large_window(&mut self) {
+        self.asks = true;
+    }
+
+    /// Whether it has a window of over 512 KB now.
+    pub(crate) fn has_large_window(&self) -> bool {
+        self.document.has_large_window()
     }
 
     /// Reads the next piece of the file, of any length; `None` says that the file ends here.
@@ -115,6 +128,16 @@ impl LogFile {
 }
 
 impl Records<'_> {
+    /// Whether the next record has to wait for a large window, although the piece may hold more of it.
+    pub(crate) fn needs_large_window(&self) -> bool {
+        self.log.asks && self.log.document.needs_large_window()
+    }
+
+    /// Goes on with a large window, until the record that needs it has been read.
+    pub(crate) fn allow_large_window(&mut self) {
+        self.log.asks = false;
+    }
+
     /// The next record; `None` where the piece holds no more.
     ///
     /// # Errors
@@ -132,6 +155,9 @@ impl Records<'_> {
             }
             if self.at_end {
                 return self.log.finish().map(|()| None);
+            }
+            if self.needs_large_window() {
+                return Ok(None);
             }
             if self.log.inflate(&mut self.bytes) == 0 && self.bytes.is_empty() && self.log.damage.is_none() {
                 return Ok(None);
@@ -536,6 +562,33 @@ mod tests {
         assert_eq!(seen.len(), 1);
         assert!(problem(&gzip(&[&log(RECORD_LIMIT + 1_000)])).contains("a value of over 16777216 bytes"));
         assert!(problem(&gzip(&[&log(100 << 20)])).contains("a value of over 16777216 bytes"));
+    }
+
+    #[test]
+    fn a_large_window_is_asked_for_and_given_back_behind_the_record_that_needs_it() {
+        let record = |length: usize| format!(r#"{{"eventName":"{}"}}"#, "x".repeat(length));
+        let small = vec![record(100); 10_000].join(",");
+        let log = format!(r#"{{"Records":[{},{},{small}]}}"#, record(400_000), record(5 << 20));
+        let mut file = LogFile::default();
+        file.ask_for_large_window();
+        let (mut seen, mut asked) = (0, 0);
+        for piece in log.as_bytes().chunks(50_000).map(Some).chain([None]) {
+            let mut records = file.read(piece);
+            loop {
+                while let Some(record) = records.next().unwrap() {
+                    assert!(record.bytes.len() < 1 << 20 || asked == 1);
+                    seen += 1;
+                }
+                if !records.needs_large_window() {
+                    break;
+                }
+                records.allow_large_window();
+                asked += 1;
+            }
+            // One window's worth of text follows the record, and then it is small again.
+            assert!(!file.has_large_window() || seen < 5_000, "{seen}");
+        }
+        assert_eq!((seen, asked), (10_002, 1));
     }
 
     #[test]

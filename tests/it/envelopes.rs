@@ -369,18 +369,21 @@ async fn a_failed_publish_hands_back_every_message_whose_log_is_in_it() {
     let first = |world: &World, number| {
         world.aws.put(BUCKET, "first", gzip(&log(&[record(number)])));
         let sent = world.aws.publishes().len();
-        world.aws.s3_fault(BUCKET, "a", S3Fault::PauseAfter(0, sent + 1), 1);
+        for log in ["a", "b"] {
+            world.aws.s3_fault(BUCKET, log, S3Fault::PauseAfter(0, sent + 1), 1);
+        }
         world.aws.hold_sns(sent + 2);
     };
     first(&world, 100);
-    world.aws.sns_fault_of_full_batches(SnsFault::Status(403, "AuthorizationError"), 1);
+    world.aws.sns_fault_of_full_batches(SnsFault::Status(404, "NotFound"), 1);
     let counts = hands_back(&mut world, &batch, &["m1", "m3", "m4"]).await;
     assert_eq!((&counts["logs"], &counts["published"], &counts["failed"]), (&json!(4), &json!(1), &json!(10)));
 
-    // Only what was refused of a request: its eighth entry is from `b`.
+    // Only what was refused of a request: a message from `b`.
     first(&world, 101);
-    world.aws.sns_fault_of_full_batches(SnsFault::Entries(&[7], true), 1);
+    world.aws.topic_fault(TOPIC, SnsFault::Denies("user-7"));
     assert_eq!(hands_back(&mut world, &batch, &["m3", "m4"]).await["published"], 10);
+    world.aws.mend();
     assert_eq!(hands_back(&mut world, &batch, &[]).await["published"], 1);
     assert_eq!(world.aws.messages().len(), 12);
 }

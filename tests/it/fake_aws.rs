@@ -57,6 +57,10 @@ pub enum SnsFault {
     Entries(&'static [usize], bool),
     /// The first entry of the batch is throttled.
     EntryThrottled,
+    /// A request with this text in a message is refused as a whole.
+    Denies(&'static str),
+    /// It takes the messages, and its answer is garbled.
+    Garbled,
     Dropped,
     /// No answer ever comes.
     Silent,
@@ -105,6 +109,8 @@ struct State {
     objects: HashMap<String, Vec<u8>>,
     s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
     sns_fault: Option<(SnsFault, usize)>,
+    /// By topic: a fault that lasts.
+    topic_faults: HashMap<String, SnsFault>,
     /// Whether only requests with ten entries fail.
     full_batches_only: bool,
     hold_s3: usize,
@@ -173,6 +179,7 @@ impl FakeAws {
     pub fn mend(&self) {
         self.state().s3_faults.clear();
         self.state().sns_fault = None;
+        self.state().topic_faults.clear();
     }
 
     /// Closes all connections, as servers do with idle ones.
@@ -184,6 +191,11 @@ impl FakeAws {
     pub fn sns_fault(&self, fault: SnsFault, times: usize) {
         self.state().sns_fault = Some((fault, times));
         self.state().full_batches_only = false;
+    }
+
+    /// All publish requests to this topic fail.
+    pub fn topic_fault(&self, topic: &str, fault: SnsFault) {
+        self.state().topic_faults.insert(topic.to_owned(), fault);
     }
 
     /// The same, but only requests with ten entries count and fail.
@@ -513,16 +525,25 @@ fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answ
             f.1 = f.1.saturating_sub(1);
             f.0
         });
+    let topic = entries.first().map(|entry| entry.topic.as_str()).unwrap_or_default();
+    let fault = state.topic_faults.get(topic).copied().or(fault);
     let (failing, sender, code) = match fault {
         Some(fault @ (SnsFault::Dropped | SnsFault::Silent)) => return Err(fault),
         Some(SnsFault::Status(status, code)) => {
             let who = if status < 500 { "Sender" } else { "Receiver" };
             return Ok(sns_error(who, status, code));
         }
+        Some(SnsFault::Denies(text)) if entries.iter().any(|entry| entry.body.contains(text)) => {
+            return Ok(sns_error("Sender", 403, "AuthorizationError"));
+        }
+        Some(SnsFault::Garbled) => {
+            state.messages.extend(entries);
+            return Ok(whole(200, "<PublishBatchRes"));
+        }
         Some(SnsFault::Entries(failing, true)) => (failing, true, "InvalidParameter"),
         Some(SnsFault::Entries(failing, false)) => (failing, false, "InternalError"),
         Some(SnsFault::EntryThrottled) => (&[0][..], true, "Throttled"),
-        None => (&[][..], false, ""),
+        Some(SnsFault::Denies(_)) | None => (&[][..], false, ""),
     };
     let (mut failed, mut successful) = (Vec::new(), Vec::new());
     for (number, (id, message)) in seen.ids.iter().zip(entries).enumerate() {

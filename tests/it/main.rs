@@ -12,6 +12,7 @@ mod golden;
 mod https;
 mod lambda;
 mod messages;
+mod neighbours;
 mod packs;
 mod program;
 mod redaction;

@@ -133,9 +133,7 @@ impl Lambda {
 
     /// The most memory that the program has had, in MiB.
     pub fn memory_peak(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id().unwrap())).unwrap();
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
-        peak.trim().parse::<u64>().unwrap() / 1024
+        memory_peak(self.child.id().unwrap())
     }
 
     /// Freezes the program, as Lambda does between invocations, or lets it go on.
@@ -157,6 +155,13 @@ impl Lambda {
             _ => panic!("no line that says \"invocation done\""),
         }
     }
+}
+
+/// The most memory that a process has had, in MiB.
+pub fn memory_peak(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+    peak.trim().parse::<u64>().unwrap() / 1024
 }
 
 async fn runtime_api(

@@ -22,10 +22,14 @@ use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::{Part, Printable, Worker};
 use super::console::{self, SOME_FAILED, WRONG_INPUT, load, say, say_error};
+use crate::alert::id;
 use crate::rules::{Format, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
-const WAITING_LIMIT: usize = 64 << 20;
+const WAITING_LIMIT: usize = 32 << 20;
+
+/// The most eventIDs that are remembered to know repeats, in about 20 MB. The logs that repeat an event are near each other.
+const EVENTS_LIMIT: usize = 900_000;
 
 /// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, and a
 /// summary on stderr; gives the exit status.
@@ -89,7 +93,10 @@ fn print<'f>(
         let mut text = String::new();
         for Printable { matched, alerts } in &part.results {
             if let Some(matched) = matched {
-                if matched.event_id.as_ref().is_some_and(|id| !events.insert(id.clone())) {
+                if events.len() == EVENTS_LIMIT {
+                    events.clear();
+                }
+                if matched.event_id.as_ref().is_some_and(|event| !events.insert(id::hash([event.as_str()]))) {
                     statistics.repeats += 1;
                     continue;
                 }

@@ -125,8 +125,19 @@ impl<'f> Printable<'f> {
         Printable { matched, alerts: alerts.into_iter().map(|alert| PrintedAlert::of(alert, format)).collect() }
     }
 
+    /// Its memory, with what the allocator adds to each of its texts.
     fn size(&self) -> usize {
-        size_of::<Self>() + self.alerts.iter().map(|alert| alert.text.len()).sum::<usize>()
+        const ALLOCATION: usize = 32;
+        let text = |text: &str| text.len() + ALLOCATION;
+        let matched = self.matched.iter().map(|Match { rules, event_id, event_name, who, .. }| {
+            let texts = [event_id, event_name, who].into_iter().flatten();
+            size_of_val(rules.as_slice()) + ALLOCATION + texts.map(|found| text(found)).sum::<usize>()
+        });
+        let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body }| {
+            let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();
+            size_of::<PrintedAlert>() + rules + body.capacity() + 2 * ALLOCATION
+        });
+        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + alerts.sum::<usize>()
     }
 }
 
