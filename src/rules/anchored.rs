@@ -5,37 +5,53 @@ use std::net::Ipv4Addr;
 use serde_json::Value;
 
 use super::kinds::Kind;
+use super::pattern::Pattern;
 use crate::log::is_account;
 
 /// The account in proposals, where a pattern names none.
 const ACCOUNT: &str = "123456789012";
 
 /// A test that matches a text like this one and no text of others, ready to be pasted into a configuration.
-pub(super) fn proposed(kind: Kind, path: &str, example: &str) -> String {
-    let (path, pattern) = match session_name(kind, example) {
+pub(super) fn proposed(kind: Kind, path: &str, example: &str, pattern: &Pattern) -> String {
+    let literal = literal(example, pattern);
+    let example = if kind == Kind::Address { example } else { &literal };
+    let parent = path.rsplit_once('.').map_or("", |(parent, _)| parent);
+    let (path, pattern) = match kind {
         // Of an id, only the name of a session can be chosen. Its ARN names the role, too.
-        Some(name) => {
-            let parent = path.rsplit_once('.').map_or("userIdentity", |(parent, _)| parent);
-            let arn = format!("^arn:aws:sts::{ACCOUNT}:assumed-role/NAME/{}", closed(name));
-            (format!("{parent}.arn"), arn)
+        Kind::Principal if !begins_with_id(example) => {
+            let name = closed(example.trim_start_matches(':'));
+            (format!("{parent}.arn"), format!("^arn:aws:sts::{ACCOUNT}:assumed-role/NAME/{name}"))
         }
-        None => (path.to_owned(), anchored(kind, example)),
+        Kind::Arn("user") if is_account(example.trim_matches(':')) => {
+            (format!("{parent}.accountId"), format!("^{}$", example.trim_matches(':')))
+        }
+        _ => (path.to_owned(), anchored(kind, example, !pattern.is_match(&format!("{example}/")))),
     };
     format!("{}: {}", Value::from(path), Value::from(pattern))
 }
 
-/// The name in a text that is in a unique id, if it is not the id: ids are in capitals.
-fn session_name(kind: Kind, example: &str) -> Option<&str> {
-    let id = example.split(':').next().unwrap_or_default();
-    let is_id = !id.is_empty() && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
-    (kind == Kind::Principal && !is_id).then(|| example.trim_start_matches(':'))
+/// An example with a dot for each name in it that a pattern does not hold as it is, so that it stands for several.
+fn literal(example: &str, pattern: &Pattern) -> String {
+    let text = pattern.as_str().to_lowercase().replace('\\', "");
+    let is_literal = |name: &str| !name.starts_with('-') && text.contains(&name.to_lowercase());
+    let names = example.split_inclusive([':', '/']).map(|part| {
+        let name = part.trim_end_matches([':', '/']);
+        if is_literal(name) { part.to_owned() } else { part.replace(name, ".") }
+    });
+    names.collect()
 }
 
-fn anchored(kind: Kind, example: &str) -> String {
+/// Whether a text begins as unique ids do, in capitals.
+fn begins_with_id(text: &str) -> bool {
+    let id = text.split(':').next().unwrap_or_default();
+    !id.is_empty() && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())
+}
+
+fn anchored(kind: Kind, example: &str, is_end: bool) -> String {
     let start = format!("^{}", escaped(example));
     match kind {
         Kind::Account => format!("^{ACCOUNT}$"),
-        Kind::Arn(of) => arn(of, example),
+        Kind::Arn(of) => arn(of, example, is_end),
         Kind::Resource => resource(example),
         Kind::Address if example.ends_with('.') => start,
         Kind::Address if example.parse::<Ipv4Addr>().is_err() => format!("{start}\\."),
@@ -45,7 +61,7 @@ fn anchored(kind: Kind, example: &str) -> String {
     }
 }
 
-fn arn(of: &str, example: &str) -> String {
+fn arn(of: &str, example: &str, is_end: bool) -> String {
     let parts: Vec<&str> = example.splitn(6, ':').collect();
     let (partition, account, resource) = match parts[..] {
         ["arn", partition, _, _, account, resource] => (partition, account, resource),
@@ -53,8 +69,12 @@ fn arn(of: &str, example: &str) -> String {
         _ => ("", "", example),
     };
     let partition = if partition.starts_with("aws") { partition } else { "aws" };
-    // An example has zeros where a pattern has digits.
-    let account = if is_account(account) && account != "000000000000" { account } else { ACCOUNT };
+    let account = match account {
+        account if is_account(account) => account.to_owned(),
+        // AWS's own policies have a name in place of the account.
+        _ if of == "policy" => format!("(aws|{ACCOUNT})"),
+        _ => ACCOUNT.to_owned(),
+    };
     let start = |service: &str| format!("^arn:{partition}:{service}::{account}:");
     let (kind, name) = ["assumed-role/", "federated-user/", "user/", "role/", "policy/"]
         .into_iter()
@@ -64,7 +84,7 @@ fn arn(of: &str, example: &str) -> String {
     match kind {
         "" if name == "root" => format!("{}root$", start("iam")),
         // A user, or a session of any role.
-        "" if of == "user" && name.starts_with('/') && !name.ends_with('/') => {
+        "" if of == "user" && is_end && !name.ends_with('/') => {
             let name = closed(name.trim_start_matches('/'));
             format!("^arn:{partition}:(iam::{account}:user|sts::{account}:assumed-role/NAME)/{name}")
         }
@@ -91,11 +111,13 @@ fn resource(example: &str) -> String {
 
 /// A name for a pattern, or a placeholder where an example has none.
 fn escaped(name: &str) -> String {
-    if is_placeholder(name) {
-        return "NAME".to_owned();
-    }
     let is_special = |c| r"\.+*?()|[]{}^$".contains(c);
-    name.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
+    let escape = |c| is_special(c).then_some('\\').into_iter().chain([c]);
+    let part = |part: &str| if part == "." { "NAME".to_owned() } else { part.chars().flat_map(escape).collect() };
+    match name {
+        "" => part("."),
+        _ => name.split('/').map(part).collect::<Vec<_>>().join("/"),
+    }
 }
 
 /// A name with its end, unless it is the beginning of names.

@@ -18,7 +18,8 @@ pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
     let account = account(&entry.wheres);
     let warning = |test: &Test| of_test(test, account.as_deref());
     let is_certain = |test: &Test| {
-        let names = matches!(kind(test), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
+        let is_of_caller = test.path.first().is_some_and(|key| key == "userIdentity");
+        let names = is_of_caller && matches!(kind(test), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
         names && !matches_everything(&test.pattern) && warning(test).is_none()
     };
     let tests = entry.wheres.iter();
@@ -55,7 +56,10 @@ pub(super) fn of_test(test: &Test, account: Option<&str>) -> Option<String> {
     let why = if kind == Kind::Object {
         "which anybody can send: name the key that is meant".to_owned()
     } else {
-        format!("which somebody else can have: write it in full, as in `{}`", proposed(kind, &path, &example))
+        format!(
+            "which somebody else can have: write it in full, as in `{}`",
+            proposed(kind, &path, &example, &test.pattern)
+        )
     };
     Some(format!("`{path}`: `{}` also matches `{other}`, {why}", test.pattern.as_str()))
 }
@@ -63,9 +67,8 @@ pub(super) fn of_test(test: &Test, account: Option<&str>) -> Option<String> {
 /// Texts of others that a pattern for this one matches too, unless it is anchored. The others are in any account, or in
 /// this one.
 fn others(kind: Kind, example: &str, pattern: &Pattern, account: Option<&str>) -> Vec<String> {
-    let longer = is_name(example) && example.ends_with(char::is_alphanumeric);
-    // Classes stand for an `x` in examples, and most of them hold no hyphen.
-    let longer = longer.then(|| format!("{example}{}", if example.ends_with('x') { "-x" } else { "x" }));
+    let ends_open = is_name(example) && example.ends_with(char::is_alphanumeric);
+    let longer = ends_open.then(|| suffixed(example));
     match kind {
         Kind::Chosen => Vec::new(),
         Kind::Object => serde_json::to_string(example).map(|text| format!("{{\"x\":{text}}}")).into_iter().collect(),
@@ -78,9 +81,10 @@ fn others(kind: Kind, example: &str, pattern: &Pattern, account: Option<&str>) -
             let of_other_role = session(example).map(|(before, name)| format!("{before}assumed-role/mallory/{name}"));
             // Sessions of one role are one caller's.
             let longer = longer.filter(|_| of_other_role.is_none());
-            let elsewhere = in_account(example, OTHER_ACCOUNT).filter(|_| account.is_none());
+            let elsewhere = in_other_account(example, of).filter(|_| account.is_none());
             let in_path = [in_path.clone(), format!("{in_path}/x")].into_iter();
-            in_path.chain(of_other_role).chain(longer).chain(before_name(example)).chain(elsewhere).collect()
+            let renamed = with_other_names(example);
+            in_path.chain(of_other_role).chain(longer).chain(renamed).chain(elsewhere).collect()
         }
         Kind::Resource => {
             // The rest of an ARN is within what it names.
@@ -106,27 +110,41 @@ fn session(arn: &str) -> Option<(&str, &str)> {
 }
 
 /// The same ARN in another account. AWS alone makes what is in the paths that are its own: they name nobody.
-fn in_account(arn: &str, account: &str) -> Option<String> {
-    let mut parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let resource = *parts.get(5)?;
-    let is_named = !resource.is_empty() && !(resource.starts_with("role/aws-") && resource.ends_with('/'));
-    *parts.get_mut(4)? = account;
-    is_named.then(|| parts.join(":"))
-}
-
-/// An ARN with another name, which ends like this one's.
-fn before_name(arn: &str) -> Option<String> {
-    let start = match arn.split_once("assumed-role/") {
-        Some((before, _)) => before.len() + "assumed-role/".len(),
-        None => arn.rfind('/')? + 1,
+fn in_other_account(arn: &str, of: &str) -> Option<String> {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let resource = parts.last()?;
+    let names_nobody = resource.is_empty() || resource.starts_with("role/aws-") && resource.ends_with('/');
+    let start = match parts[..] {
+        ["arn", partition, service, region, ..] if parts.len() == 6 => format!("arn:{partition}:{service}:{region}:"),
+        _ if of == "user" && resource.contains("assumed-role/") => "arn:aws:sts::".to_owned(),
+        _ => "arn:aws:iam::".to_owned(),
     };
-    let (before, name) = arn.split_at_checked(start)?;
-    let role = name.split('/').next()?;
-    (is_name(role) && role.starts_with(char::is_alphanumeric)).then(|| format!("{before}{}", prefixed(name)))
+    (!names_nobody).then(|| format!("{start}{OTHER_ACCOUNT}:{resource}"))
 }
 
+/// ARNs with other names, which begin or end like this one's.
+fn with_other_names(arn: &str) -> Vec<String> {
+    let start = match arn.split_once("assumed-role/") {
+        Some((before, _)) => Some(before.len() + "assumed-role/".len()),
+        None => arn.rfind('/').map(|slash| slash + 1),
+    };
+    let Some((before, names)) = start.and_then(|start| arn.split_at_checked(start)) else { return Vec::new() };
+    let (name, after) = names.split_at(names.find('/').unwrap_or(names.len()));
+    // A name that begins or ends with another character is part of several names on purpose.
+    let shorter = name.starts_with(char::is_alphanumeric).then(|| prefixed(name));
+    let longer = name.ends_with(char::is_alphanumeric).then(|| suffixed(name));
+    let others = shorter.into_iter().chain(longer).filter(|_| is_name(name));
+    others.map(|other| format!("{before}{other}{after}")).collect()
+}
+
+/// Another name. Classes stand for an `x` in examples, and most of them hold no hyphen.
 fn prefixed(name: &str) -> String {
     format!("{}{name}", if name.starts_with('x') { "x-" } else { "x" })
+}
+
+/// Another name, as above.
+fn suffixed(name: &str) -> String {
+    format!("{name}{}", if name.ends_with('x') { "-x" } else { "x" })
 }
 
 /// Addresses that a pattern for this one, or for those that begin with it, lets in: where it is open to any text before

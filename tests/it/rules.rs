@@ -438,9 +438,9 @@ fn check_warns_of_probable_mistakes() {
     assert_says("warning: c.json: ", &warnings_of(ignore), &expected, "ignore");
 }
 
-/// A path, a pattern there that matches texts of others too, such a text, and the test that is proposed, if it is `where`
-/// the path leads, or else with its path.
-const FORGEABLE: [(&str, &str, &str, &str); 48] = [
+/// A path, a pattern there that matches texts of others too, a part of such a text, and the pattern that is proposed: behind
+/// `^arn:aws:`, whole, or with another path.
+const FORGEABLE: [(&str, &str, &str, &str); 60] = [
     (
         ARN,
         ":assumed-role/terraform/",
@@ -501,9 +501,31 @@ const FORGEABLE: [(&str, &str, &str, &str); 48] = [
         ARN,
         r"^arn:aws:sts::[0-9]{12}:assumed-role/AWSReservedSSO_A_[0-9a-f]+/al\.i-ce@example\.com$",
         "sts::999999999999:assumed-role/AWS",
-        "sts::123456789012:assumed-role/AWSReservedSSO_A_a/",
+        r"sts::123456789012:assumed-role/NAME/al\.i-ce@example\.com$",
     ),
     (ARN, "^arn:aws:iam::123456789012:user/alice", "user/alicex", "iam::123456789012:user/alice$"),
+    (
+        ARN,
+        "^arn:aws:sts::123456789012:assumed-role/terraform.*/",
+        "role/terraformx/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws:sts::123456789012:assumed-role/[A-Za-z]*terraform/",
+        "role/xterraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws[^/]*:assumed-role/terraform/",
+        "sts::999999999999:assumed-role/terraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (ARN, "^arn:aws:.*/terraform/", "user/arn:aws:/terraform/", "sts::123456789012:assumed-role/terraform/"),
+    (ARN, "^arn:aws:iam::[0-9]+:root$", "iam::999999999999:root", "iam::123456789012:root$"),
+    (ARN, "^arn:aws:iam::.*:user/alice$", "iam::999999999999:user/", "iam::123456789012:user/alice$"),
+    (ARN, "111122223333", "user/111122223333", r#""userIdentity.accountId": "^111122223333$""#),
     (ARN, ":assumed-role/ci-", "iam::999999999999:user/:assumed-role/ci-", "sts::123456789012:assumed-role/ci-"),
     (ARN, "^arn:aws:iam::123456789012:user/max", "user/max-x", "iam::123456789012:user/max$"),
     (ARN, "^arn:aws:iam::123456789012:user/.*alice$", "user/xalice", "iam::123456789012:user/alice$"),
@@ -513,6 +535,11 @@ const FORGEABLE: [(&str, &str, &str, &str); 48] = [
     (ARN, "^arn:aws:iam::123456789012:user/alice$|:user/bob$", "user/:user/bob", "iam::123456789012:user/bob$"),
     (ARN, ":federated-user/eve$", "user/:federated-user/eve", "sts::123456789012:federated-user/eve$"),
     (ARN, ":root$", "user/:root", "iam::123456789012:root$"),
+    (ARN, "ci$", "user/ci", "(iam::123456789012:user|sts::123456789012:assumed-role/NAME)/ci$"),
+    (ARN, "-ci$", "user/-ci", "(iam::123456789012:user|sts::123456789012:assumed-role/NAME)/NAME$"),
+    (ARN, "/i-[0-9a-f]+/", "user//i-a/", "sts::123456789012:assumed-role/NAME/"),
+    (ARN, "user/[a-z]+/ci$", "user/user/x/ci", "iam::123456789012:user/NAME/ci$"),
+    ("userIdentity.userName", "-bot$", "x-bot", "^NAME$"),
     (ARN, "/ci$", "user//ci", "(iam::123456789012:user|sts::123456789012:assumed-role/NAME)/ci$"),
     (
         ARN,
@@ -554,7 +581,7 @@ const FORGEABLE: [(&str, &str, &str, &str); 48] = [
         "requestParameters.policyArn",
         ":policy/ReadOnlyAccess$",
         "999999999999:policy/:policy/ReadOnlyAccess",
-        "iam::123456789012:policy/ReadOnlyAccess$",
+        "iam::(aws|123456789012):policy/ReadOnlyAccess$",
     ),
     (
         "responseElements.assumedRoleUser.arn",
@@ -656,15 +683,21 @@ fn check_says_nothing_of_exceptions_that_match_no_others() {
         { "where": { "userIdentity.type": "^IAMUser$" }, "unless": { "userIdentity.userName": "admin" } },
     ] }));
     assert_eq!(warned.stderr, "");
+    // What a call is about is the caller's choice, so it does not name the caller for certain.
+    let about = ["userName", "roleArn", "policyArn"].map(|key| {
+        json!({ "where": { ARN: "terraform", format!("requestParameters.{key}"): "^arn:aws:iam::123456789012:role/r$" } })
+    });
+    let warned = warnings_of(json!({ "source": "iam", "regexp": "User", "ignore": about }));
+    assert_eq!(warned.stderr.lines().count(), 3, "{warned:?}");
 }
 
 #[test]
 fn an_exception_for_all_accounts_is_sound_where_another_test_names_them() {
-    let role = "^arn:aws:sts::[0-9]{12}:assumed-role/terraform/";
+    let terraform = "^arn:aws:sts::[0-9]{12}:assumed-role/terraform/";
     let warned = |tests: &Value| {
-        let rule = json!({ "name": "r", "regexp": "User", "where": tests, "unless": { ARN: role } });
+        let rule = json!({ "name": "r", "regexp": "User", "where": tests, "unless": { ARN: terraform } });
         let mut entry = tests.clone();
-        entry[ARN] = json!(role);
+        entry[ARN] = json!(terraform);
         warnings_of(json!({ "rules": [rule], "ignore": [{ "where": entry }] })).stderr.lines().count()
     };
     for path in ["userIdentity.accountId", "userIdentity.sessionContext.sessionIssuer.accountId"] {
