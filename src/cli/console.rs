@@ -46,13 +46,26 @@ static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 #[cfg(unix)]
 #[ctor::ctor]
 fn look_at_stdout() {
-    use std::os::fd::AsFd;
-    STDOUT_WAS_CLOSED.store(io::stdout().as_fd().try_clone_to_owned().is_err(), Ordering::Relaxed);
+    STDOUT_WAS_CLOSED.store(copy_of_stdout().is_err(), Ordering::Relaxed);
 }
 
-/// Whether no result can be written, since the program was started with a closed stdout.
-pub(super) fn stdout_was_closed() -> bool {
-    STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
+#[cfg(unix)]
+fn copy_of_stdout() -> io::Result<fs::File> {
+    use std::os::fd::AsFd;
+    io::stdout().as_fd().try_clone_to_owned().map(fs::File::from)
+}
+
+#[cfg(not(unix))]
+fn copy_of_stdout() -> io::Result<io::Stdout> {
+    Ok(io::stdout())
+}
+
+/// Whether the program was started with a stdout that can't be written to: a closed one, or one that is open for reading.
+/// The standard library takes that (`EBADF`) for success, but not in a file. Nothing is written to find out.
+pub(super) fn stdout_is_useless() -> bool {
+    const EBADF: Option<i32> = Some(9);
+    let wrote = copy_of_stdout().and_then(|mut file| file.write(&[]));
+    STDOUT_WAS_CLOSED.load(Ordering::Relaxed) || wrote.is_err_and(|e| e.raw_os_error() == EBADF)
 }
 
 /// Shows what is wrong with a command line, or the help or version that it asks for.

@@ -75,8 +75,8 @@ enum Command {
 
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
-    if console::stdout_was_closed() {
-        console::say_error("stdout is closed: open it, since the results go there");
+    if console::stdout_is_useless() {
+        console::say_error("stdout can't be written to: open it for writing, since the results go there");
         return ExitCode::from(console::SOME_FAILED);
     }
     let command = match Cli::try_parse() {

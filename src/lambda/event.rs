@@ -503,8 +503,17 @@ mod tests {
             let warning = told(&message("SubscriptionConfirmation", token));
             assert!(warning.ends_with("subscribe again") && !warning.contains("--token"), "{warning}");
         }
-        let mut odd = message("SubscriptionConfirmation", "2336abc");
-        odd["TopicArn"] = json!("$(id)");
-        assert!(!told(&odd).contains("aws sns"));
+        for topic in [
+            "$(id)",
+            "arn:aws$(id):sns:us-west-2:123456789012:logs",
+            "arn:aws:sns:us-west-2;id:123456789012:logs",
+            "arn:aws:sns:us-west-2:$(id):logs",
+            "arn:aws:sns:us-west-2:123456789012:logs`id`",
+        ] {
+            let mut odd = message("SubscriptionConfirmation", "2336abc");
+            odd["TopicArn"] = json!(topic);
+            let warning = told(&odd);
+            assert!(warning.ends_with("subscribe again") && !warning.contains("aws sns"), "{warning}");
+        }
     }
 }

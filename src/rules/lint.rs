@@ -32,18 +32,21 @@ const KEYS_ELSEWHERE: [(&str, &str); 2] = [
     ("insightDetails", "only Insights events have it, and the function skips their files"),
 ];
 
-/// The values of keys that tell Insights events from the events in a trail's log files: theirs, and the others.
-const INSIGHTS: [(&str, &str, &[&str]); 2] = [
-    ("eventCategory", "Insight", &["Management", "Data", "NetworkActivity"]),
+/// Keys and values of the events in files that the function skips, those events' name, and the values of other events.
+const SKIPPED: [(&str, &str, &str, &[&str]); 3] = [
+    ("eventCategory", "Insight", "Insights", &["Management", "Data", "NetworkActivity"]),
+    ("eventCategory", "Aggregated", "aggregated", &["Management", "Data", "NetworkActivity"]),
     (
         "eventType",
         "AwsCloudTrailInsight",
+        "Insights",
         &["AwsApiCall", "AwsServiceEvent", "AwsConsoleAction", "AwsConsoleSignIn", "AwsVpceEvent"],
     ),
 ];
 
-/// How CloudTrail's sources end.
+/// How CloudTrail's sources end, and one of them.
 const SUFFIX: &str = ".amazonaws.com";
+const EXAMPLE: &str = "iam.amazonaws.com";
 
 /// Services under a name that people or EventBridge give them, and under CloudTrail's.
 const RENAMED: [(&str, &str); 16] = [
@@ -125,7 +128,8 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
     let of_rules = filter.rules.iter().flat_map(|rule| {
         let warnings = [name(rule, filter), own_calls(&rule.condition, filter)].into_iter().flatten();
-        let unless = rule.condition.unless.iter().filter_map(exception);
+        let account = exceptions::account(&rule.condition.wheres);
+        let unless = rule.condition.unless.iter().filter_map(move |test| exception(test, account.as_deref()));
         warnings
             .chain(of_condition(&rule.condition))
             .chain(unless)
@@ -140,7 +144,7 @@ pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
 
 fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
     let warnings = [source(condition), event(condition), everything(condition)].into_iter().flatten();
-    let of_tests = condition.wheres.iter().filter_map(insights).chain(condition.tests().filter_map(path));
+    let of_tests = condition.wheres.iter().filter_map(skipped).chain(condition.tests().filter_map(path));
     warnings.chain(of_tests).chain(cost::slow(condition))
 }
 
@@ -165,16 +169,25 @@ fn source(condition: &Condition) -> Option<String> {
         if small != *name && !pattern.is_match(&small) {
             return Some(format!("`source` matches `{name}`, but CloudTrail writes sources in lower case: `{small}`"));
         }
-        let is_short = !name.is_empty()
-            && !name.contains(SUFFIX)
-            && pattern.is_match(name)
-            && !pattern.is_match(&format!("{name}{SUFFIX}"));
-        is_short.then(|| {
-            format!(
-                "`source` matches `{name}`, but CloudTrail writes `{name}{SUFFIX}`: leave out the `$`, or add the rest"
-            )
+        let service = service(name);
+        let source = format!("{service}{SUFFIX}");
+        let is_short = !name.is_empty() && pattern.is_match(name) && !pattern.is_match(&source);
+        let why = format!("`source` matches `{name}`, but CloudTrail writes");
+        is_short.then(|| match service {
+            "" | "amazonaws" => format!("{why} names such as `{EXAMPLE}`: name the service"),
+            _ => format!("{why} `{source}`: leave out the `$`, or add the rest"),
         })
     })
+}
+
+/// The service in a source, or in the beginning of one.
+fn service(source: &str) -> &str {
+    let ends = SUFFIX.char_indices().map(|(end, _)| &SUFFIX[..end]).rev();
+    let service = [SUFFIX].into_iter().chain(ends).find_map(|end| source.strip_suffix(end));
+    match service.unwrap_or(source) {
+        "amazonaws.com" => "",
+        service => service,
+    }
 }
 
 fn event(condition: &Condition) -> Option<String> {
@@ -199,8 +212,13 @@ fn not_cloudtrails(pattern: &Pattern, name: &str) -> Option<String> {
         Some(service) => (service.trim_end_matches('.'), "EventBridge's name"),
         None => (bare, "which is not a source"),
     };
+    if service != bare && service.is_empty() {
+        let is_of_none = ![EXAMPLE, "aws-marketplace.amazonaws.com"].iter().any(|source| pattern.is_match(source));
+        let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes names such as `{EXAMPLE}`");
+        return is_of_none.then(warning);
+    }
     let renamed = RENAMED.iter().find(|(other, _)| *other == service).map(|(_, own)| *own);
-    let own = renamed.or((service != bare && !service.is_empty()).then_some(service))?;
+    let own = renamed.or((service != bare).then_some(service))?;
     let source = format!("{own}{SUFFIX}");
     let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes `{source}`");
     (!pattern.is_match(&source)).then(warning)
@@ -232,20 +250,21 @@ fn every_call(condition: &Condition) -> bool {
 }
 
 /// A test of an `unless` that excepts every call, or callers that are not meant.
-fn exception(test: &Test) -> Option<String> {
+fn exception(test: &Test, account: Option<&str>) -> Option<String> {
     if every_call(&Condition { wheres: vec![test.clone()], ..Condition::default() }) {
         let path = test.path_text();
         return Some(format!("`{path}` in `unless` excepts every call: narrow it down, or leave it out"));
     }
-    exceptions::of_test(test)
+    exceptions::of_test(test, account)
 }
 
-fn insights(test: &Test) -> Option<String> {
+fn skipped(test: &Test) -> Option<String> {
     let [key] = &test.path[..] else { return None };
-    let (_, insight, others) = INSIGHTS.iter().find(|(known, _, _)| key == known)?;
-    let is_only_for_them = test.pattern.is_match(insight) && !others.iter().any(|other| test.pattern.is_match(other));
-    is_only_for_them
-        .then(|| format!("`{key}`: only Insights events are `{insight}`, and the function skips their files"))
+    SKIPPED.iter().filter(|(known, ..)| key == known).find_map(|(_, value, events, others)| {
+        let is_only_for_them = test.pattern.is_match(value) && !others.iter().any(|other| test.pattern.is_match(other));
+        is_only_for_them
+            .then(|| format!("`{key}`: only {events} events are `{value}`, and the function skips their files"))
+    })
 }
 
 fn path(test: &Test) -> Option<String> {

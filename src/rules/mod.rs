@@ -1,11 +1,13 @@
 //! The configuration: how it is written, what it means, and which of its rules match a record.
 
+mod anchored;
 pub mod config;
 mod cost;
 mod draft;
 mod examples;
 mod exceptions;
 mod json_tree;
+mod kinds;
 pub(crate) mod lint;
 mod matcher;
 mod model;

@@ -356,14 +356,14 @@ fn a_stdout_that_takes_nothing_is_an_error() {
         &["--help"],
         &["--version"],
     ] {
-        for to in ["&-", "/dev/full"] {
-            let script = format!("exec \"$0\" \"$@\" >{to}");
+        for to in [">&-", ">/dev/full", "1</dev/null"] {
+            let script = format!("exec \"$0\" \"$@\" {to}");
             let mut command = std::process::Command::new("sh");
             let command = command.env_clear().current_dir(path("")).args(["-c", &script, PROGRAM]).args(arguments);
             let output = command.output().unwrap();
             let stderr = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(output.status.code(), Some(1), "{arguments:?} >{to}: {stderr}");
-            assert!(stderr.contains("error: stdout"), "{arguments:?} >{to}: {stderr}");
+            assert_eq!(output.status.code(), Some(1), "{arguments:?} {to}: {stderr}");
+            assert!(stderr.contains("error: stdout"), "{arguments:?} {to}: {stderr}");
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use serde_json::{Value, json};
 
-use crate::program::{folder, run_in};
+use crate::program::{folder, run, run_in};
 use crate::rules::call;
 
 /// The names of the rules of `threats` that match each of these records, written as JSON.
@@ -70,6 +70,10 @@ fn a_trail_that_loses_management_events_is_told_in_every_form_of_the_call() {
             advanced(json!([[management, { "field": "readOnly", "equals": ["true"] }]])),
             advanced(json!([data, [management, { "field": "eventSource", "notEquals": ["iam.amazonaws.com"] }]])),
             json!({ "trailName": "t", "advancedEventSelectors": [{ "name": forged, "fieldSelectors": data }] }),
+            json!({ "trailName": "t", "eventSelectors": [] }),
+            json!({ "advancedEventSelectors": [], "trailName": "t" }),
+            json!({ "advancedEventSelectors": [], "eventSelectors": [], "trailName": "t" }),
+            json!({ "trailName": "t" }),
         ],
         &[
             basic(json!({ "readWriteType": "All", "includeManagementEvents": true, "dataResources": [],
@@ -77,8 +81,37 @@ fn a_trail_that_loses_management_events_is_told_in_every_form_of_the_call() {
             advanced(json!([[management]])),
             advanced(json!([data, [management]])),
             advanced(json!([[{ "equals": ["Management"], "field": "eventCategory" }]])),
+            json!({ "trailName": "t", "advancedEventSelectors": [],
+                "eventSelectors": [{ "readWriteType": "All", "includeManagementEvents": true }] }),
         ],
     );
+    let store = |selectors: Value| json!({ "eventDataStore": "e", "advancedEventSelectors": selectors });
+    assert_tells(
+        "threat-trail-selectors-narrowed",
+        "cloudtrail",
+        "UpdateEventDataStore",
+        &[store(json!([{ "fieldSelectors": data }]))],
+        &[store(json!([{ "fieldSelectors": [management] }])), json!({ "eventDataStore": "e", "retentionPeriod": 90 })],
+    );
+    assert_tells(
+        "threat-trail-weakened",
+        "cloudtrail",
+        "UpdateEventDataStore",
+        &["multiRegionEnabled", "organizationEnabled", "terminationProtectionEnabled"].map(|key| json!({ key: false })),
+        &[json!({ "eventDataStore": "e", "multiRegionEnabled": true })],
+    );
+    let omitted = json!({ "omitted": true, "originalSize": 131_000, "reason": "requestParameters too large" });
+    for (source, event) in [
+        ("cloudtrail", "PutEventSelectors"),
+        ("cloudtrail", "UpdateEventDataStore"),
+        ("ec2", "AuthorizeSecurityGroupIngress"),
+        ("ec2", "ModifySecurityGroupRules"),
+        ("lightsail", "PutInstancePublicPorts"),
+        ("s3", "PutBucketPolicy"),
+    ] {
+        let other = json!({ "trailName": "\"omitted\":true" });
+        assert_tells("threat-parameters-hidden", source, event, &[&omitted], &[&other]);
+    }
     let all = json!({ "name": "t", "isMultiRegionTrail": true, "isOrganizationTrail": true });
     let without = |key: &str| json!({ "name": "t", key: false });
     assert_tells(
@@ -167,9 +200,67 @@ fn an_admin_port_that_is_opened_is_told_in_every_form_of_the_call() {
     let mut told: Vec<Value> = open.iter().map(|ports| modified(rule(*ports, "0.0.0.0/0"))).collect();
     told.push(modified(rule((22, 22), "::/0")));
     told.push(modified(json!([rule((80, 80), "0.0.0.0/0"), rule((3000, 4000), "0.0.0.0/0")])));
+    let whole = |fields: Value| modified(json!({ "SecurityGroupRuleId": "sgr-1", "SecurityGroupRule": fields }));
+    let text = |ports: (u32, u32)| {
+        whole(
+            json!({ "IpProtocol": "6", "FromPort": ports.0.to_string(), "ToPort": ports.1.to_string(), "CidrIpv4": "0.0.0.0/0" }),
+        )
+    };
+    told.extend(open.map(text));
+    told.push(whole(json!({ "IpProtocol": -1, "CidrIpv4": "0.0.0.0/0" })));
+    told.push(whole(json!({ "IpProtocol": "-1", "CidrIpv6": "::/0" })));
     let mut others: Vec<Value> = closed.iter().map(|ports| modified(rule(*ports, "0.0.0.0/0"))).collect();
     others.push(modified(json!([rule((80, 80), "0.0.0.0/0"), rule((22, 22), "203.0.113.0/24")])));
+    others.extend(closed.map(text));
+    others.push(whole(json!({ "IpProtocol": 1, "CidrIpv4": "0.0.0.0/0", "FromPort": -1, "ToPort": -1 })));
     assert_tells("threat-admin-port-rule-modified", "ec2", "ModifySecurityGroupRules", &told, &others);
+}
+
+#[test]
+fn an_admin_port_of_lightsail_that_is_opened_is_told_in_every_form_of_the_call() {
+    let open = [(22, 22), (0, 65535), (3389, 3389), (3000, 4000)];
+    let closed = [(443, 443), (0, 21), (3390, 65535)];
+    let port = |(from, to): (u32, u32), addresses: Value| {
+        let mut port = json!({ "fromPort": from, "protocol": "TCP", "toPort": to });
+        port.as_object_mut().unwrap().append(&mut addresses.as_object().unwrap().clone());
+        port
+    };
+    let of = |port: Value| json!({ "instanceName": "i", "portInfo": port });
+    // Without any address, a port is open to all.
+    let world = [
+        json!({}),
+        json!({ "cidrs": ["203.0.113.0/24", "0.0.0.0/0"] }),
+        json!({ "cidrs": ["203.0.113.0/24"], "ipv6Cidrs": ["::/0"] }),
+        json!({ "cidrListAliases": ["lightsail-connect"], "cidrs": ["0.0.0.0/1"] }),
+    ];
+    let office = [
+        json!({ "cidrs": ["203.0.113.0/24"] }),
+        json!({ "cidrs": ["203.0.113.9"], "ipv6Cidrs": ["2001:db8::/32"] }),
+        json!({ "cidrListAliases": ["lightsail-connect"] }),
+        json!({ "cidrs": [], "ipv6Cidrs": ["fc00::/7"], "cidrListAliases": ["lightsail-connect"] }),
+    ];
+    let to = |ports: &[(u32, u32)], addresses: &[Value]| -> Vec<Value> {
+        ports.iter().flat_map(|ports| addresses.iter().map(|to| port(*ports, to.clone()))).collect()
+    };
+    let (told, mut others) = (to(&open, &world), to(&closed, &world));
+    others.extend(to(&open, &office));
+    let one = |ports: &[Value]| ports.iter().cloned().map(of).collect::<Vec<_>>();
+    let rule = "threat-admin-port-opened-lightsail";
+    assert_tells(rule, "lightsail", "OpenInstancePublicPorts", &one(&told), &one(&others));
+    let web = port((443, 443), json!({}));
+    let all = |ports: &[Value]| -> Vec<Value> {
+        ports.iter().map(|port| json!({ "instanceName": "i", "portInfos": [web, port] })).collect()
+    };
+    assert_tells(rule, "lightsail", "PutInstancePublicPorts", &all(&told), &all(&others));
+    let declared = |text: &str| format!("{{\"portInfo\":{{{text}}},\"instanceName\":\"i\"}}");
+    let told = [
+        r#""fromPort":22,"toPort":22,"protocol":"TCP""#,
+        r#""protocol":"all","fromPort":0,"toPort":65535"#,
+        r#""fromPort":22,"toPort":22,"protocol":"TCP","cidrs":["0.0.0.0/0"]"#,
+        r#""fromPort":22,"toPort":22,"cidrs":["0.0.0.0/0"],"protocol":"TCP""#,
+    ];
+    let others = [r#""fromPort":22,"toPort":22,"protocol":"TCP","cidrs":["192.0.2.1/32"]"#];
+    assert_tells(rule, "lightsail", "OpenInstancePublicPorts", &told.map(declared), &others.map(declared));
 }
 
 #[test]
@@ -274,6 +365,9 @@ fn other_calls_are_told_in_every_form() {
             ),
             // What is left out is off.
             block(json!({ "BlockPublicAcls": true })),
+            block(
+                json!({ "BlockPublicAcls": true, "BlockPublicPolicy": false, "IgnorePublicAcls": true, "RestrictPublicBuckets": true, "x": true }),
+            ),
         ],
         &[block(
             json!({ "xmlns": "http://s3.amazonaws.com/doc/2006-03-01/", "BlockPublicAcls": true, "BlockPublicPolicy": true, "IgnorePublicAcls": true, "RestrictPublicBuckets": true }),
@@ -289,6 +383,15 @@ fn other_calls_are_told_in_every_form() {
         ],
         &[json!({ "instanceId": "i-1", "attribute": "disableApiTermination", "value": "false" })],
     );
+    let action = |action: &str| json!({ "detectorId": "d", "name": "n", "action": action });
+    let set = json!({ "detectorId": "d", "name": "n", "location": "s3://b/k", "activate": true });
+    for event in ["CreateIPSet", "UpdateIPSet", "CreateTrustedEntitySet", "UpdateTrustedEntitySet"] {
+        assert_tells("threat-guardduty-findings-hidden", "guardduty", event, &[&set, &action("NOOP")], &[]);
+    }
+    for event in ["CreateFilter", "UpdateFilter"] {
+        let told = [action("ARCHIVE"), json!({ "detectorId": "d", "findingCriteria": {} })];
+        assert_tells("threat-guardduty-findings-archived", "guardduty", event, &told, &[action("NOOP")]);
+    }
     let launch = |item: Value| json!({ "imageId": "ami-1", "launchPermission": { "add": { "items": [item] } } });
     assert_tells(
         "threat-image-shared",
@@ -306,8 +409,48 @@ fn other_calls_are_told_in_every_form() {
     );
 }
 
+/// The paths that rules of the packs may except calls by, each with the reason why a caller can't choose what is there.
+const NOT_CHOSEN: [(&str, &str); 7] = [
+    ("errorCode", "AWS writes whether a call failed, and a failed one did nothing"),
+    ("eventName", "it is what was done"),
+    ("eventType", "AWS writes who made the event"),
+    ("userIdentity.invokedBy", "AWS writes which service made the call"),
+    ("sourceIPAddress", "AWS writes the name of a service"),
+    ("additionalEventData.MFAUsed", "AWS writes how somebody signed in"),
+    ("userIdentity.sessionContext.sessionIssuer.arn", "it is looked at from its beginning to a path that is AWS's own"),
+];
+
+/// The parameters that rules except calls by, which a caller chooses, but with them also what is done.
+const CHOSEN_WITH_THE_EFFECT: [(&str, &str, &str); 4] = [
+    (
+        "threat-trail-selectors-narrowed",
+        "requestParameters.advancedEventSelectors",
+        "the trail keeps all management events",
+    ),
+    ("threat-guardduty-findings-archived", "requestParameters.action", "the filter archives nothing"),
+    ("threat-root-key-created", "requestParameters.userName", "the key is that user's and not the root user's"),
+    ("threat-public-access-block-weakened", "requestParameters.PublicAccessBlockConfiguration", "all of it is on"),
+];
+
 #[test]
 fn nothing_that_a_caller_chooses_is_an_exception() {
+    let mut unused: Vec<_> = CHOSEN_WITH_THE_EFFECT.iter().map(|(rule, path, _)| (*rule, *path)).collect();
+    for name in ["cis", "threats"] {
+        let pack: Value = serde_json::from_str(&run(&["packs", name]).stdout).unwrap();
+        for rule in pack["rules"].as_array().unwrap() {
+            let name = rule["name"].as_str().unwrap();
+            for (path, pattern) in rule["unless"].as_object().into_iter().flatten() {
+                let is_known = NOT_CHOSEN.iter().any(|(known, _)| path == known);
+                let before = unused.len();
+                unused.retain(|known| *known != (name, path));
+                assert!(is_known || unused.len() < before, "{name}: {path}");
+                let pattern = pattern.as_str().unwrap();
+                assert!(pattern == "." || pattern.starts_with(['^', '"', '(']), "{name}: {path}: {pattern}");
+            }
+        }
+    }
+    assert!(unused.is_empty(), "{unused:?}");
+
     let mut assumed = call(0, "sts.amazonaws.com", "AssumeRole");
     assumed["userIdentity"] = json!({ "type": "AWSAccount", "accountId": "111122223333", "principalId": "AIDAQ" });
     assumed["requestParameters"] = json!({ "roleArn": "arn:aws:iam::123456789012:role/r", "externalId": "x" });

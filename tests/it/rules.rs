@@ -311,6 +311,16 @@ fn check_warns_of_paths_and_values_that_no_record_has() {
             json!({ "where": { "eventCategory": "Insight|Data" } }),
         ),
         (
+            json!({ "where": { "eventCategory": "^Aggregated$" } }),
+            &["`eventCategory`", "only aggregated events are `Aggregated`", "skips their files"],
+            json!({ "where": { "eventCategory": "^NetworkActivity$" } }),
+        ),
+        (
+            json!({ "where": { "eventCategory": "Aggregated|Insight" } }),
+            &["`eventCategory`", "skips their files"],
+            json!({ "where": { "eventCategory": "Aggregated|Management" } }),
+        ),
+        (
             json!({ "where": { "eventType": "Insight" } }),
             &["`eventType`", "`AwsCloudTrailInsight`"],
             json!({ "where": { "eventType": "^AwsApiCall$" } }),
@@ -335,6 +345,27 @@ fn check_warns_of_probable_mistakes() {
             &["`aws.ec2`", "EventBridge's name", "`ec2.amazonaws.com`"],
             json!({ "source": r"^(aws\.)?ec2\.", "regexp": "^RunInstances$" }),
         ),
+        (
+            json!({ "source": r"^aws\." }),
+            &["`aws.`", "EventBridge's name", "names such as `iam.amazonaws.com`"],
+            json!({ "source": "^aws" }),
+        ),
+        (
+            json!({ "source": "^amazonaws$" }),
+            &["`amazonaws`", "names such as `iam.amazonaws.com`", "name the service"],
+            json!({ "source": "^(iam|amazonaws)\\.", "regexp": "User" }),
+        ),
+        (
+            json!({ "source": r"^amazonaws\.com$" }),
+            &["`amazonaws.com`", "name the service"],
+            json!({ "source": r"^iam\." }),
+        ),
+        (
+            json!({ "source": r"^iam\.amazonaws$" }),
+            &["`iam.amazonaws`", "CloudTrail writes `iam.amazonaws.com`"],
+            json!({ "source": r"^iam\.amazonaws" }),
+        ),
+        (json!({ "source": r"^iam\.$" }), &["`iam.`", "`iam.amazonaws.com`"], json!({ "source": r"^iam\." })),
         (json!({ "source": "aws.iam" }), &["`aws.iam`", "`iam.amazonaws.com`"], json!({ "source": "iam" })),
         (
             json!({ "source": r"^aws\.(sts|cloudwatch)\.amazonaws\.com$" }),
@@ -407,31 +438,168 @@ fn check_warns_of_probable_mistakes() {
     assert_says("warning: c.json: ", &warnings_of(ignore), &expected, "ignore");
 }
 
-/// A path, a pattern there that matches texts of others too, and such a text.
-const FORGEABLE: [(&str, &str, &str); 22] = [
-    ("userIdentity.arn", ":assumed-role/terraform/", "arn:aws:iam::999999999999:user/:assumed-role/terraform/"),
-    ("userIdentity.arn", "^.*:assumed-role/terraform/", "arn:aws:iam::999999999999:user/"),
-    ("userIdentity.arn", "terraform", "arn:aws:iam::999999999999:user/terraform"),
-    ("userIdentity.arn", "(?m)^arn:aws:sts::123456789012:assumed-role/terraform", "terraformx"),
-    ("userIdentity.arn", "^arn:aws:sts::123456789012:assumed-role/terraform", "assumed-role/terraformx"),
-    ("userIdentity.arn", "^arn:aws:iam::123456789012:user/alice", "user/alicex"),
-    ("userIdentity.arn", "^arn:aws:iam::123456789012:user/(alice$|bob)", "user/bobx"),
-    ("userIdentity.arn", ":user/alice$", "arn:aws:iam::999999999999:user/:user/alice"),
-    ("userIdentity.arn", "^arn:aws:iam::123456789012:user/alice$|:user/bob$", "user/:user/bob"),
-    ("userIdentity.arn", "^arn:aws:sts::111122223333:assumed-role/[^/]+/ci$", "111122223333:assumed-role/mallory/ci"),
-    ("userIdentity.sessionContext.sessionIssuer.arn", ":role/terraform$", "999999999999:role/:role/terraform"),
-    ("userIdentity.sessionContext.sessionIssuer.arn", "terraform", "999999999999:role/terraform"),
-    ("userIdentity.sessionContext.sessionIssuer.userName", "^deploy", "deployx"),
-    ("userIdentity.userName", "alice", "xalice"),
-    ("userIdentity.userName", "alice$", "xalice"),
-    ("userIdentity.principalId", ":release-42$", "AROAOTHER:release-42"),
-    ("userIdentity.principalId", "AIDAQ", "AROAOTHER:AIDAQ"),
-    ("userIdentity.sessionContext.sourceIdentity", "(?i)alice$", "xalice"),
-    ("requestParameters.userName", "ci-", "xci-"),
-    ("requestParameters.roleArn", ":role/reader$", "999999999999:role/:role/reader"),
-    ("requestParameters.policyArn", ":policy/ReadOnlyAccess$", "999999999999:policy/:policy/ReadOnlyAccess"),
-    ("resources.ARN", "::backups/", "arn:aws:s3:::mallory/::backups/"),
+/// A path, a pattern there that matches texts of others too, a part of such a text, and the pattern that is proposed: behind
+/// `^arn:aws:`, whole, or with another path.
+const FORGEABLE: [(&str, &str, &str, &str); 60] = [
+    (
+        ARN,
+        ":assumed-role/terraform/",
+        "iam::999999999999:user/:assumed-role/terraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^.*:assumed-role/terraform/",
+        "arn:aws:iam::999999999999:user/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (ARN, "terraform", "arn:aws:iam::999999999999:user/terraform", "sts::123456789012:assumed-role/terraform/"),
+    (ARN, "^arn:.*terraform", "user/arn:terraform", "sts::123456789012:assumed-role/terraform/"),
+    (
+        ARN,
+        "(?m)^arn:aws:sts::123456789012:assumed-role/terraform",
+        "terraformx",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws:sts::111122223333:assumed-role/ci-42",
+        "assumed-role/ci-42x",
+        "sts::111122223333:assumed-role/ci-42/",
+    ),
+    (
+        ARN,
+        "^arn:aws:sts::111122223333:assumed-role/.*terraform/",
+        "role/xterraform/",
+        "sts::111122223333:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws:sts::[0-9]{12}:assumed-role/terraform/",
+        "sts::999999999999:assumed-role/terraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        r"^arn:aws:sts::\d+:assumed-role/terraform/",
+        "sts::999999999999:assumed-role/terraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws:sts::.*:assumed-role/terraform/",
+        "sts::999999999999:assumed-role/terraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws-cn:sts::[0-9]*:assumed-role/a/",
+        "aws-cn:sts::999999999999:assumed-role/a/",
+        "^arn:aws-cn:sts::123456789012:assumed-role/a/",
+    ),
+    (
+        ARN,
+        r"^arn:aws:sts::[0-9]{12}:assumed-role/AWSReservedSSO_A_[0-9a-f]+/al\.i-ce@example\.com$",
+        "sts::999999999999:assumed-role/AWS",
+        r"sts::123456789012:assumed-role/NAME/al\.i-ce@example\.com$",
+    ),
+    (ARN, "^arn:aws:iam::123456789012:user/alice", "user/alicex", "iam::123456789012:user/alice$"),
+    (
+        ARN,
+        "^arn:aws:sts::123456789012:assumed-role/terraform.*/",
+        "role/terraformx/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws:sts::123456789012:assumed-role/[A-Za-z]*terraform/",
+        "role/xterraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (
+        ARN,
+        "^arn:aws[^/]*:assumed-role/terraform/",
+        "sts::999999999999:assumed-role/terraform/",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    (ARN, "^arn:aws:.*/terraform/", "user/arn:aws:/terraform/", "sts::123456789012:assumed-role/terraform/"),
+    (ARN, "^arn:aws:iam::[0-9]+:root$", "iam::999999999999:root", "iam::123456789012:root$"),
+    (ARN, "^arn:aws:iam::.*:user/alice$", "iam::999999999999:user/", "iam::123456789012:user/alice$"),
+    (ARN, "111122223333", "user/111122223333", r#""userIdentity.accountId": "^111122223333$""#),
+    (ARN, ":assumed-role/ci-", "iam::999999999999:user/:assumed-role/ci-", "sts::123456789012:assumed-role/ci-"),
+    (ARN, "^arn:aws:iam::123456789012:user/max", "user/max-x", "iam::123456789012:user/max$"),
+    (ARN, "^arn:aws:iam::123456789012:user/.*alice$", "user/xalice", "iam::123456789012:user/alice$"),
+    (ARN, "^arn:aws:iam::123456789012:user/(alice$|bob)", "user/bobx", "iam::123456789012:user/bob$"),
+    (ARN, ":user/alice$", "arn:aws:iam::999999999999:user/:user/alice", "iam::123456789012:user/alice$"),
+    (ARN, r"user/al\.i-ce$", "arn:aws:iam::999999999999:user/user/al.i-ce", r"iam::123456789012:user/al\.i-ce$"),
+    (ARN, "^arn:aws:iam::123456789012:user/alice$|:user/bob$", "user/:user/bob", "iam::123456789012:user/bob$"),
+    (ARN, ":federated-user/eve$", "user/:federated-user/eve", "sts::123456789012:federated-user/eve$"),
+    (ARN, ":root$", "user/:root", "iam::123456789012:root$"),
+    (ARN, "ci$", "user/ci", "(iam::123456789012:user|sts::123456789012:assumed-role/NAME)/ci$"),
+    (ARN, "-ci$", "user/-ci", "(iam::123456789012:user|sts::123456789012:assumed-role/NAME)/NAME$"),
+    (ARN, "/i-[0-9a-f]+/", "user//i-a/", "sts::123456789012:assumed-role/NAME/"),
+    (ARN, "user/[a-z]+/ci$", "user/user/x/ci", "iam::123456789012:user/NAME/ci$"),
+    ("userIdentity.userName", "-bot$", "x-bot", "^NAME$"),
+    (ARN, "/ci$", "user//ci", "(iam::123456789012:user|sts::123456789012:assumed-role/NAME)/ci$"),
+    (
+        ARN,
+        "^arn:aws:sts::111122223333:assumed-role/[^/]+/ci$",
+        "111122223333:assumed-role/mallory/ci",
+        "sts::111122223333:assumed-role/NAME/ci$",
+    ),
+    (ISSUER, ":role/terraform$", "999999999999:role/:role/terraform", "iam::123456789012:role/terraform$"),
+    (ISSUER, "terraform", "999999999999:role/terraform", "iam::123456789012:role/terraform$"),
+    (
+        ISSUER,
+        "^arn:aws[a-z-]*:iam::[0-9]{12}:role/aws-reserved/sso.amazonaws.com/AWSReservedSSO_Admin_",
+        "iam::999999999999:role/aws",
+        "iam::123456789012:role/aws-reserved/sso\\.amazonaws\\.com/AWSReservedSSO_Admin_",
+    ),
+    ("userIdentity.sessionContext.sessionIssuer.userName", "^deploy", "deployx", "^deploy$"),
+    ("userIdentity.userName", "alice", "xalice", "^alice$"),
+    ("userIdentity.userName", "alice$", "xalice", "^alice$"),
+    ("userIdentity.accountId", "^1234", "123499999999", "^123456789012$"),
+    (
+        "userIdentity.principalId",
+        "alice",
+        "AROAOTHER:alice",
+        r#""userIdentity.arn": "^arn:aws:sts::123456789012:assumed-role/NAME/alice$""#,
+    ),
+    (
+        "userIdentity.principalId",
+        ":release-42$",
+        "AROAOTHER:release-42",
+        r#""userIdentity.arn": "^arn:aws:sts::123456789012:assumed-role/NAME/release-42$""#,
+    ),
+    ("userIdentity.principalId", "AIDAQ", "AROAOTHER:AIDAQ", "^AIDAQ"),
+    ("userIdentity.sessionContext.sourceIdentity", "(?i)alice$", "xalice", "^alice$"),
+    ("additionalEventData.UserName", "alice", "xalice", "^alice$"),
+    ("requestParameters.userName", "ci-", "xci-", "^ci-"),
+    ("requestParameters.roleName", "terraform$", "xterraform", "^terraform$"),
+    ("requestParameters.roleArn", ":role/reader$", "999999999999:role/:role/reader", "iam::123456789012:role/reader$"),
+    (
+        "requestParameters.policyArn",
+        ":policy/ReadOnlyAccess$",
+        "999999999999:policy/:policy/ReadOnlyAccess",
+        "iam::(aws|123456789012):policy/ReadOnlyAccess$",
+    ),
+    (
+        "responseElements.assumedRoleUser.arn",
+        "terraform",
+        "assumed-role/mallory/terraform",
+        "sts::123456789012:assumed-role/terraform/",
+    ),
+    ("resources.ARN", "::backups/", "arn:aws:s3:::mallory/::backups/", "^arn:aws:s3:::backups/"),
+    ("resources.ARN", "my-bucket", "arn:aws:s3:::mallory/my-bucket", "^arn:aws:s3:::my-bucket(/|$)"),
+    ("resources.ARN", "^arn:aws:s3:::my-bucket", "arn:aws:s3:::my-bucketx", "^arn:aws:s3:::my-bucket(/|$)"),
+    ("sourceIPAddress", "10.0.", "`210.0.", r"^10\.0\."),
+    ("sourceIPAddress", r"^10\.1", "`10.19.", r"^10\.1\."),
+    ("sourceIPAddress", "^10.", "`109.", r"^10\."),
+    ("sourceIPAddress", r"^192\.0\.2\.1", "`192.0.2.19`", r"^192\.0\.2\.1$"),
 ];
+
+const ARN: &str = "userIdentity.arn";
+const ISSUER: &str = "userIdentity.sessionContext.sessionIssuer.arn";
 
 /// What `check` says of tests in `unless`, one rule each, and in `ignore`, one entry each.
 fn warnings_of_exceptions(tests: &[Value]) -> (Vec<String>, Vec<String>) {
@@ -449,15 +617,20 @@ fn warnings_of_exceptions(tests: &[Value]) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn check_warns_of_exceptions_that_match_others_too_and_shows_the_anchored_form() {
-    let (unless, ignore) = warnings_of_exceptions(&FORGEABLE.map(|(path, pattern, _)| json!({ path: pattern })));
+    let (unless, ignore) = warnings_of_exceptions(&FORGEABLE.map(|(path, pattern, ..)| json!({ path: pattern })));
     assert_eq!((&unless, unless.len()), (&ignore, FORGEABLE.len()));
-    let proposed = unless.iter().zip(FORGEABLE).map(|(warning, (path, pattern, other))| {
-        let (said, proposed) = warning.split_once(": anchor it, as in `^").unwrap();
-        assert!(
-            said.starts_with(&format!("`{path}`: `{pattern}` also matches `")) && said.contains(other),
-            "{warning}"
-        );
-        json!({ path: format!("^{}", proposed.trim_end_matches('`')) })
+    let proposed = unless.iter().zip(FORGEABLE).map(|(warning, (path, pattern, other, proposed))| {
+        let (said, test) = warning.split_once(": write it in full, as in `").unwrap();
+        assert!(said.starts_with(&format!("`{path}`: `{pattern}` also matches `")), "{warning}");
+        assert!(format!("{said}`").contains(other), "{warning}");
+        let wanted = match proposed.split_at(1).0 {
+            "\"" => proposed.to_owned(),
+            "^" => format!("{}: {}", json!(path), json!(proposed)),
+            _ => format!("{}: {}", json!(path), json!(format!("^arn:aws:{proposed}"))),
+        };
+        assert_eq!(test.trim_end_matches('`'), wanted, "{warning}");
+        // It can be pasted.
+        serde_json::from_str(&format!("{{{wanted}}}")).unwrap()
     });
     assert_eq!(warnings_of_exceptions(&proposed.collect::<Vec<_>>()), (vec![], vec![]), "{unless:#?}");
 
@@ -475,17 +648,33 @@ fn check_warns_of_exceptions_that_match_others_too_and_shows_the_anchored_form()
 fn check_says_nothing_of_exceptions_that_match_no_others() {
     let sound = [
         json!({ "userIdentity.arn": "^arn:aws:sts::123456789012:assumed-role/terraform/" }),
-        json!({ "userIdentity.arn": "^arn:aws:sts::[0-9]{12}:assumed-role/AWSReservedSSO_Admin_[0-9a-f]+/alice@example\\.com$" }),
+        json!({ "userIdentity.arn": "^arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_[0-9a-f]+/alice@example\\.com$" }),
+        json!({ "userIdentity.arn": "^arn:aws:sts::(111122223333|444455556666):assumed-role/terraform/" }),
+        json!({ "userIdentity.arn": "^arn:aws:iam::123456789012:user/.*/alice$" }),
+        json!({ "userIdentity.arn": "^arn:aws:iam::123456789012:user/.*-ci$" }),
+        json!({ "userIdentity.arn": "^arn:aws:sts::123456789012:assumed-role/[a-z]+-deploy/" }),
+        json!({ ISSUER: "^arn:aws[a-z-]*:iam::[0-9]{12}:role/aws-reserved/sso\\.amazonaws\\.com/" }),
+        json!({ "userIdentity.accountId": "^(111122223333|444455556666)$" }),
+        json!({ "userIdentity.accountId": "123456789012" }),
+        json!({ "additionalEventData.UserName": "^alice$" }),
+        json!({ "resources.ARN": "^arn:aws:s3:::my-bucket/logs" }),
+        json!({ "resources.ARN": "^arn:aws:s3:::(a|b)(/|$)" }),
         json!({ "userIdentity.arn": "^arn:aws:(iam::123456789012:user/(alice|bob)|sts::123456789012:assumed-role/ci/.*)$" }),
         json!({ "userIdentity.arn": "^arn:aws:sts::123456789012:assumed-role/ci/release-42" }),
         json!({ "userIdentity.userName": "^(alice|bob)$" }),
         json!({ "userIdentity.userName": "^ci-" }),
+        json!({ "userIdentity.userName": "^[a-z]+-ci$" }),
+        json!({ "userIdentity.userName": "^ci-[a-z]+$" }),
         json!({ "userIdentity.principalId": "^AROAQ:" }),
         json!({ "userIdentity.invokedBy": "." }),
         json!({ "requestParameters.userName": "." }),
         json!({ "requestParameters.roleArn": "^arn:aws:iam::123456789012:role/reader$" }),
         json!({ "requestParameters": "\"bucketName\":\"scratch\"" }),
         json!({ "sourceIPAddress": "^203\\.0\\.113\\." }),
+        json!({ "sourceIPAddress": "^10.0." }),
+        json!({ "sourceIPAddress": "^10\\.0\\.0\\.[1-9][0-9]?$" }),
+        json!({ "sourceIPAddress": "^(10\\.|192\\.168\\.|2001:db8:)" }),
+        json!({ "sourceIPAddress": "amazonaws.com$" }),
     ];
     assert_eq!(warnings_of_exceptions(&sound), (vec![], vec![]));
     // All tests of an entry must match, so the first is enough. What `unless` takes from an entry is told again.
@@ -494,6 +683,44 @@ fn check_says_nothing_of_exceptions_that_match_no_others() {
         { "where": { "userIdentity.type": "^IAMUser$" }, "unless": { "userIdentity.userName": "admin" } },
     ] }));
     assert_eq!(warned.stderr, "");
+    // What a call is about is the caller's choice, so it does not name the caller for certain.
+    let about = ["userName", "roleArn", "policyArn"].map(|key| {
+        json!({ "where": { ARN: "terraform", format!("requestParameters.{key}"): "^arn:aws:iam::123456789012:role/r$" } })
+    });
+    let warned = warnings_of(json!({ "source": "iam", "regexp": "User", "ignore": about }));
+    assert_eq!(warned.stderr.lines().count(), 3, "{warned:?}");
+}
+
+#[test]
+fn an_exception_for_all_accounts_is_sound_where_another_test_names_them() {
+    let terraform = "^arn:aws:sts::[0-9]{12}:assumed-role/terraform/";
+    let warned = |tests: &Value| {
+        let rule = json!({ "name": "r", "regexp": "User", "where": tests, "unless": { ARN: terraform } });
+        let mut entry = tests.clone();
+        entry[ARN] = json!(terraform);
+        warnings_of(json!({ "rules": [rule], "ignore": [{ "where": entry }] })).stderr.lines().count()
+    };
+    for path in ["userIdentity.accountId", "userIdentity.sessionContext.sessionIssuer.accountId"] {
+        assert_eq!(warned(&json!({ path: "^(111122223333|444455556666)$" })), 0);
+    }
+    // In the account whose trail it is, callers of others appear too. The rest lets others in.
+    for tests in [
+        json!({ "recipientAccountId": "^111122223333$" }),
+        json!({ "awsRegion": "^us-east-1$" }),
+        json!({ "requestParameters.accountId": "^111122223333$" }),
+    ] {
+        assert_eq!(warned(&tests), 2, "{tests}");
+    }
+    for accounts in ["^[0-9]+$", "^1111", "."] {
+        assert!(warned(&json!({ "userIdentity.accountId": accounts })) >= 2, "{accounts}");
+    }
+    // Within the account, somebody can have a user with such a path. And another account's role can be called so.
+    let entry = |tests: Value| warnings_of(json!({ "packs": ["cis"], "ignore": [{ "where": tests }] })).stderr;
+    let in_path = entry(json!({ "userIdentity.accountId": "^111122223333$", ARN: ":assumed-role/terraform/" }));
+    assert!(in_path.contains("`arn:aws:iam::111122223333:user/:assumed-role/terraform/`"), "{in_path}");
+    let reader =
+        json!({ "userIdentity.accountId": "^111122223333$", "requestParameters.roleArn": "[0-9]:role/reader$" });
+    assert!(entry(reader).contains("999999999999:role/"));
 }
 
 #[test]
