@@ -20,6 +20,7 @@ RECORD = ROOT / "benches" / "instructions.json"
 GROWTH = 1.05
 # (what, configuration, whether the log is gzipped)
 CASES = [
+    ("plain JSON, 1 rule, no match", {"source": "^none$", "regexp": "^None$"}, False),
     ("plain JSON, 1 rule, 1 % match", RARE_ONLY, False),
     ("gzipped, 1 rule, 1 % match", RARE_ONLY, True),
     ("gzipped, both packs, 1 % match", {"packs": ["cis", "threats"]}, True),
