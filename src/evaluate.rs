@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, compose, id};
+use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, compose, id};
 use crate::log::{self, Malformed, RawRecord, Record};
 use crate::rules::{Format, Matcher, Rule, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events.
 const EVENTS_LIMIT: usize = 50_000;
-
-/// The most kinds of event that a rule tells apart in a log: of so many at most, the first alert beyond its limit is still
-/// sent. AWS's services make a few hundred kinds of event in a busy log.
-const KINDS_LIMIT: u64 = 1_000;
 
 /// The most kinds of event of all rules together that are remembered.
 const ALL_KINDS_LIMIT: usize = 50_000;
@@ -24,7 +20,7 @@ pub struct Evaluator<'a, 'f, 'l> {
     events: HashSet<u128>,
     /// By rule.
     counts: BTreeMap<&'f str, RuleCounts>,
-    /// Rules, each with the hash of the source and name of an event that it has alerted on.
+    /// Rules, each with the hash of the source, name and result of an event that it has alerted on.
     kinds: HashSet<(&'f str, u128)>,
     /// By rule: its alerts beyond the limit.
     floods: BTreeMap<&'f str, Flood<'f>>,
@@ -36,7 +32,7 @@ pub struct Evaluator<'a, 'f, 'l> {
 #[derive(Default)]
 struct RuleCounts {
     alerts: u64,
-    kinds: u64,
+    kinds: usize,
 }
 
 /// The decision about a record.
@@ -142,14 +138,14 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     fn count_alert(&mut self, rules: &[&'f Rule], call: &Call) -> bool {
         let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
         let [source, name] = [&call.event_source, &call.event_name].map(|text| text.as_deref().unwrap_or_default());
-        let kind = id::hash([source, name]);
+        let kind = id::hash([source, name, call.result()]);
         let mut flooded = true;
         for rule in rules {
             let counts = self.counts.entry(&rule.name).or_default();
             let may_be_first = counts.kinds < KINDS_LIMIT && self.kinds.len() < ALL_KINDS_LIMIT;
             let is_first = may_be_first && self.kinds.insert((&rule.name, kind));
             flooded &= counts.alerts >= limit && !is_first && rule.severity != Severity::Critical;
-            counts.kinds += u64::from(is_first);
+            counts.kinds += usize::from(is_first);
             counts.alerts += 1;
         }
         flooded

@@ -2,8 +2,9 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::message::RESULT;
-use super::who::{self, ShortName};
+use super::message::{ACCOUNT, REGION, RESULT};
+use super::short_name::ShortName;
+use super::who;
 use crate::log::Record;
 
 /// The most bytes of a link to the console. Its parts are a region and an ID.
@@ -24,6 +25,8 @@ pub(crate) struct Call {
     /// The caller, in full.
     pub(crate) who: Option<String>,
     pub(super) short_name: Option<ShortName>,
+    /// What the calls of one caller have in common, whatever the session.
+    pub(super) steady_name: Option<String>,
     /// The error; `None` for a success.
     pub(crate) failure: Option<String>,
     /// Whether the console's event history has it.
@@ -33,7 +36,9 @@ pub(crate) struct Call {
 impl Call {
     pub(crate) fn of(record: &Record<'_>) -> Self {
         let event_name = record.text(&["eventName"]);
-        let (who, short_name) = who::of(record).map(|caller| (caller.full, caller.short)).unzip();
+        let caller = who::of(record).map(|caller| (caller.full, (caller.short, caller.steady)));
+        let (who, names) = caller.unzip();
+        let (short_name, steady_name) = names.unzip();
         Call {
             failure: failure(record, event_name.as_deref()),
             event_name,
@@ -45,6 +50,7 @@ impl Call {
             time: record.text(&["eventTime"]),
             who,
             short_name,
+            steady_name,
             in_history: in_history(record),
         }
     }
@@ -54,8 +60,8 @@ impl Call {
         let strings = [
             ("eventSource", &self.event_source),
             ("eventName", &self.event_name),
-            ("awsRegion", &self.region),
-            ("accountId", &self.account),
+            (REGION, &self.region),
+            (ACCOUNT, &self.account),
         ];
         let strings = strings.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         strings.chain([(RESULT, self.result())]).collect()

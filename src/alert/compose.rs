@@ -4,8 +4,8 @@ use super::call::Call;
 use super::context::Context;
 use super::facts;
 use super::flood::{Flood, Others};
-use super::message::{Alert, attributes, severity};
-use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary, WHO};
+use super::message::{ACCOUNT, Alert, REGION, RESULT, attributes, severity};
+use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
 use crate::log::{self, Record};
@@ -26,7 +26,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
     let mut lines = vec![
         Line::new("Rule", Some(format!("{} ({severity})", names.join(", ")))),
         Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
-        Line::new(WHO, call.who.clone()),
+        Line::new("Who", call.who.clone()),
     ];
     lines.extend(facts::lines(record));
     lines.extend([
@@ -48,6 +48,9 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
             Line::new("Region", call.region.clone()),
         ],
         lines,
+        who: call.who.clone(),
+        result: Some(call.result()),
+        thread_of: call.steady_name.as_deref(),
         detail: Detail::Event(record),
         id: call.event_id.clone(),
         account: call.account.clone(),
@@ -68,19 +71,15 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let others = [(kinds.others, "kind of event", "kinds of event"), (callers.others, "caller", "callers")];
     let others: Vec<_> = others.into_iter().filter_map(|(others, one, many)| not_named(others, one, many)).collect();
     let limit = context.filter.max_alerts_per_log.unwrap_or_default();
-    let account = flood.common("accountId");
-    let location = context.location(account, flood.common("awsRegion"));
-    let names = ["eventSource", "eventName", "awsRegion", "accountId", "result"];
-    let mut strings: Vec<_> = names.into_iter().filter_map(|name| Some((name, flood.common(name)?))).collect();
+    let mut strings = flood.attributes();
+    let common = |wanted| strings.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
+    let [account, region, result] = [ACCOUNT, REGION, RESULT].map(common);
     strings.push(("severity", rule.severity.name()));
+    let more = counted(flood.more, "more alert", "more alerts");
+    let who = Some(named_callers.join(", "));
     let message = Content {
         rules: &[rule],
-        subject: subject::shorten(&format!(
-            "[{}] {} of {}{location}",
-            rule.severity,
-            counted(flood.more, "more alert", "more alerts"),
-            rule.name
-        )),
+        subject: subject::of_flood(rule, &more, account, region, context),
         attributes: attributes(&strings, &[rule]),
         original_lines: Vec::new(),
         lines: vec![
@@ -95,19 +94,22 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
             Line::new("First", flood.first.clone()),
             Line::new("Last", flood.last.clone()),
             Line::new("Events", Some(named_events.join(", "))),
-            Line::new(WHO, Some(named_callers.join(", "))),
+            Line::new("Who", who.clone()),
             Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
             Line::new("Account", account.map(|account| context.account_in_full(account))),
             Line::new("Log", Some(context.log.to_owned())),
         ],
+        who,
+        result,
+        thread_of: None,
         detail: Detail::Summary(Summary {
             more: flood.more,
             first: flood.first.as_deref(),
             last: flood.last.as_deref(),
             events,
-            other_events: kinds.others,
+            other_events: kinds.others.into(),
             principals,
-            other_principals: callers.others,
+            other_principals: callers.others.into(),
         }),
         // The events are part of it: after a log that broke off, a retry may find more of them, and a key may get
         // another log.
@@ -153,6 +155,19 @@ mod tests {
         let text = log::readable(record.as_bytes());
         let record = Record::parse(&text).unwrap();
         about(&record, &Call::of(&record), &rules, &context)
+    }
+
+    /// The summary of one such alert, as text or in a chat.
+    fn summary_of(rule: &str, config: &str, record: &Value, format: &str) -> Alert {
+        let config = format!(
+            r#"{{"rules": [{{"name": "{rule}", "regexp": "", "source": ""}}], {config} "format": "{format}"}}"#
+        );
+        let filter = config::parse(config.as_bytes(), None).unwrap();
+        let record = record.to_string();
+        let mut flood = Flood::new(&filter.rules[0]);
+        flood.add(&Call::of(&Record::parse(&record).unwrap()), None, &mut 10_000);
+        // The log's name may be any text, and differs here as the records do.
+        summary(&flood, &Context { filter: &filter, log: &record, format: None })
     }
 
     fn create_user() -> Value {
@@ -246,6 +261,8 @@ mod tests {
         assert!(alert.subject.ends_with("r.../s in 123456789012 us-east-1"), "{}", alert.subject);
 
         let place = "in 123456789012 us-east-1";
+        let person = "bartholomew.montgomery@example.com";
+        let outside = |session: &str| format!("arn:aws:sts::999988887777:assumed-role/{session}");
         let set = "AWSReservedSSO_AdministratorAccessToEverythingThatThereIs_0123456789abcdef";
         for (event, session, subject) in [
             (
@@ -273,12 +290,61 @@ mod tests {
                 format!("{set}/alice@example.com"),
                 "AssociateTransitGatewayMulticastDomainAs... by alice@example.com",
             ),
+            (
+                "AssociateTransitGatewayMulticastDomain",
+                format!("{set}/{person}"),
+                "AssociateTransitGateway... by bartholomew.montgomery@example.com",
+            ),
+            (
+                "AuthorizeSecurityGroupIngress",
+                "a-role-of-this-name/alice1234567890@example.com".to_owned(),
+                "AuthorizeSecurityGroupIngress by alice1234567890@example.com",
+            ),
+            (
+                "AuthorizeSecurityGroupIngress",
+                outside("Audit/alice@example.com"),
+                "AuthorizeSecurity... by alice@example.com (account 999988887777)",
+            ),
+            (
+                "CreateUser",
+                outside(&format!("Audit/{person}")),
+                "CreateUser by Audit/bartholomew.montgomery@example.com",
+            ),
+            (
+                "CreateUser",
+                outside(&format!("Admin/{}", "m".repeat(60))),
+                &format!("CreateUser by {}...", "m".repeat(47)),
+            ),
         ] {
             record["eventName"] = json!(event);
-            record["userIdentity"]["arn"] = json!(format!("arn:aws:sts::123456789012:assumed-role/{session}"));
+            let is_arn = session.starts_with("arn:");
+            let arn = if is_arn { session } else { format!("arn:aws:sts::123456789012:assumed-role/{session}") };
+            record["userIdentity"]["arn"] = json!(arn);
             let alert = alert_in("text", "", &record.to_string());
             assert_eq!(alert.subject, format!("[medium] {subject} {place}"));
         }
+    }
+
+    #[test]
+    fn a_long_name_of_an_account_gives_way_to_the_region() {
+        let accounts =
+            r#""accounts": {"123456789012": "production of the payments department of Example Corporation Ltd"},"#;
+        let mut record = create_user();
+        for (event, by, account) in [
+            ("CreateUser", "alice", "production of the payments department of Example Corpo..."),
+            ("AuthorizeSecurityGroupIngress", "alice", "production of the payments departme..."),
+            ("AuthorizeSecurityGroupIngress", "montgomery@example.com", "production of the ..."),
+        ] {
+            record["eventName"] = json!(event);
+            record["userIdentity"]["arn"] = json!(format!("arn:aws:iam::123456789012:user/{by}"));
+            let subject = alert_in("text", accounts, &record.to_string()).subject;
+            assert!(subject.ends_with(&format!(" by {by} in {account} us-east-1")), "{subject}");
+        }
+        let name = "every-call-that-changes-a-user-or-a-role".repeat(2);
+        let summary = summary_of(&name, accounts, &record, "text");
+        let subject =
+            "[medium] 1 more alert of every-call-that-changes-a-user-or-a-r... in production of the... us-east-1";
+        assert_eq!(summary.subject, subject);
     }
 
     #[test]
@@ -353,6 +419,30 @@ mod tests {
         assert_eq!(first.len(), 32);
         assert_eq!(first, thread(json!({"eventID": "another", "eventName": "DeleteUser"})));
         assert_ne!(first, thread(json!({"userIdentity": {"arn": "arn:aws:iam::123456789012:user/bob"}})));
+        let session = |name: &str| {
+            let arn = format!("arn:aws:sts::123456789012:assumed-role/deploy/{name}");
+            thread(json!({"userIdentity": {"type": "AssumedRole", "arn": arn}}))
+        };
+        let program = session("botocore-session-1763675310");
+        assert_eq!(program, session("botocore-session-1763679999"), "each of its sessions has a name of its own");
+        assert_ne!(program, session("alice"));
+        assert_ne!(session("alice"), session("bob"));
+    }
+
+    #[test]
+    fn the_summaries_of_a_rule_have_one_thread() {
+        let thread = |name: &str, change: Value| {
+            let mut record = create_user();
+            record.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let config = format!(r#""accounts": {{"123456789012": "{name}"}},"#);
+            let body: Value = serde_json::from_str(&summary_of("users", &config, &record, "chatbot").body).unwrap();
+            body["metadata"]["threadId"].as_str().unwrap().to_owned()
+        };
+        let first = thread("a", json!({}));
+        let bob = json!({"userIdentity": {"arn": "arn:aws:iam::123456789012:user/bob"}, "eventID": "another"});
+        assert_eq!(first, thread("b", bob));
+        let alert: Value = serde_json::from_str(&alert_in("chatbot", "", &create_user().to_string()).body).unwrap();
+        assert_ne!(alert["metadata"]["threadId"], first);
     }
 
     #[test]
@@ -393,10 +483,11 @@ mod tests {
     fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             any::<String>().prop_map(Value::from),
-            "[\\x00-\\x20<>`*|@\u{2028}\u{202e}\u{ffff}\\\\\"]{0,40}".prop_map(Value::from),
+            "[\\x00-\\x20<>`*|@\u{2028}\u{202e}\u{ffff}\u{200b}\u{feff}\u{e0041}\\\\\"]{0,40}".prop_map(Value::from),
             any::<u64>().prop_map(Value::from),
             Just(Value::Null),
             Just(json!({"sessionToken": "SECRET", "k": ["x", {"dbPassword": "SECRET"}]})),
+            Just(json!([{"ARN": {"sessionToken": "SECRET"}}, {"ARN": ["https://b.example/?X-Amz-Signature=SECRET"]}])),
         ]
     }
 
@@ -431,7 +522,7 @@ mod tests {
                     prop_assert!(!attribute.value.is_empty() && !attribute.value.contains(char::is_control));
                 }
                 let lines = alert.body.lines().count();
-                let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\0', '\x1b'];
+                let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\u{200b}', '\u{feff}', '\u{e0041}', '\0', '\x1b'];
                 prop_assert!(!alert.body.contains(dangerous));
                 match format {
                     Format::Text => prop_assert!((14..=25).contains(&lines)),

@@ -17,11 +17,4 @@ impl Context<'_> {
         let name = self.filter.accounts.get(account);
         name.map_or_else(|| account.to_owned(), |name| format!("{account} ({name})"))
     }
-
-    /// ` in ACCOUNT REGION`, as far as they are known.
-    pub(super) fn location(&self, account: Option<&str>, region: Option<&str>) -> String {
-        let name = |account| self.filter.accounts.get(account).map_or(account, String::as_str);
-        let parts: Vec<_> = account.map(name).into_iter().chain(region).collect();
-        if parts.is_empty() { String::new() } else { format!(" in {}", parts.join(" ")) }
-    }
 }

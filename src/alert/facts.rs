@@ -2,6 +2,7 @@
 
 use super::render::Line;
 use super::sanitize::truncate_and_count;
+use super::who::scalar;
 use crate::log::{self, Record};
 
 /// The most characters of a value in a text. Longer ones are not read, and too much for SMS and chats.
@@ -9,15 +10,16 @@ pub(super) const LIMIT: usize = 4_000;
 
 /// The lines about the caller, then those about the call.
 pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
-    let identity = |path: &[&str]| record.text(&[&["userIdentity"], path].concat());
+    let identity = |path: &[&str]| scalar(record, &[&["userIdentity"], path].concat());
     let session = |path: &[&str]| identity(&[&["sessionContext"], path].concat());
-    let endpoint_account = record.text(&["vpcEndpointAccountId"]).map(|id| format!("account {id}"));
+    let endpoint_account = scalar(record, &["vpcEndpointAccountId"]).map(|id| format!("account {id}"));
     let facts = [
         ("Identity", joined([identity(&["type"]), identity(&["accessKeyId"]), identity(&["credentialId"])])),
         // A sign-in has no session yet, and says it in its details.
         (
             "MFA",
-            session(&["attributes", "mfaAuthenticated"]).or_else(|| record.text(&["additionalEventData", "MFAUsed"])),
+            session(&["attributes", "mfaAuthenticated"])
+                .or_else(|| scalar(record, &["additionalEventData", "MFAUsed"])),
         ),
         ("Issuer", session(&["sessionIssuer", "arn"])),
         ("Provider", joined([session(&["webIdFederationData", "federatedProvider"]), attributes(record)])),
@@ -45,10 +47,47 @@ fn attributes(record: &Record<'_>) -> Option<String> {
 /// The ARNs of the resources, or the start that many have in common.
 fn resources(record: &Record<'_>) -> impl Iterator<Item = Option<String>> {
     let keys = ["ARN", "ARNPrefix"].into_iter();
-    keys.flat_map(|key| record.texts(&["resources".to_owned(), key.to_owned()])).map(Some)
+    keys.flat_map(|key| record.texts(&["resources".to_owned(), key.to_owned()])).map(|text| Some(log::redact(text)))
 }
 
 fn joined(parts: impl IntoIterator<Item = Option<String>>) -> Option<String> {
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(record: &str, label: &str) -> Option<String> {
+        let record = Record::parse(record).unwrap();
+        lines(&record).find(|line| line.label == label)?.value
+    }
+
+    #[test]
+    fn a_boolean_or_a_number_is_shown_as_a_string_is() {
+        for value in ["true", "\"true\""] {
+            let session =
+                format!(r#"{{"userIdentity":{{"sessionContext":{{"attributes":{{"mfaAuthenticated":{value}}}}}}}}}"#);
+            assert_eq!(line(&session, "MFA").as_deref(), Some("true"));
+            assert_eq!(
+                line(&format!(r#"{{"additionalEventData":{{"MFAUsed":{value}}}}}"#), "MFA").as_deref(),
+                Some("true")
+            );
+        }
+        let endpoint = line(r#"{"vpcEndpointId":"vpce-1","vpcEndpointAccountId":123456789012}"#, "Endpoint");
+        assert_eq!(endpoint.as_deref(), Some("vpce-1, account 123456789012"));
+        assert_eq!(
+            line(r#"{"userIdentity":{"sessionContext":{"attributes":{"mfaAuthenticated":null}}}}"#, "MFA"),
+            None
+        );
+    }
+
+    #[test]
+    fn resources_have_no_secrets() {
+        let record = r#"{"resources":[{"ARN":"https://b.s3.amazonaws.com/x?X-Amz-Security-Token=HUSH"},
+            {"ARN":{"sessionToken":"HUSH","id":"y"}},{"ARNPrefix":"arn:aws:s3:::b/z"}]}"#;
+        let shown = line(record, "Resource").unwrap();
+        assert!(!shown.contains("HUSH") && ["b.s3.", "y", "b/z"].iter().all(|part| shown.contains(part)), "{shown}");
+    }
 }

@@ -3,14 +3,13 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::call::Call;
 use super::message::NOTHING;
 use crate::rules::Rule;
 
-/// The most callers, and the most kinds of event, that a flood tells apart.
-const TOLD_APART: usize = 1_000;
+/// The most callers, and the most kinds of event, that are told apart of a rule's alerts on one log. AWS's services make a
+/// few hundred kinds of event in a busy log.
+pub(crate) const KINDS_LIMIT: usize = 1_000;
 
 /// The longest name of a caller that a flood keeps, in bytes. An ARN has 2,048 at most; other texts may have any length.
 const CALLER_LIMIT: usize = 2_048;
@@ -39,7 +38,7 @@ pub(crate) struct Flood<'f> {
     /// By source and name of the event.
     kinds: Tally<(String, String)>,
     /// The attributes that all of them have in common; `None` before the first one.
-    common: Option<BTreeMap<&'static str, String>>,
+    common: Option<Vec<(&'static str, String)>>,
 }
 
 /// The number of alerts by something. Of very many, only the first ones are told apart.
@@ -54,11 +53,10 @@ pub(super) struct Top<'a, K> {
 }
 
 /// Those that are not named.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Others {
     pub(super) count: u64,
     /// Whether there may be more of them, because not all were told apart.
-    #[serde(rename = "atLeast")]
     pub(super) is_at_least: bool,
     pub(super) alerts: u64,
 }
@@ -71,10 +69,10 @@ impl<'f> Flood<'f> {
 
     /// Adds an alert on the event with this hash. `room` is what is left of [`FLOODS_ROOM`].
     pub(crate) fn add(&mut self, call: &Call, event: Option<u128>, room: &mut usize) {
-        let attributes: BTreeMap<_, _> =
+        let attributes: Vec<_> =
             call.attributes().into_iter().map(|(name, value)| (name, cut(Some(value), TEXT_LIMIT))).collect();
         match &mut self.common {
-            Some(common) => common.retain(|name, value| attributes.get(name) == Some(value)),
+            Some(common) => common.retain(|attribute| attributes.contains(attribute)),
             None => self.common = Some(attributes),
         }
         self.more += 1;
@@ -93,9 +91,9 @@ impl<'f> Flood<'f> {
         self.kinds.count(kind.into(), size, room);
     }
 
-    /// The value of an attribute, if all of them have it in common.
-    pub(super) fn common(&self, name: &str) -> Option<&str> {
-        self.common.as_ref()?.get(name).map(String::as_str)
+    /// The attributes that all of them have in common.
+    pub(super) fn attributes(&self) -> Vec<(&'static str, &str)> {
+        self.common.iter().flatten().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
     /// The callers with the most alerts.
@@ -114,7 +112,7 @@ impl<K: Ord> Tally<K> {
     fn count(&mut self, key: K, size: usize, room: &mut usize) {
         if let Some(count) = self.0.get_mut(&key) {
             *count += 1;
-        } else if self.0.len() < TOLD_APART
+        } else if self.0.len() < KINDS_LIMIT
             && let Some(left) = room.checked_sub(size + ENTRY)
         {
             *room = left;

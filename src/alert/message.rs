@@ -15,7 +15,9 @@ const ATTRIBUTE_LIMIT: usize = 256;
 /// The most bytes that the rules' names may take, in JSON and once more in their attribute: a thousand usual ones.
 const RULES_LIMIT: usize = 60_000;
 
-/// The name of the attribute that tells `Success` from `Failure`.
+/// The names of attributes: the region, the account, and `Success` or `Failure`.
+pub(super) const REGION: &str = "awsRegion";
+pub(super) const ACCOUNT: &str = "accountId";
 pub(super) const RESULT: &str = "result";
 
 /// Stands for a value that is not there.

@@ -9,12 +9,13 @@ pub(crate) mod id;
 mod message;
 mod render;
 mod sanitize;
+mod short_name;
 mod subject;
 mod who;
 
 pub(crate) use self::call::Call;
 pub(crate) use self::context::Context;
-pub(crate) use self::flood::{FLOODS_ROOM, Flood};
+pub(crate) use self::flood::{FLOODS_ROOM, Flood, KINDS_LIMIT};
 pub(crate) use self::message::Alert;
 pub(crate) use self::message::{NOTHING, SIZE_LIMIT};
 pub(crate) use self::sanitize::escape;

@@ -9,16 +9,13 @@ use serde_json::value::RawValue;
 use super::context::Context;
 use super::flood::Others;
 use super::id;
-use super::message::{Alert, Attribute, NOTHING, RESULT, SIZE_LIMIT, overhead, rule_names, severity, to_json};
+use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
 use crate::log::Record;
 use crate::rules::{Format, Rule, TopicArn};
 
 /// The label of the line that links to the console.
 pub(super) const CONSOLE: &str = "Console";
-
-/// The label of the line that tells the caller.
-pub(super) const WHO: &str = "Who";
 
 /// The labels' width in the original four lines, and in those that follow.
 const ORIGINAL_WIDTH: usize = 7;
@@ -52,6 +49,12 @@ pub(super) struct Content<'a, 'r> {
     /// The four lines of the original sample, or none.
     pub(super) original_lines: Vec<Line>,
     pub(super) lines: Vec<Line>,
+    /// The caller, or the most frequent ones.
+    pub(super) who: Option<String>,
+    /// `Success` or `Failure`; `None` for calls that differ in it.
+    pub(super) result: Option<&'a str>,
+    /// The caller whose alerts of the same rules make one thread of a chat; `None` for the thread of their summaries.
+    pub(super) thread_of: Option<&'a str>,
     pub(super) detail: Detail<'a, 'r>,
     pub(super) id: Option<String>,
     pub(super) account: Option<String>,
@@ -59,8 +62,8 @@ pub(super) struct Content<'a, 'r> {
 }
 
 pub(super) struct Line {
-    label: &'static str,
-    value: Option<String>,
+    pub(super) label: &'static str,
+    pub(super) value: Option<String>,
 }
 
 impl Line {
@@ -77,16 +80,30 @@ pub(super) enum Detail<'a, 'r> {
 
 /// The key `summary` of a summary in JSON.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Summary<'a> {
     pub(super) more: u64,
     pub(super) first: Option<&'a str>,
     pub(super) last: Option<&'a str>,
     pub(super) events: Vec<Kind<'a>>,
-    #[serde(rename = "otherEvents")]
-    pub(super) other_events: Others,
+    pub(super) other_events: Rest,
     pub(super) principals: Vec<Principal<'a>>,
-    #[serde(rename = "otherPrincipals")]
-    pub(super) other_principals: Others,
+    pub(super) other_principals: Rest,
+}
+
+/// Those that a summary does not name.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Rest {
+    count: u64,
+    at_least: bool,
+    alerts: u64,
+}
+
+impl From<Others> for Rest {
+    fn from(Others { count, is_at_least, alerts }: Others) -> Self {
+        Rest { count, at_least: is_at_least, alerts }
+    }
 }
 
 #[derive(Serialize)]
@@ -142,11 +159,6 @@ impl Content<'_, '_> {
         truncate(body, room, TRUNCATED)
     }
 
-    /// The text of a line.
-    fn line(&self, label: &str) -> Option<&str> {
-        self.lines.iter().find(|line| line.label == label)?.value.as_deref()
-    }
-
     fn json(&self, topic: Option<&str>, log: &str, room: usize) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
@@ -170,13 +182,8 @@ impl Content<'_, '_> {
             title: &self.subject,
             rules: rule_names(self.rules),
             severity: severity(self.rules).name(),
-            // The calls of a summary may differ in it.
-            result: self
-                .attributes
-                .iter()
-                .find(|attribute| attribute.name == RESULT)
-                .map(|result| result.value.as_str()),
-            who: self.line(WHO),
+            result: self.result,
+            who: self.who.as_deref(),
             topic,
             log,
             event: None,
@@ -225,17 +232,9 @@ impl Content<'_, '_> {
             description: if whole.len() < CHAT_LIMIT { whole } else { self.chat_description(least) },
             keywords: keywords.collect(),
         };
-        let metadata = Metadata { thread_id: format!("{:032x}", self.thread()) };
+        let thread = id::hash(self.rules.iter().map(|rule| rule.name.as_str()).chain(self.thread_of));
+        let metadata = Metadata { thread_id: format!("{thread:032x}") };
         to_json(&Notification { version: "1.0", source: "custom", content, metadata })
-    }
-
-    /// The same for the alerts of the same rules about the same caller, and for the summaries of a rule.
-    fn thread(&self) -> u128 {
-        let caller = match self.detail {
-            Detail::Event(_) => self.line(WHO),
-            Detail::Summary(_) => None,
-        };
-        id::hash(self.rules.iter().map(|rule| rule.name.as_str()).chain(caller))
     }
 
     /// The descriptions of the rules, and the lines that have a value, each of about `limit` bytes at most.

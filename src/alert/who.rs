@@ -1,20 +1,14 @@
-//! The caller of a call: a text for each type of identity, and a short name for subjects.
+//! The caller of a call: a text for each type of identity, a short name for subjects, and what repeats have in common.
 
-use super::sanitize::{to_ascii, truncate, truncate_and_count};
-use crate::log::Record;
+use super::sanitize::truncate_and_count;
+use super::short_name::{ShortName, is_made_up};
+use crate::log::{Record, is_account};
 
-/// The values of `type` that
-/// [AWS documents](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
-const DOCUMENTED: [&str; 12] = [
-    "AWSAccount", "AWSService", "AssumedRole", "Directory", "FederatedUser", "IAMUser", "IdentityCenterUser", "Role",
-    "Root", "SAMLUser", "Unknown", "WebIdentityUser",
-];
-
-/// Stand in `accountId` and `principalId` where nobody signed the request.
-const ANONYMOUS: [&str; 2] = ["ANONYMOUS_PRINCIPAL", "Anonymous"];
+/// Stand in `accountId` and `principalId` where nobody signed the request, in any case.
+const ANONYMOUS: [&str; 2] = ["ANONYMOUS_PRINCIPAL", "anonymous"];
 
 /// Names a caller of whom only a type or an account is known.
-const UNKNOWN: &str = "unidentified";
+const UNIDENTIFIED: &str = "unidentified";
 
 /// A permission set of IAM Identity Center has a role, whose name is this, the set's name, `_` and 16 more characters.
 const PERMISSION_SET: &str = "AWSReservedSSO_";
@@ -22,205 +16,423 @@ const PERMISSION_SET: &str = "AWSReservedSSO_";
 /// The most characters of a caller's ARN or name, and of what follows it. An ARN has 2,048 at most, and usually a tenth.
 const LIMIT: usize = 2_000;
 
-/// With less room than this, a part of a short name tells nothing.
-const LEAST_ROOM: usize = 8;
-
 pub(super) struct Caller {
     /// The ARN, or else a name, and what tells it apart from others.
     pub(super) full: String,
     pub(super) short: ShortName,
-}
-
-/// `role/person (notes)`.
-pub(super) struct ShortName {
-    role: String,
-    person: String,
-    notes: Vec<String>,
-}
-
-impl ShortName {
-    /// In ASCII. Where `room` is too small, the role gives way first, then the notes, then the end of the person. A person
-    /// whom a program has named gives way to the role.
-    pub(super) fn fit(&self, room: usize) -> String {
-        let part = |text: &str, room: usize| {
-            let fits = text.len() <= room || room >= LEAST_ROOM;
-            if fits { truncate(to_ascii(text), room, "...") } else { String::new() }
-        };
-        let role_tells = !self.role.is_empty() && is_made_up(&self.person);
-        let (first, second) = if role_tells { (&self.role, &self.person) } else { (&self.person, &self.role) };
-        let first = truncate(to_ascii(first), room, "...");
-        let room = room.saturating_sub(first.len());
-        let notes = part(&self.notes.join(", "), room.saturating_sub(" ()".len()));
-        let notes = if notes.is_empty() { notes } else { format!(" ({notes})") };
-        let second = part(second, room.saturating_sub(notes.len() + "/".len()));
-        match (second.is_empty(), role_tells) {
-            (true, _) => first + &notes,
-            (false, true) => format!("{first}/{second}{notes}"),
-            (false, false) => format!("{second}/{first}{notes}"),
-        }
-    }
-}
-
-/// Whether a program has made up the name of a session: it has a time or a random number in it.
-fn is_made_up(name: &str) -> bool {
-    name.as_bytes().chunk_by(|a, b| a.is_ascii_digit() && b.is_ascii_digit()).any(|digits| digits.len() >= 10)
+    /// The same in every session of a person or a program.
+    pub(super) steady: String,
 }
 
 /// The caller; `None` where the record tells nothing.
 pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
     let identity = Identity::of(record);
-    let head = identity.head()?;
-    Some(Caller { full: identity.full(&head), short: identity.short(&head) })
+    let (name, notes) = identity.name_and_notes()?;
+    let notes: Vec<_> = notes.into_iter().chain(identity.account_note(&name)).collect();
+    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+    let service = identity.service.as_ref().filter(|service| **service != name.text);
+    let service = service.map_or_else(String::new, |by| format!(", through {by}"));
+    let delegate = identity.delegate.as_ref().map_or_else(String::new, |by| format!(", through the delegate {by}"));
+    let made_up = if name.is_session && is_made_up(&name.person) { &*name.person } else { "" };
+    let steady = name.text.strip_suffix(made_up).unwrap_or(&name.text).to_owned() + &notes;
+    Some(Caller {
+        full: truncate_and_count(&name.text, LIMIT) + &truncate_and_count(&(notes + &service + &delegate), LIMIT),
+        steady: identity.source.clone().unwrap_or(steady),
+        short: identity.short(name),
+    })
 }
 
 /// What a record tells of its caller. Which fields it has depends on the type of identity.
 struct Identity {
     kind: String,
     arn: Option<String>,
-    name: Option<String>,
+    user_name: Option<String>,
     /// The ID of a user of IAM Identity Center.
     user: Option<String>,
+    /// Unless it is the account.
     principal: Option<String>,
+    access_key: Option<String>,
     provider: Option<String>,
     account: Option<String>,
     /// The account, if it is not the one in which the call happened.
     other_account: Option<String>,
+    is_unsigned: bool,
+    /// Whether it is a session of `AssumeRoot`.
+    acts_as_root: bool,
+    /// The name of the session.
+    session: Option<String>,
+    /// The ARN of the role or the user from which the session comes.
+    issuer: Option<String>,
     /// The source identity of the session.
     source: Option<String>,
-    /// In a session of `AssumeRoot`: who acts as root, as far as the record tells.
-    acts_as_root: Option<String>,
     service: Option<String>,
     delegate: Option<String>,
 }
 
-/// What tells most about a caller.
-enum Head<'a> {
-    Arn(&'a str),
-    Name(&'a str),
-    /// An ID, or IDs and a name with colons between them.
-    Principal(&'a str),
-    Service(&'a str),
-    /// There is a type or an account, and no more.
-    Unknown,
-}
-
 impl Identity {
     fn of(record: &Record<'_>) -> Self {
-        let text = |key| record.text(&["userIdentity", key]);
-        let session = |key| record.text(&["userIdentity", "sessionContext", key]);
-        let kind = text("type").unwrap_or_default();
-        let (arn, principal, account) = (text("arn"), text("principalId"), account(record));
-        let is_unsigned = ["accountId", "principalId"].into_iter().filter_map(text).any(|id| is_anonymous(&id));
-        let in_identity_center = kind == "IdentityCenterUser";
-        let name = match kind.as_str() {
-            _ if is_unsigned => Some("anonymous".to_owned()),
-            // Its userName is the account's alias.
-            "Root" => Some("root".to_owned()),
-            // A sign-in names the user in its details.
-            "IdentityCenterUser" => text("userName").or_else(|| record.text(&["additionalEventData", "UserName"])),
-            _ => text("userName"),
-        };
+        let text = |path: &[&str]| record.text(&[&["userIdentity"], path].concat());
+        let (kind, arn, principal) = (text(&["type"]).unwrap_or_default(), text(&["arn"]), text(&["principalId"]));
+        // Records of Identity Center had the type Unknown at first. A sign-in names the user in its details.
+        let center = |path: &[&str]| record.text(path).filter(|_| matches!(&*kind, "IdentityCenterUser" | "Unknown"));
+        let user_name = text(&["userName"]).or_else(|| center(&["additionalEventData", "UserName"]));
+        let store = center(&["userIdentity", "onBehalfOf", "identityStoreArn"]);
+        let issuer = text(&["sessionContext", "sessionIssuer", "arn"]).filter(|issuer| Some(issuer) != arn.as_ref());
         // The call to AssumeRoot may say so too. It is made in the session of a role.
         let is_role = arn.as_deref().is_some_and(|arn| arn.contains(":assumed-role/"));
-        let acts_as_root = (!is_role && session("assumedRoot").as_deref() == Some("true")).then(|| {
-            let issuer = record.text(&["userIdentity", "sessionContext", "sessionIssuer", "arn"]);
-            let issuer = issuer.filter(|issuer| Some(issuer) != arn.as_ref());
-            let name = || Some(principal.as_deref()?.split_once(':')?.1.to_owned());
-            issuer.or_else(|| session("sourceIdentity")).or_else(name).unwrap_or_default()
-        });
+        let assumed_root = scalar(record, &["userIdentity", "sessionContext", "assumedRoot"]);
+        let acts_as_root = !is_role && assumed_root.as_deref() == Some("true");
+        // A session is in the account of its issuer, unless it acts as another account's root.
+        let in_account = [&arn, if acts_as_root { &None } else { &issuer }, &store];
+        let account = account(record).or_else(|| in_account.into_iter().flatten().find_map(|arn| account_of(arn)));
         let here = record.text(&["recipientAccountId"]);
+        let provider = text(&["identityProvider"]).or_else(|| {
+            let provider = principal.as_deref()?.strip_suffix(user_name.as_deref()?)?.strip_suffix(':')?;
+            (kind == "SAMLUser" && !provider.is_empty()).then(|| provider.to_owned())
+        });
         Identity {
             other_account: account.clone().filter(|account| here.is_some_and(|here| here != *account)),
-            user: record.text(&["userIdentity", "onBehalfOf", "userId"]).filter(|_| in_identity_center),
-            provider: text("identityProvider"),
-            source: session("sourceIdentity"),
-            service: text("invokedBy"),
-            delegate: record.text(&["userIdentity", "invokedByDelegate", "accountId"]),
+            is_unsigned: text(&["accountId"]).iter().chain(&principal).any(|id| is_anonymous(id)),
+            session: principal.as_deref().and_then(|id| Some(id.split_once(':')?.1.to_owned())),
+            user: center(&["userIdentity", "onBehalfOf", "userId"]),
+            access_key: text(&["accessKeyId"]),
+            source: text(&["sessionContext", "sourceIdentity"]),
+            service: text(&["invokedBy"]),
+            delegate: text(&["invokedByDelegate", "accountId"]),
+            principal: principal.filter(|id| Some(id) != account.as_ref()),
             kind,
             arn,
-            name,
-            principal,
+            user_name,
+            provider,
             account,
             acts_as_root,
+            issuer,
         }
     }
 
-    fn head(&self) -> Option<Head<'_>> {
-        let name = self.name.as_deref().or(self.user.as_deref());
-        self.arn
-            .as_deref()
-            .map(Head::Arn)
-            .or(name.map(Head::Name))
-            .or(self.principal.as_deref().map(Head::Principal))
-            .or(self.service.as_deref().map(Head::Service))
-            .or((!self.kind.is_empty() || self.account.is_some()).then_some(Head::Unknown))
-    }
-
-    /// `head (notes), through service`.
-    fn full(&self, head: &Head<'_>) -> String {
-        let is_new = !self.kind.is_empty() && !DOCUMENTED.contains(&self.kind.as_str());
-        let (text, account) = match head {
-            Head::Arn(text) | Head::Service(text) => (*text, &self.other_account),
-            Head::Name(text) | Head::Principal(text) => (*text, &self.account),
-            Head::Unknown => (UNKNOWN, &self.account),
-        };
-        let note = |label: &str, note: &Option<String>| {
-            Some(format!("{label}{}", note.as_deref().filter(|note| *note != text)?))
-        };
-        let notes = [
-            (is_new || matches!(head, Head::Unknown)).then(|| self.kind.clone()),
-            note("principal ", &self.principal).filter(|_| is_new),
-            note("user ", &self.user),
-            note("provider ", &self.provider),
-            matches!(head, Head::Service(_)).then(|| "AWS service".to_owned()),
-            self.acts_as_root.as_deref().map(as_root),
-            note("account ", account),
-        ];
-        let notes: Vec<_> = notes.into_iter().flatten().filter(|note| !note.is_empty()).collect();
-        let mut rest = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
-        rest.extend(note(", through ", &self.service));
-        rest.extend(note(", through the delegate ", &self.delegate));
-        truncate_and_count(text, LIMIT) + &truncate_and_count(&rest, LIMIT)
-    }
-
-    fn short(&self, head: &Head<'_>) -> ShortName {
-        let (role, person) = match head {
-            _ if self.acts_as_root.is_some() => ("", "root"),
-            Head::Arn(arn) => {
-                let resource = arn.splitn(6, ':').last().unwrap_or(arn);
-                let session = resource.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
-                session.unwrap_or(("", after_last('/', resource)))
+    /// The ARN, or else what names a caller of this
+    /// [type](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html);
+    /// and what is told beside it.
+    fn name_and_notes(&self) -> Option<(Name, Vec<String>)> {
+        let note = |label: &str, text: &Option<String>| text.as_ref().map(|text| format!("{label}{text}"));
+        let user_name = self.user_name.clone().map(Name::plain);
+        let (own, note) = match self.kind.as_str() {
+            _ if self.is_unsigned => (Some(Name::anybody("anonymous")), None),
+            _ if self.acts_as_root => (Some(Name::plain("root".to_owned())), Some(self.as_root())),
+            // Its userName is the account's alias.
+            "Root" => (Some(Name::plain("root".to_owned())), None),
+            "AssumedRole" if self.arn.is_none() && self.issuer.is_some() => {
+                let name = self.issuer.as_deref().map(|role| Name::session_of(role, self.session.as_deref()));
+                (name, note("session ", &self.session))
             }
-            Head::Name(name) | Head::Service(name) => ("", *name),
-            Head::Principal(id) => ("", after_last(':', id)),
-            Head::Unknown => ("", UNKNOWN),
+            "SAMLUser" | "WebIdentityUser" => (user_name, note("provider ", &self.provider)),
+            "IdentityCenterUser" | "Unknown" if user_name.is_none() => (self.user.clone().map(Name::plain), None),
+            "IdentityCenterUser" | "Unknown" => (user_name, note("user ", &self.user)),
+            "AWSService" => {
+                let names = [&self.service, &self.user_name, &self.principal];
+                (names.into_iter().flatten().next().map(|name| Name::service(name)), None)
+            }
+            "" | "AWSAccount" | "AssumedRole" | "Directory" | "FederatedUser" | "IAMUser" | "Role" => (user_name, None),
+            new => {
+                let principal = self.principal.as_ref().filter(|_| self.arn.is_some() || user_name.is_some());
+                let note = principal.map_or_else(|| new.to_owned(), |id| format!("{new}, principal {id}"));
+                (user_name, Some(note))
+            }
         };
-        // A session may have any name. The source identity is the person, and the name of a session of a permission set.
-        let source = self.source.as_deref();
+        let name = self.arn.as_deref().map(Name::arn).or(own);
+        let name = name.or_else(|| self.principal.as_deref().map(Name::id));
+        let name = name.or_else(|| self.service.as_deref().map(Name::service));
+        if let Some(name) = name.or_else(|| self.access_key.as_deref().map(Name::access_key)) {
+            let notes = [note, name.note.map(str::to_owned)];
+            return Some((name, notes.into_iter().flatten().collect()));
+        }
+        let kind = Some(&self.kind).filter(|kind| !kind.is_empty());
+        let notes = kind.cloned().into_iter().chain(note.filter(|note| Some(note) != kind)).collect();
+        (kind.is_some() || self.account.is_some()).then(|| (Name::anybody(UNIDENTIFIED), notes))
+    }
+
+    fn account_note(&self, name: &Name) -> Option<String> {
+        let account = match name.account {
+            AccountNote::IfOther => self.other_account.as_deref(),
+            AccountNote::IfKnown => self.account.as_deref(),
+            AccountNote::Always if self.provider.is_some() => self.account.as_deref(),
+            AccountNote::Always => self.account.as_deref().or(Some("unknown")),
+        };
+        account.map(|account| format!("account {account}"))
+    }
+
+    fn short(&self, name: Name) -> ShortName {
+        let account = self.other_account.clone();
+        if self.acts_as_root {
+            let by = self.person_as_root().or(self.issuer.as_deref().map(|role| after_last('/', role)));
+            let person = by.map_or_else(|| "root (AssumeRoot)".to_owned(), |by| format!("root (AssumeRoot by {by})"));
+            return ShortName { person, role: String::new(), is_role_behind: false, account };
+        }
+        let Name { role, person, .. } = name;
         let set = role.strip_prefix(PERMISSION_SET).map(|name| name.rsplit_once('_').map_or(name, |(set, _)| set));
-        let told_last = set.or_else(|| source.and((!role.is_empty()).then_some(role)));
-        let (role, person) = if told_last.is_some() { ("", source.unwrap_or(person)) } else { (role, person) };
-        let mut notes: Vec<_> = told_last.map(str::to_owned).into_iter().collect();
-        notes.extend(self.acts_as_root.as_deref().map(|by| as_root(after_last('/', by))));
-        notes.extend(self.other_account.as_ref().map(|id| format!("account {id}")));
-        ShortName { role: role.to_owned(), person: person.to_owned(), notes }
+        // A session may have any name. The source identity is the person, and the name of a session of a permission set.
+        match (&self.source, set) {
+            (None, None) => ShortName { person, role, is_role_behind: false, account },
+            (None, Some(set)) => ShortName { role: set.to_owned(), person, is_role_behind: true, account },
+            (Some(source), set) => {
+                let role = set.unwrap_or(if role.is_empty() { &person } else { &role });
+                let role = if role == source { String::new() } else { role.to_owned() };
+                ShortName { person: source.clone(), role, is_role_behind: true, account }
+            }
+        }
+    }
+
+    /// A note on a session of `AssumeRoot`.
+    fn as_root(&self) -> String {
+        match (self.person_as_root(), &self.issuer) {
+            (Some(person), Some(role)) => format!("AssumeRoot by {person} as {role}"),
+            (Some(person), None) => format!("AssumeRoot by {person}"),
+            (None, Some(role)) => format!("AssumeRoot by {role}"),
+            (None, None) => "AssumeRoot".to_owned(),
+        }
+    }
+
+    fn person_as_root(&self) -> Option<&str> {
+        self.source.as_deref().or(self.session.as_deref())
+    }
+}
+
+/// What names a caller.
+#[derive(Default)]
+struct Name {
+    text: String,
+    role: String,
+    person: String,
+    /// Whether the text ends in the name of a session, which is the person.
+    is_session: bool,
+    note: Option<&'static str>,
+    account: AccountNote,
+}
+
+/// When the account stands beside a name.
+#[derive(Default)]
+enum AccountNote {
+    /// If it is another one: the name has it, or is a service's.
+    #[default]
+    IfOther,
+    IfKnown,
+    /// Even if it is not known: the name could be anybody's.
+    Always,
+}
+
+impl Name {
+    fn arn(arn: &str) -> Self {
+        let resource = arn.splitn(6, ':').last().unwrap_or(arn);
+        let session = resource.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
+        let (role, person) = session.unwrap_or(("", after_last('/', resource)));
+        let (role, person) = (role.to_owned(), person.to_owned());
+        Name { text: arn.to_owned(), role, person, is_session: session.is_some(), ..Name::default() }
+    }
+
+    /// A session of the role with this ARN.
+    fn session_of(role: &str, session: Option<&str>) -> Self {
+        let name = Name::arn(role);
+        match session {
+            Some(session) => Name { role: name.person, person: session.to_owned(), ..name },
+            None => name,
+        }
+    }
+
+    /// `principalId`: an ID, or IDs and a name with colons between them.
+    fn id(id: &str) -> Self {
+        if id.starts_with("arn:") {
+            return Name::arn(id);
+        }
+        let person = after_last(':', id).to_owned();
+        Name { text: id.to_owned(), is_session: person != id, person, account: AccountNote::Always, ..Name::default() }
+    }
+
+    fn plain(name: String) -> Self {
+        Name { text: name.clone(), person: name, account: AccountNote::Always, ..Name::default() }
+    }
+
+    fn access_key(id: &str) -> Self {
+        Name { note: Some("access key"), ..Name::plain(id.to_owned()) }
+    }
+
+    fn service(name: &str) -> Self {
+        Name { note: Some("AWS service"), account: AccountNote::IfOther, ..Name::plain(name.to_owned()) }
+    }
+
+    fn anybody(name: &str) -> Self {
+        Name { account: AccountNote::IfKnown, ..Name::plain(name.to_owned()) }
     }
 }
 
 /// The caller's account.
 pub(super) fn account(record: &Record<'_>) -> Option<String> {
-    record.text(&["userIdentity", "accountId"]).filter(|id| !is_anonymous(id))
+    scalar(record, &["userIdentity", "accountId"]).filter(|id| !is_anonymous(id))
+}
+
+fn account_of(arn: &str) -> Option<String> {
+    arn.split(':').nth(4).filter(|id| is_account(id)).map(str::to_owned)
 }
 
 fn is_anonymous(id: &str) -> bool {
-    ANONYMOUS.contains(&id)
+    ANONYMOUS.iter().any(|name| name.eq_ignore_ascii_case(id))
 }
 
-/// A note on a session of `AssumeRoot`.
-fn as_root(by: &str) -> String {
-    if by.is_empty() { "AssumeRoot".to_owned() } else { format!("AssumeRoot by {by}") }
+/// The text of a string, a number or a boolean. AWS's services do not agree on what is which.
+pub(super) fn scalar(record: &Record<'_>, path: &[&str]) -> Option<String> {
+    let is_bare = |json: &&str| !json.starts_with(['"', '{', '[']);
+    record.text(path).or_else(|| record.json(path).filter(is_bare).map(str::to_owned))
 }
 
 fn after_last(separator: char, text: &str) -> &str {
     text.rsplit(separator).next().unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn caller(identity: &Value) -> Caller {
+        let record = json!({ "userIdentity": identity, "recipientAccountId": "123456789012" }).to_string();
+        of(&Record::parse(&record).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn no_name_stands_without_an_account() {
+        let issuer = |arn: &str| json!({ "sessionIssuer": { "arn": arn } });
+        let admin = issuer("arn:aws:iam::999988887777:role/team/Admin");
+        let center =
+            json!({ "userId": "u-1", "identityStoreArn": "arn:aws:identitystore::999988887777:identitystore/d" });
+        let arn = "arn:aws:sts::999988887777:assumed-role/Admin/bob";
+        for (identity, full, short) in [
+            (
+                json!({ "type": "IAMUser", "principalId": "AIDAEXAMPLE" }),
+                "AIDAEXAMPLE (account unknown)",
+                "AIDAEXAMPLE",
+            ),
+            (json!({ "type": "Role", "principalId": "AROA:pipe" }), "AROA:pipe (account unknown)", "pipe"),
+            (json!({ "type": "Directory", "userName": "alice" }), "alice (account unknown)", "alice"),
+            (json!({ "type": "Root" }), "root (account unknown)", "root"),
+            (json!({ "type": "SAMLUser", "userName": "zoe" }), "zoe (account unknown)", "zoe"),
+            (json!({ "type": "SAMLUser", "userName": "zoe", "principalId": "x:zoe" }), "zoe (provider x)", "zoe"),
+            (
+                json!({ "type": "SAMLUser", "identityProvider": "x" }),
+                "unidentified (SAMLUser, provider x)",
+                "unidentified",
+            ),
+            (json!({ "accessKeyId": "AKIAEXAMPLE" }), "AKIAEXAMPLE (access key, account unknown)", "AKIAEXAMPLE"),
+            (
+                json!({ "type": "AWSAccount", "principalId": "AIDA", "accountId": 999_988_887_777_u64 }),
+                "AIDA (account 999988887777)",
+                "AIDA (account 999988887777)",
+            ),
+            (
+                json!({ "type": "AWSAccount", "principalId": "999988887777", "accountId": "999988887777" }),
+                "unidentified (AWSAccount, account 999988887777)",
+                "unidentified (account 999988887777)",
+            ),
+            (
+                json!({ "type": "AWSService", "principalId": "x.amazonaws.com" }),
+                "x.amazonaws.com (AWS service)",
+                "x.amazonaws.com",
+            ),
+            (
+                json!({ "type": "AssumedRole", "arn": arn }),
+                &format!("{arn} (account 999988887777)"),
+                "Admin/bob (account 999988887777)",
+            ),
+            (
+                json!({ "type": "AWSAccount", "principalId": arn, "accountId": "999988887777" }),
+                &format!("{arn} (account 999988887777)"),
+                "Admin/bob (account 999988887777)",
+            ),
+            (
+                json!({ "type": "AssumedRole", "principalId": "AROA:bob", "sessionContext": admin }),
+                "arn:aws:iam::999988887777:role/team/Admin (session bob, account 999988887777)",
+                "Admin/bob (account 999988887777)",
+            ),
+            (
+                json!({ "type": "AssumedRole", "sessionContext": issuer("arn:aws:iam::123456789012:role/Admin") }),
+                "arn:aws:iam::123456789012:role/Admin",
+                "Admin",
+            ),
+            (
+                json!({ "type": "FederatedUser", "principalId": "x:bob", "sessionContext": issuer("arn:aws:iam::123456789012:user/a") }),
+                "x:bob (account 123456789012)",
+                "bob",
+            ),
+            (
+                json!({ "type": "IdentityCenterUser", "onBehalfOf": center }),
+                "u-1 (account 999988887777)",
+                "u-1 (account 999988887777)",
+            ),
+            (
+                json!({ "type": "Unknown", "userName": "alice", "onBehalfOf": center }),
+                "alice (user u-1, account 999988887777)",
+                "alice (account 999988887777)",
+            ),
+        ] {
+            let caller = caller(&identity);
+            assert_eq!((caller.full.as_str(), caller.short.fit(99, 99).as_str()), (full, short), "{identity}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_anonymous_in_any_case() {
+        for id in ["ANONYMOUS_PRINCIPAL", "anonymous", "Anonymous"] {
+            for identity in [
+                json!({ "type": "AWSAccount", "principalId": "", "accountId": id }),
+                json!({ "type": "Unknown", "principalId": id }),
+            ] {
+                let caller = caller(&identity);
+                assert_eq!((caller.full.as_str(), caller.short.fit(99, 99).as_str()), ("anonymous", "anonymous"));
+            }
+        }
+    }
+
+    #[test]
+    fn root_is_told_with_the_person_who_acts_as_root() {
+        let root = "arn:aws:iam::123456789012:root";
+        let role = "arn:aws:iam::111122223333:role/Security";
+        let context = json!({ "assumedRoot": true, "sourceIdentity": "alice", "sessionIssuer": { "arn": role } });
+        let caller = caller(&json!({ "type": "Root", "arn": root, "sessionContext": context }));
+        assert_eq!(caller.full, format!("{root} (AssumeRoot by alice as {role})"));
+        assert_eq!(caller.short.fit(0, 30), "root (AssumeRoot by alice)");
+    }
+
+    #[test]
+    fn a_source_identity_is_the_person() {
+        for (arn, short) in [
+            ("arn:aws:sts::123456789012:assumed-role/Deploy/x", "alice (Deploy)"),
+            ("arn:aws:sts::123456789012:assumed-role/AWSReservedSSO_Admin_0123456789abcdef/x", "alice (Admin)"),
+            ("arn:aws:sts::123456789012:federated-user/x", "alice (x)"),
+            ("arn:aws:sts::123456789012:federated-user/alice", "alice"),
+        ] {
+            let caller = caller(&json!({ "arn": arn, "sessionContext": { "sourceIdentity": "alice" } }));
+            assert_eq!(caller.short.fit(99, 99), short);
+        }
+    }
+
+    #[test]
+    fn the_sessions_of_a_program_have_a_steady_name_and_people_have_their_own() {
+        let session = |name: &str| json!({ "arn": format!("arn:aws:sts::123456789012:assumed-role/Deploy/{name}") });
+        let outside = |name: &str| json!({ "principalId": format!("AROA:{name}"), "accountId": "999988887777" });
+        let sourced = |name: &str, source: &str| json!({ "arn": session(name)["arn"], "sessionContext": { "sourceIdentity": source } });
+        let (first, second) = ("botocore-session-1763675310", "botocore-session-1763679999");
+        let user = |name: &str| json!({ "type": "IAMUser", "userName": name, "accountId": "123456789012" });
+        for (one, other, same) in [
+            (session(first), session(second), true),
+            (session(first), session("alice"), false),
+            (session("alice"), session("bob"), false),
+            (session("i-0abcdef1234567890"), session("i-0fedcba1234567890"), false),
+            (outside(first), outside(second), true),
+            (outside("alice"), outside("bob"), false),
+            (sourced(first, "alice"), sourced("another", "alice"), true),
+            (sourced(first, "alice"), sourced(second, "bob"), false),
+            (user("1763675310"), user("1763679999"), false),
+        ] {
+            assert_eq!(caller(&one).steady == caller(&other).steady, same, "{one} {other}");
+        }
+    }
 }

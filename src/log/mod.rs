@@ -15,4 +15,4 @@ pub(crate) use self::key::{SkipReason, is_account};
 pub use self::raw_record::{Malformed, RawRecord};
 pub use self::record::{Record, readable};
 pub(crate) use self::record_scanner::{is_blank, is_plain};
-pub(crate) use self::redact::compact;
+pub(crate) use self::redact::{compact, redact};

@@ -35,7 +35,7 @@ pub(super) fn compact_with_secrets(json: &str) -> String {
 }
 
 /// The text without its secrets.
-pub(super) fn redact(text: String) -> String {
+pub(crate) fn redact(text: String) -> String {
     let redacted = match redact_text(&text, Place::Plain, LEVELS) {
         Cow::Owned(redacted) => Some(redacted),
         Cow::Borrowed(_) => None,

@@ -1,5 +1,9 @@
 //! The messages that the documentation shows, in `tests/golden`.
 
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
 use crate::world::BUCKET;
 use crate::{event, file, pages, path};
 
@@ -68,5 +72,20 @@ fn the_manual_shows_callers_as_messages_tell_them() {
     assert!(shown.len() > 15, "{shown:?}");
     for text in shown {
         assert!(callers.iter().any(|caller| shows(text, caller)), "no caller is told as {text}");
+    }
+    // And the other way round: each type of the golden messages has a line.
+    let rows: Vec<Vec<_>> = section
+        .lines()
+        .filter(|line| line.starts_with('|'))
+        .map(|line| line.split(|c: char| !c.is_alphanumeric()).collect())
+        .collect();
+    let types: BTreeSet<_> = golden_lines("callers.json")
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .filter_map(|message| Some(message["event"]["userIdentity"]["type"].as_str()?.to_owned()))
+        .collect();
+    assert!(types.len() > 12, "{types:?}");
+    for kind in &types {
+        assert!(rows.iter().any(|row| row.contains(&kind.as_str())), "the table of callers does not have {kind}");
     }
 }

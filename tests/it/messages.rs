@@ -300,7 +300,7 @@ async fn who_is_the_most_complete_name_of_the_caller() {
             &format!("{session}, through autoscaling.amazonaws.com"),
             " by autoscaling/i-0abc ",
         ),
-        (json!({ "type": "SAMLUser", "userName": "zoe", "principalId": "x:zoe" }), "zoe", " by zoe "),
+        (json!({ "type": "SAMLUser", "userName": "zoe", "principalId": "x:zoe" }), "zoe (provider x)", " by zoe "),
         (
             json!({ "type": "AWSService", "invokedBy": "cloudformation.amazonaws.com" }),
             "cloudformation.amazonaws.com (AWS service)",
@@ -561,6 +561,21 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     let counts = world.counts(&put_keys(&[KEY])).await;
     assert_eq!((&counts["published"], &counts["summarised"]), (&json!(0), &json!(8)));
     assert_eq!(world.aws.messages().len(), 0);
+}
+
+#[tokio::test]
+async fn the_one_success_among_failures_is_not_summarised() {
+    let mut calls = records(5);
+    for (n, call) in calls.iter_mut().enumerate() {
+        call["eventName"] = json!("ConsoleLogin");
+        call["responseElements"] = json!({ "ConsoleLogin": if n == 3 { "Success" } else { "Failure" } });
+    }
+    let messages =
+        messages_of(&json!({ "maxAlertsPerLog": 1, "rules": [{ "name": "l", "regexp": "Login" }] }), &calls).await;
+    let alerts: Vec<_> =
+        messages.iter().filter_map(|m| Some((m.attribute("eventID")?, m.attribute("result")?))).collect();
+    let id = |n: usize| calls[n]["eventID"].as_str().unwrap();
+    assert_eq!(alerts, [(id(0), "Failure"), (id(3), "Success")]);
 }
 
 #[tokio::test]

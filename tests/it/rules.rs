@@ -864,8 +864,11 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
         ["1 log, 13 records, 12 matches, 1 ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
     );
     // Four alerts and a summary within two days.
-    assert_eq!(rows("12 "), ["12 2.5 users bob (8), alice (4); DeleteUser (10), CreateUser (2)"]);
-    assert_eq!(rows("2 "), ["2 1.0 creations alice (1), bob (1); CreateUser (2)"]);
+    assert_eq!(
+        rows("12 "),
+        ["12 2.5 users bob (account unknown) (8), alice (account unknown) (4); DeleteUser (10), CreateUser (2)"]
+    );
+    assert_eq!(rows("2 "), ["2 1.0 creations alice (account unknown) (1), bob (account unknown) (1); CreateUser (2)"]);
     assert_eq!(rows("0 roots"), ["0 roots"], "there is a value, which never matched: {table:?}");
     let [lost] = &rows("0 lost")[..] else { panic!("{table:?}") };
     assert!(lost.contains("responseElements") && lost.contains("errorCode"), "{lost}");
