@@ -75,8 +75,8 @@ fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
     let rules: Vec<_> = (0..20).map(|n| json!({ "name": format!("r{n}"), "source": "iam" })).collect();
     let config = json!({ "maxAlertsPerLog": 1, "rules": rules }).to_string();
     let filter = config::parse(config.as_bytes(), None).unwrap();
-    let mut learned = Learned::default();
-    let mut evaluator = Evaluator::new(Matcher::new(&filter, &mut learned), "log", None);
+    let learned = Learned::default();
+    let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let text = |start: &str, n: usize| format!("{start}{n}{}", "x".repeat(100_000));
     let kept = measure(|| {
         for n in 0..150 {
