@@ -46,7 +46,7 @@ impl Call {
             region: record.text(&["awsRegion"]),
             account: record.text(&["recipientAccountId"]).or_else(|| who::account(record)),
             // Repeats are known by it, so that nothing of it may be redacted.
-            event_id: record.string(&["eventID"]).filter(|id| !id.is_empty()),
+            event_id: record.raw_string(&["eventID"]).filter(|id| !id.is_empty()),
             time: record.text(&["eventTime"]),
             who,
             short_name,
@@ -98,7 +98,7 @@ fn console_host(region: &str) -> Option<&'static str> {
 
 /// The history has management events only. Old records do not say what they are, and are such events.
 fn in_history(record: &Record<'_>) -> bool {
-    let is_management = record.json(&["managementEvent"]).is_none_or(|value| value.trim_matches('"') != "false");
+    let is_management = record.raw_json(&["managementEvent"]).is_none_or(|value| value.trim_matches('"') != "false");
     is_management && record.text(&["eventCategory"]).is_none_or(|category| category == "Management")
 }
 

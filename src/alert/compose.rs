@@ -8,7 +8,7 @@ use super::message::{ACCOUNT, Alert, REGION, RESULT, attributes, severity};
 use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
-use crate::log::{self, Record};
+use crate::log::Record;
 use crate::rules::Rule;
 
 /// The most callers, and the most kinds of event, that a summary names.
@@ -44,7 +44,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
         original_lines: vec![
             Line::new("Event", call.event_name.clone()),
             Line::new("Source", call.event_source.clone()),
-            Line::new("Params", params.map(|json| truncate_and_count(&log::compact(json), facts::LIMIT))),
+            Line::new("Params", params.map(|json| truncate_and_count(&json, facts::LIMIT))),
             Line::new("Region", call.region.clone()),
         ],
         lines,
@@ -152,7 +152,7 @@ mod tests {
         let filter = config::parse(config.as_bytes(), None).unwrap();
         let context = Context { filter: &filter, log: "s3://logs/key", format: None };
         let rules: Vec<_> = filter.rules.iter().collect();
-        let text = log::readable(record.as_bytes());
+        let text = crate::log::readable(record.as_bytes());
         let record = Record::parse(&text).unwrap();
         about(&record, &Call::of(&record), &rules, &context)
     }

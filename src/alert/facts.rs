@@ -3,7 +3,7 @@
 use super::render::Line;
 use super::sanitize::truncate_and_count;
 use super::who::scalar;
-use crate::log::{self, Record};
+use crate::log::Record;
 
 /// The most characters of a value in a text. Longer ones are not read, and too much for SMS and chats.
 pub(super) const LIMIT: usize = 4_000;
@@ -36,7 +36,7 @@ pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
 
 /// The value at a path, as compact JSON without its secrets; `None` for an empty object.
 fn json(record: &Record<'_>, path: &[&str]) -> Option<String> {
-    record.json(path).map(log::compact).filter(|json| json != "{}")
+    record.json(path).filter(|json| json != "{}")
 }
 
 /// What an identity provider says of a session.
@@ -47,7 +47,7 @@ fn attributes(record: &Record<'_>) -> Option<String> {
 /// The ARNs of the resources, or the start that many have in common.
 fn resources(record: &Record<'_>) -> impl Iterator<Item = Option<String>> {
     let keys = ["ARN", "ARNPrefix"].into_iter();
-    keys.flat_map(|key| record.texts(&["resources".to_owned(), key.to_owned()])).map(|text| Some(log::redact(text)))
+    keys.flat_map(|key| record.texts(&["resources", key])).map(Some)
 }
 
 fn joined(parts: impl IntoIterator<Item = Option<String>>) -> Option<String> {

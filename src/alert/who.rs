@@ -280,7 +280,7 @@ fn is_anonymous(id: &str) -> bool {
 /// The text of a string, a number or a boolean. AWS's services do not agree on what is which.
 pub(super) fn scalar(record: &Record<'_>, path: &[&str]) -> Option<String> {
     let is_bare = |json: &&str| !json.starts_with(['"', '{', '[']);
-    record.text(path).or_else(|| record.json(path).filter(is_bare).map(str::to_owned))
+    record.text(path).or_else(|| record.raw_json(path).filter(is_bare).map(str::to_owned))
 }
 
 fn after_last(separator: char, text: &str) -> &str {

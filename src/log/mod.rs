@@ -8,6 +8,7 @@ mod record;
 mod record_scanner;
 mod redact;
 mod secrets;
+mod texts;
 
 pub use self::file::LogFile;
 pub use self::key::{S3Object, reason_to_skip};
@@ -15,4 +16,3 @@ pub(crate) use self::key::{SkipReason, is_account};
 pub use self::raw_record::{Malformed, RawRecord};
 pub use self::record::{Record, readable};
 pub(crate) use self::record_scanner::{is_blank, is_plain};
-pub(crate) use self::redact::{compact, redact};

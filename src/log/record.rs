@@ -10,7 +10,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::redact::{compact, compact_at, compact_with_secrets, redact, string};
+use super::redact::{compact, redact, string};
+use super::secrets::Place;
 
 /// A record: an object whose fields are the JSON text that the log holds. A key that stands twice has its last value.
 pub struct Record<'a>(Value<'a>);
@@ -36,47 +37,98 @@ impl<'a> Record<'a> {
         Ok(Record(Value { json, fields: fields.into() }))
     }
 
-    /// The whole record as compact JSON, keys in its order, secrets redacted.
+    /// The record as compact JSON, keys in its order, secrets redacted. It is whole, unless it is far too large to be shown.
     pub(crate) fn compact(&self) -> String {
-        compact(self.0.json)
+        compact(&self.shortened(), Place::Record)
     }
 
-    /// The top-level fields as compact JSON, in the record's order, secrets redacted.
-    pub(crate) fn compact_fields(&self) -> Vec<CompactField> {
-        let compacted = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
-            key: serde_json::to_string(key).unwrap_or_default(),
-            value: compact_at(&key.0, value.json),
+    /// The record as it is, or with a note in the place of each of its largest values.
+    fn shortened(&self) -> Cow<'_, str> {
+        if self.0.json.len() <= SHOWN_LIMIT {
+            return self.0.json.into();
+        }
+        let fields = &self.0.fields().0;
+        let mut smallest_first: Vec<&str> = fields.iter().map(|(_, value)| value.json).collect();
+        smallest_first.sort_by_key(|json| json.len());
+        let mut room = SHOWN_LIMIT;
+        let fits = |json: &&&str| room.checked_sub(json.len()).inspect(|left| room = *left).is_some();
+        let largest = smallest_first.iter().take_while(fits).last().map_or(0, |json| json.len());
+        let field = |(key, Value { json, .. }): &(Key<'_>, Value<'_>)| {
+            let value = if json.len() > largest { left_out(json) } else { (*json).to_owned() };
+            format!("{}:{value}", serde_json::to_string(key).unwrap_or_default())
         };
-        self.0.fields().0.iter().map(compacted).collect()
+        format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(",")).into()
     }
 
-    /// The JSON text at a path of keys; `None` for an absent value and for `null`.
-    pub(crate) fn json(&self, path: &[&str]) -> Option<&'a str> {
+    /// The top-level fields as [`Self::compact`] has them.
+    pub(crate) fn compact_fields(&self) -> Vec<CompactField> {
+        let compact = self.compact();
+        let fields: Fields<'_> = serde_json::from_str(&compact).unwrap_or_default();
+        let field = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
+            key: serde_json::to_string(key).unwrap_or_default(),
+            value: value.json.to_owned(),
+        };
+        fields.0.iter().map(field).collect()
+    }
+
+    /// The compact JSON at a path of keys, secrets redacted; `None` for an absent value and for `null`.
+    pub(crate) fn json(&self, path: &[&str]) -> Option<String> {
+        Some(compact(&shown(self.raw_json(path)?), place(path)))
+    }
+
+    /// The string at a path of keys, secrets in it redacted, unless it is empty.
+    pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
+        let json = self.raw_json(path).filter(|json| json.starts_with('"'))?;
+        let json = shown(json);
+        let text = string(&json).filter(|text| !text.is_empty())?;
+        Some(redact(&text, place(path)).into_owned())
+    }
+
+    /// The texts at a path of keys, as [`Self::raw_texts`] finds them, secrets redacted.
+    pub(crate) fn texts(&self, path: &[impl AsRef<str>]) -> Vec<String> {
+        self.0.texts(path, place(path))
+    }
+
+    /// The JSON text at a path of keys, with its secrets: not to be shown. `None` for an absent value and for `null`.
+    pub(crate) fn raw_json(&self, path: &[&str]) -> Option<&'a str> {
         let value = path.iter().try_fold(&self.0, |value, key| value.fields().get(key))?;
         (value.json != "null").then_some(value.json)
     }
 
-    /// The texts at a path of keys. An array on the way or at the end stands for each of its elements. A string's text is
-    /// unescaped, a number's or boolean's is what the log writes, an object's is its compact JSON; `null` has none.
-    pub(crate) fn texts(&self, path: &[String]) -> Vec<String> {
-        let mut found = Vec::new();
-        if let Some((first, rest)) = path.split_first()
-            && let Some(value) = self.0.fields().get(first)
-        {
-            value.collect_texts(rest, ARRAYS_LIMIT, &mut found);
-        }
-        found
+    /// The string at a path of keys, with its secrets: not to be shown. `None` for an absent value and for one of another
+    /// type.
+    pub(crate) fn raw_string(&self, path: &[&str]) -> Option<String> {
+        string(self.raw_json(path)?).map(Cow::into_owned)
     }
 
-    /// The string at a path of keys, as it is; `None` for an absent value and for one of another type.
-    pub(crate) fn string(&self, path: &[&str]) -> Option<String> {
-        string(self.json(path)?)
+    /// The texts at a path of keys, with their secrets: not to be shown. An array on the way or at the end stands for each
+    /// of its elements. A string's text is unescaped, a number's or boolean's is what the log writes, an object's is its
+    /// compact JSON; `null` has none.
+    pub(crate) fn raw_texts(&self, path: &[impl AsRef<str>]) -> Vec<String> {
+        self.0.texts(path, Place::Raw)
     }
+}
 
-    /// The string at a path of keys, secrets in it redacted, unless it is empty: what a message shows.
-    pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
-        self.string(path).filter(|text| !text.is_empty()).map(redact)
-    }
+/// The most bytes of JSON that are made ready to be shown. No message holds more than a quarter of it, and each step would
+/// copy the 16 MiB that a record may have.
+const SHOWN_LIMIT: usize = 1 << 20;
+
+/// A value, or a note in the place of one that is far too large to be shown.
+fn shown(json: &str) -> Cow<'_, str> {
+    if json.len() > SHOWN_LIMIT { left_out(json).into() } else { json.into() }
+}
+
+fn left_out(json: &str) -> String {
+    format!("\"(left out: {} bytes)\"", json.len())
+}
+
+/// The place of what stands at a path of a record. An array on the way is no step, as in [`Record::raw_texts`].
+fn place(path: &[impl AsRef<str>]) -> Place {
+    let (last, way) = match path.split_last() {
+        Some((last, way)) => (last.as_ref(), way),
+        None => return Place::Record,
+    };
+    way.iter().fold(Place::Record, |place, key| place.at(key.as_ref()).inside(b'{')).at(last)
 }
 
 /// The most arrays within arrays that a path is followed through. CloudTrail's own records need two or three.
@@ -102,22 +154,34 @@ impl<'a> Value<'a> {
         })
     }
 
-    fn collect_texts(&self, path: &[String], arrays: usize, found: &mut Vec<String>) {
+    fn texts(&self, path: &[impl AsRef<str>], place: Place) -> Vec<String> {
+        let mut found = Vec::new();
+        if self.json.starts_with('{') && !path.is_empty() {
+            self.collect_texts(path, place, ARRAYS_LIMIT, &mut found);
+        }
+        found
+    }
+
+    /// `place` is that of the texts.
+    fn collect_texts(&self, path: &[impl AsRef<str>], place: Place, arrays: usize, found: &mut Vec<String>) {
         match (self.json.as_bytes().first(), path.split_first()) {
+            (Some(b'{' | b'"'), None) if place != Place::Raw && self.json.len() > SHOWN_LIMIT => {
+                found.extend(string(&left_out(self.json)).map(Cow::into_owned));
+            }
             (Some(b'['), _) if arrays > 0 => {
                 for element in serde_json::from_str::<Vec<&RawValue>>(self.json).unwrap_or_default() {
-                    Value::of(element).collect_texts(path, arrays - 1, found);
+                    Value::of(element).collect_texts(path, place, arrays - 1, found);
                 }
             }
             (Some(b'{'), Some((first, rest))) => {
-                if let Some(value) = self.fields().get(first) {
-                    value.collect_texts(rest, arrays, found);
+                if let Some(value) = self.fields().get(first.as_ref()) {
+                    value.collect_texts(rest, place, arrays, found);
                 }
             }
-            (Some(b'{'), None) => found.push(compact_with_secrets(self.json)),
-            (Some(b'"'), None) => found.extend(string(self.json)),
+            (Some(b'{'), None) => found.push(compact(self.json, place)),
+            (Some(b'"'), None) => found.extend(string(self.json).map(|text| redact(&text, place).into_owned())),
             (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
-            (Some(_), None) => found.push(self.json.to_owned()),
+            (Some(_), None) => found.push(redact(self.json, place).into_owned()),
         }
     }
 }
@@ -213,7 +277,7 @@ mod tests {
             (&["o", "k", "x"], None),
             (&["s", "x"], None),
         ] {
-            assert_eq!(record.string(path).as_deref(), text, "{path:?}");
+            assert_eq!(record.raw_string(path).as_deref(), text, "{path:?}");
         }
     }
 
@@ -238,10 +302,10 @@ mod tests {
             (&["d.k"], &[r#"{"sessionToken":"t"}"#]),
         ] {
             let path: Vec<_> = path.iter().map(ToString::to_string).collect();
-            assert_eq!(record.texts(&path), texts, "{path:?}");
+            assert_eq!(record.raw_texts(&path), texts, "{path:?}");
         }
         let deep = format!(r#"{{"a":{}"x"{}}}"#, "[".repeat(500_000), "]".repeat(500_000));
-        assert!(Record::parse(&deep).unwrap().texts(&["a".to_owned()]).is_empty());
+        assert!(Record::parse(&deep).unwrap().raw_texts(&["a"]).is_empty());
     }
 
     #[test]
@@ -266,6 +330,23 @@ mod tests {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500_000), "]".repeat(500_000));
         let record = Record::parse(&deep).unwrap();
         assert_eq!(record.compact(), deep);
-        assert_eq!(compact(record.json(&["a"]).unwrap()).len(), 1_000_001);
+        assert_eq!(record.json(&["a"]).unwrap().len(), 1_000_001);
+    }
+
+    #[test]
+    fn of_a_record_that_is_far_too_large_the_largest_values_are_left_out() {
+        let large = "x".repeat(SHOWN_LIMIT / 2);
+        let json = format!(r#"{{"a":"{large}","b":"{large}{large}","c":{{"password":"HUSH"}},"d":[1]}}"#);
+        let record = Record::parse(&json).unwrap();
+        let bytes = large.len() + 2;
+        let note = |bytes: usize| format!("(left out: {bytes} bytes)");
+        let expected =
+            format!(r#"{{"a":"{large}","b":"{}","c":{{"password":"****"}},"d":[1]}}"#, note(2 * large.len() + 2));
+        assert_eq!(record.compact(), expected);
+        assert_eq!(record.compact_fields().iter().map(|field| field.value.len()).max(), Some(bytes));
+        assert_eq!(record.text(&["b"]), Some(note(2 * large.len() + 2)));
+        assert_eq!(record.json(&["b"]), Some(format!("\"{}\"", note(2 * large.len() + 2))));
+        assert_eq!(record.texts(&["b"]), [note(2 * large.len() + 2)]);
+        assert_eq!(record.raw_texts(&["b"])[0].len(), 2 * large.len());
     }
 }

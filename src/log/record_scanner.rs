@@ -205,7 +205,7 @@ impl RecordScanner {
         }
         let text = record::readable(bytes);
         let record = Record::parse(&text)?;
-        Ok(["eventSource", "eventName"].map(|key| record.string(&[key]).map(Cow::Owned)))
+        Ok(["eventSource", "eventName"].map(|key| record.raw_string(&[key]).map(Cow::Owned)))
     }
 }
 

@@ -242,7 +242,7 @@ fn everything(condition: &Condition) -> Option<String> {
 fn every_call(condition: &Condition) -> bool {
     condition.unless.is_empty()
         && CALLS.iter().filter_map(|call| Record::parse(call).ok()).all(|call| {
-            let text = |key| call.string(&[key]);
+            let text = |key| call.raw_string(&[key]);
             condition.matches_source(text("eventSource").as_deref())
                 && condition.matches_name(text("eventName").as_deref())
                 && condition.passes_tests(&call, &mut [], &mut Searches::default())

@@ -111,7 +111,7 @@ impl Test {
 
     /// Whether any of the record's texts at the path matches. Notes in `seen` that there is a text.
     pub(super) fn matches(&self, record: &Record<'_>, seen: &mut [bool], searches: &mut Searches) -> bool {
-        let texts = record.texts(&self.path);
+        let texts = record.raw_texts(&self.path);
         if let (false, Some(seen)) = (texts.is_empty(), seen.get_mut(self.id)) {
             *seen = true;
         }

@@ -7,28 +7,15 @@ use serde_json::{Value, json};
 use crate::fake_aws::{Message, S3Fault};
 use crate::golden::assert_golden;
 use crate::program::{folder, run_in};
-use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, put_keys, world, world_with};
+use crate::world::{
+    BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, assert_counts, json_of, messages_of, put_keys, world, world_of, world_with,
+};
 use crate::{event, file, gzip, log, record, records};
 
 const JSON_TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:json";
 /// The first record of `fixtures/logs/iam-signin-sts.json`.
 const FIRST: &str = "5a1e05f5-c5ca-424a-b837-959e25d6aea7";
 const CHAT_TOPIC: &str = "arn:aws:sns:ap-southeast-2:123456789012:chat";
-
-/// A world with this configuration and a log of these records.
-async fn world_of(configuration: &Value, records: &[Value]) -> World {
-    let world = world().await;
-    world.aws.put(BUCKET, CONFIG, configuration.to_string());
-    world.aws.put(BUCKET, KEY, gzip(&log(records)));
-    world
-}
-
-/// The messages that one invocation sends.
-async fn messages_of(configuration: &Value, records: &[Value]) -> Vec<Message> {
-    let mut world = world_of(configuration, records).await;
-    world.counts(&put_keys(&[KEY])).await;
-    world.aws.messages()
-}
 
 /// A configuration that sends each match to three topics, one per format. `extra` is added to each rule.
 fn three_formats(extra: &Value) -> Value {
@@ -38,11 +25,6 @@ fn three_formats(extra: &Value) -> Value {
         rule
     };
     json!({ "rules": [rule("t", TOPIC, "text"), rule("j", JSON_TOPIC, "json"), rule("c", CHAT_TOPIC, "chatbot")] })
-}
-
-fn json_of(message: &Message) -> Value {
-    assert_eq!(message.body.lines().count(), 1, "{}", message.body);
-    serde_json::from_str(&message.body).unwrap_or_else(|e| panic!("{e}: {}", message.body))
 }
 
 /// The title and the lines of a chat message in the form that Amazon Q Developer wants.

@@ -3,13 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use crate::fake_aws::Message;
-use crate::world::{BUCKET, CONFIG, KEY, TOPIC, World, put_keys, world};
-use crate::{log, record, records};
+use crate::world::{KEY, TOPIC, json_of, messages_of, put_keys, world_of};
+use crate::{record, records};
 
 const FORMATS: [&str; 3] = ["text", "json", "chatbot"];
 
 /// Calls of AWS's APIs with `HUSH` wherever they carry a secret, and what is shown of each as JSON.
-const CALLS: [(&str, &str); 20] = [
+const CALLS: &[(&str, &str)] = &[
     (
         r#"{"masterUserPassword":"HUSH","manageMasterUserPassword":false}"#,
         r#"{"masterUserPassword":"****","manageMasterUserPassword":false}"#,
@@ -77,32 +77,59 @@ const CALLS: [(&str, &str); 20] = [
         r#"{"command":["sh","-c","login --password=HUSH '{\"token\":\"HUSH\"}'"]}"#,
         r#"{"command":["sh","-c","login --password=**** '{\"token\":\"****\"}'"]}"#,
     ),
+    (
+        r#"{"parameters":[{"parameterValue":"HUSH","parameterKey":"DBPassword"},{"parameterValue":"1","parameterKey":"Port"}]}"#,
+        r#"{"parameters":[{"parameterValue":"****","parameterKey":"DBPassword"},{"parameterValue":"1","parameterKey":"Port"}]}"#,
+    ),
+    (
+        r#"{"headerParameters":[{"value":"HUSH","key":"X-Pin","isValueSecret":true},{"key":"X-Pin","value":"1","isValueSecret":false}]}"#,
+        r#"{"headerParameters":[{"value":"****","key":"X-Pin","isValueSecret":true},{"key":"X-Pin","value":"1","isValueSecret":false}]}"#,
+    ),
+    (
+        r#"{"name":"/prod/db","value":"HUSH","type":"SecureString"}"#,
+        r#"{"name":"/prod/db","value":"****","type":"SecureString"}"#,
+    ),
+    (
+        r#"{"templateBody":"Resources:\n  Db:\n    MasterUserPassword: HUSH\n    Port: 1\n"}"#,
+        r#"{"templateBody":"Resources:\n  Db:\n    MasterUserPassword: ****\n    Port: 1\n"}"#,
+    ),
+    (
+        r#"{"commands":["curl -H 'Authorization: Bearer HUSH' https://bob:HUSH@b.example","mysql --password HUSH -h db"],"args":["--password","HUSH"]}"#,
+        r#"{"commands":["curl -H 'Authorization: ****' https://bob:****@b.example","mysql --password **** -h db"],"args":["--password","****"]}"#,
+    ),
+    (
+        r#"{"apiKey":{"id":"HUSH"},"createApiKeyInput":{"name":"k","value":"HUSH"},"headers":{"x-api-key":"HUSH","https://b.example?token=HUSH":1}}"#,
+        r#"{"apiKey":"****","createApiKeyInput":{"name":"k","value":"****"},"headers":{"x-api-key":"****","https://b.example?token=****":1}}"#,
+    ),
+    (
+        r#"{"virtualMFADevice":{"serialNumber":"s","qRCodePNG":{"hb":["HUSH"]}},"text":"-----BEGIN PRIVATE KEY-----\nHUSH\n-----END PRIVATE KEY-----"}"#,
+        r#"{"virtualMFADevice":{"serialNumber":"s","qRCodePNG":"****"},"text":"-----BEGIN PRIVATE KEY-----****-----END PRIVATE KEY-----"}"#,
+    ),
+    (
+        r#"{"containerProperties":{"environment":{"name":"HUSH","image":"HUSH"}},"stage":{"variables":{"a":"HUSH"}}}"#,
+        r#"{"containerProperties":{"environment":{"name":"****","image":"****"}},"stage":{"variables":{"a":"****"}}}"#,
+    ),
     // Nothing of these is secret.
+    (
+        r#"{"bucketName":"b","key":"exfil/token=/a","userName":"token=bob","roleArn":"arn:aws:iam::123456789012:role/secret=/x"}"#,
+        r#"{"bucketName":"b","key":"exfil/token=/a","userName":"token=bob","roleArn":"arn:aws:iam::123456789012:role/secret=/x"}"#,
+    ),
+    (
+        r#"{"secretId":"arn:aws:secretsmanager:us-east-1:123456789012:secret:db-password-AbCdEf","publicKey":"p","creationToken":"c"}"#,
+        r#"{"secretId":"arn:aws:secretsmanager:us-east-1:123456789012:secret:db-password-AbCdEf","publicKey":"p","creationToken":"c"}"#,
+    ),
+    (
+        r#"{"policyDocument":"{\"Statement\":[{\"Action\":\"secretsmanager:GetSecretValue\",\"Resource\":\"arn:aws:iam::123456789012:user/token=bob\"}]}"}"#,
+        r#"{"policyDocument":"{\"Statement\":[{\"Action\":\"secretsmanager:GetSecretValue\",\"Resource\":\"arn:aws:iam::123456789012:user/token=bob\"}]}"}"#,
+    ),
     (
         r#"{"secretId":"s","tokenId":"t","keyId":"k","passwordResetRequired":true,"passwordLastUsed":"2026","clientToken":"c"}"#,
         r#"{"secretId":"s","tokenId":"t","keyId":"k","passwordResetRequired":true,"passwordLastUsed":"2026","clientToken":"c"}"#,
     ),
 ];
 
-async fn world_of(configuration: &Value, records: &[Value]) -> World {
-    let world = world().await;
-    world.aws.put(BUCKET, CONFIG, configuration.to_string());
-    world.aws.put(BUCKET, KEY, log(records));
-    world
-}
-
-async fn messages_of(configuration: &Value, records: &[Value]) -> Vec<Message> {
-    let mut world = world_of(configuration, records).await;
-    world.counts(&put_keys(&[KEY])).await;
-    world.aws.messages()
-}
-
 fn of_format(format: &str) -> Value {
     json!({ "source": "iam", "regexp": "User", "format": format })
-}
-
-fn json_of(message: &Message) -> Value {
-    serde_json::from_str(&message.body).unwrap_or_else(|e| panic!("{e}: {}", message.body))
 }
 
 fn id(message: &Message) -> &str {
@@ -115,9 +142,9 @@ async fn no_format_shows_a_secret_of_any_api() {
     for (call, (parameters, _)) in calls.iter_mut().zip(CALLS) {
         call["requestParameters"] = serde_json::from_str(parameters).unwrap();
         call["responseElements"] = call["requestParameters"].clone();
-        call["errorMessage"] = json!("no https://b.example/?X-Amz-Security-Token=HUSH&n=1 {\"password\":\"HUSH\"");
-        call["userAgent"] = json!("curl/8 token=HUSH");
-        call["userIdentity"] = json!({ "userName": "?access_token=HUSH" });
+        call["errorMessage"] = json!("no https://b.example/?X-Amz-Security-Token=HUSH&n=1");
+        call["userAgent"] = json!("curl/8 https://b.example/?token=HUSH");
+        call["resources"] = json!([{ "ARN": { "password": "HUSH" } }]);
     }
     for format in FORMATS {
         let messages = messages_of(&of_format(format), &calls).await;
@@ -136,10 +163,9 @@ async fn no_format_shows_a_secret_of_any_api() {
                     let mut event = calls[number].clone();
                     event["requestParameters"] = serde_json::from_str(shown).unwrap();
                     event["responseElements"] = event["requestParameters"].clone();
-                    event["errorMessage"] =
-                        json!("no https://b.example/?X-Amz-Security-Token=****&n=1 {\"password\":\"****\"");
-                    event["userAgent"] = json!("curl/8 token=****");
-                    event["userIdentity"] = json!({ "userName": "?access_token=****" });
+                    event["errorMessage"] = json!("no https://b.example/?X-Amz-Security-Token=****&n=1");
+                    event["userAgent"] = json!("curl/8 https://b.example/?token=****");
+                    event["resources"] = json!([{ "ARN": { "password": "****" } }]);
                     assert_eq!(json_of(&message)["event"], event);
                 }
                 _ => assert!(message.body.contains("token=****"), "{}", message.body),
@@ -155,6 +181,8 @@ async fn a_message_that_is_cut_to_size_shows_no_secret_either() {
     call["Password"] = json!(5_417_386);
     call["environment"] = json!({ "variables": { "A": "HUSH" } });
     call["requestParameters"] = json!({ "userName": "bob", "sessionToken": "HUSH" });
+    (call["id"], call["name"], call["value"]) = (json!(1), json!("db-password"), json!("HUSH"));
+    call["userIdentity"] = json!({ "userName": "token=bob" });
     call["resources"] = json!("x".repeat(300_000));
     let messages = messages_of(&of_format("json"), &[call]).await;
     let event = &json_of(&messages[0])["event"];
@@ -162,6 +190,29 @@ async fn a_message_that_is_cut_to_size_shows_no_secret_either() {
     assert_eq!((&event["clientSecret"], &event["Password"]), (&json!("****"), &json!("****")));
     assert_eq!(event["environment"], json!({ "variables": { "A": "****" } }));
     assert_eq!(event["requestParameters"], json!({ "userName": "bob", "sessionToken": "****" }));
+    assert_eq!((&event["name"], &event["value"]), (&json!("db-password"), &json!("****")));
+    assert_eq!(event["userIdentity"], json!({ "userName": "token=bob" }));
+}
+
+/// A caller could hide otherwise: names of IAM may have `=` in them, and paths nearly everything.
+#[tokio::test]
+async fn callers_whose_names_look_like_secrets_are_shown() {
+    let mut calls = records(2);
+    for (call, user) in calls.iter_mut().zip(["token=mallory", "https://?secret=/eve"]) {
+        let arn = format!("arn:aws:iam::123456789012:user/{user}");
+        call["userIdentity"] = json!({ "type": "IAMUser", "arn": arn, "userName": user, "accountId": "123456789012" });
+        call["requestParameters"] =
+            json!({ "userName": "password=x", "roleArn": "arn:aws:iam::123456789012:role/token=x" });
+        call["errorMessage"] = json!("arn:aws:iam::123456789012:user/token=mallory may not do this");
+        call["resources"] = json!([{ "ARN": "arn:aws:iam::123456789012:user/secret=bob" }]);
+    }
+    for format in FORMATS {
+        let messages = messages_of(&of_format(format), &calls).await;
+        assert_eq!(messages.len(), 2);
+        for message in messages {
+            assert!(!message.body.contains("****") && !message.subject.contains("****"), "{}", message.body);
+        }
+    }
 }
 
 #[tokio::test]

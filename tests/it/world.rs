@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::fake_aws::FakeAws;
-use crate::file;
+use crate::fake_aws::{FakeAws, Message};
 use crate::runtime_api::{Failure, Lambda};
+use crate::{file, gzip, log};
 
 pub const BUCKET: &str = "cloudtrail-logs-123456789012";
 pub const CONFIG: &str = "filter_config.json";
@@ -34,6 +34,27 @@ pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> Worl
     let aws = FakeAws::start().await;
     aws.put(BUCKET, CONFIG, file(CONFIG));
     World::start(aws, environment, timeout).await
+}
+
+/// A function with this configuration and a log of these records.
+pub async fn world_of(configuration: &Value, records: &[Value]) -> World {
+    let world = world().await;
+    world.aws.put(BUCKET, CONFIG, configuration.to_string());
+    world.aws.put(BUCKET, KEY, gzip(&log(records)));
+    world
+}
+
+/// The messages that one invocation of such a function sends.
+pub async fn messages_of(configuration: &Value, records: &[Value]) -> Vec<Message> {
+    let mut world = world_of(configuration, records).await;
+    world.counts(&put_keys(&[KEY])).await;
+    world.aws.messages()
+}
+
+/// The JSON of a message, which stands on one line.
+pub fn json_of(message: &Message) -> Value {
+    assert_eq!(message.body.lines().count(), 1, "{}", message.body);
+    serde_json::from_str(&message.body).unwrap_or_else(|e| panic!("{e}: {}", message.body))
 }
 
 impl World {
