@@ -3,10 +3,40 @@
 /// A name, and where AWS's APIs use it.
 type Name = (&'static str, &'static str);
 
+/// Names at the end of keys.
+struct Names {
+    names: &'static [Name],
+    /// By the last letter of a name: a bit for each letter that may stand before it. Nearly all keys end in others, and each
+    /// key of each alert is compared.
+    last_two: [u32; 32],
+}
+
+impl Names {
+    const fn new(names: &'static [Name]) -> Self {
+        let mut last_two = [0; 32];
+        let mut i = 0;
+        while i < names.len() {
+            if let [.., before, last] = names[i].0.as_bytes() {
+                last_two[(*last & 31) as usize] |= 1 << (*before & 31);
+            }
+            i += 1;
+        }
+        Names { names, last_two }
+    }
+
+    /// Whether a key ends in one of the names.
+    fn ends(&self, key: &str) -> bool {
+        let mut letters = letters_from_the_end(key);
+        let (Some(last), Some(before)) = (letters.next(), letters.next()) else { return false };
+        let may_be_one = self.last_two[usize::from(last & 31)] >> (before & 31) & 1 == 1;
+        may_be_one && self.names.iter().any(|(name, _)| ends_with(key, name))
+    }
+}
+
 /// A key is secret if it ends in one of these names, whatever the case. `-`, `_` and the like don't count, so that
 /// `X-Amz-Security-Token` and `client_secret` end in `token` and `secret`, and neither do digits at the end.
 /// docs/messages.md has the same list.
-const SECRETS: &[Name] = &[
+static SECRETS: Names = Names::new(&[
     ("password", "IAM, RDS, Redshift, Directory Service, Cognito, Amazon MQ, Glue, and others"),
     ("passwords", "ElastiCache and MemoryDB: CreateUser"),
     ("passwd", "parameters of jobs and connections"),
@@ -77,10 +107,10 @@ const SECRETS: &[Name] = &[
     ("base32StringSeed", "IAM: CreateVirtualMFADevice"),
     ("qRCodePNG", "IAM: CreateVirtualMFADevice"),
     ("userData", "EC2: RunInstances, launch templates; Lightsail"),
-];
+]);
 
 /// Names that end so too, and have no secret.
-const NO_SECRETS: &[Name] = &[
+static NO_SECRETS: Names = Names::new(&[
     ("clientToken", "makes a request idempotent, as the next four do"),
     ("requestToken", "clientRequestToken of many APIs"),
     ("idempotencyToken", "SSM, ECS, and others"),
@@ -94,17 +124,17 @@ const NO_SECRETS: &[Name] = &[
     ("masterUserSecret", "RDS: the ARN and the state of a secret"),
     ("publicKeyMaterial", "EC2: ImportKeyPair"),
     ("bypass", "no pass"),
-];
+]);
 
 /// Keys at which a text is secret, and of an object what stands at `value`.
-const SECRET_VALUES: &[Name] = &[
+static SECRET_VALUES: Names = Names::new(&[
     ("accessKey", "Firehose; IAM has the ID of the key there, which is shown"),
     ("streamKey", "IVS"),
     ("createApiKeyInput", "API Gateway: CreateApiKey"),
-];
+]);
 
 /// Keys of variables: an object of names and values, or a list of objects with `name` and `value`.
-const VARIABLES: &[Name] = &[
+static VARIABLES: Names = Names::new(&[
     ("environmentVariables", "CodeBuild, Amplify, App Runner, Synthetics"),
     ("environmentVariablesOverride", "CodeBuild: StartBuild"),
     ("environmentVars", "parameters of jobs"),
@@ -117,7 +147,7 @@ const VARIABLES: &[Name] = &[
     ("logins", "Cognito: GetCredentialsForIdentity"),
     ("credentialsMap", "AppFlow"),
     ("customAuthenticationCredentials", "Glue: CreateConnection"),
-];
+]);
 
 /// The same, if it is the whole key: that of Lambda's environment, and of the stages of API Gateway.
 const VARIABLES_KEY: &str = "variables";
@@ -173,8 +203,8 @@ impl Place {
             Place::Pairs if is_value(key) => Place::Secret,
             Place::Identity => Place::Identity,
             Place::Record if ["userIdentity", "resources"].contains(&key) => Place::Identity,
-            _ if ends_in(key, SECRET_VALUES) => Place::Pairs,
-            _ if is(key, VARIABLES_KEY) || ends_in(key, VARIABLES) => Place::Variables,
+            _ if SECRET_VALUES.ends(key) => Place::Pairs,
+            _ if is(key, VARIABLES_KEY) || VARIABLES.ends(key) => Place::Variables,
             _ if ENVIRONMENTS.iter().any(|(name, _)| is(key, name)) => Place::Environment,
             Place::Record => Place::Name,
             _ if NAMES.iter().any(|name| ends_with(key, name)) => Place::Name,
@@ -255,7 +285,7 @@ pub(super) fn tells_no_variables(key: &str) -> bool {
 
 /// Whether what a key, a header or an option names must not be shown.
 pub(super) fn is_secret(key: &str) -> bool {
-    let is_one = |key: &str| ends_in(key, SECRETS) && !ends_in(key, NO_SECRETS);
+    let is_one = |key: &str| SECRETS.ends(key) && !NO_SECRETS.ends(key);
     let key = key.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     let without_number = key.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
     is_one(key) || without_number.len() < key.len() && is_one(without_number)
@@ -266,15 +296,7 @@ fn is_value(key: &str) -> bool {
     ["value", "values", "properties"].iter().any(|name| ends_with(key, name))
 }
 
-fn ends_in(key: &str, names: &[Name]) -> bool {
-    names.iter().any(|(name, _)| ends_with(key, name))
-}
-
 fn ends_with(key: &str, name: &str) -> bool {
-    // Nearly all keys differ in the last letter.
-    if !key.bytes().last().zip(name.bytes().last()).is_some_and(|(a, b)| a.eq_ignore_ascii_case(&b)) {
-        return false;
-    }
     let mut letters = letters_from_the_end(key);
     name.bytes().rev().all(|b| letters.next() == Some(b.to_ascii_lowercase()))
 }
@@ -335,7 +357,9 @@ mod tests {
     #[test]
     fn the_manual_lists_all_names() {
         let manual = include_str!("../../docs/messages.md");
-        let lists = [SECRETS, NO_SECRETS, SECRET_VALUES, VARIABLES, ENVIRONMENTS, NOT_OF_VARIABLES].concat();
+        let lists =
+            [SECRETS.names, NO_SECRETS.names, SECRET_VALUES.names, VARIABLES.names, ENVIRONMENTS, NOT_OF_VARIABLES]
+                .concat();
         let missing: Vec<_> = lists.iter().filter(|(name, _)| !manual.contains(&format!("`{name}`"))).collect();
         assert!(missing.is_empty(), "docs/messages.md does not name {missing:?}");
     }
