@@ -3,34 +3,40 @@
 /// A name, and where AWS's APIs use it.
 type Name = (&'static str, &'static str);
 
-/// Names at the end of keys.
+/// Names at the end of keys, of three letters or more.
 struct Names {
     names: &'static [Name],
-    /// By the last letter of a name: a bit for each letter that may stand before it. Nearly all keys end in others, and each
-    /// key of each alert is compared.
-    last_two: [u32; 32],
+    /// A bit for each three letters that end a name. Nearly all keys end in others, and each key of each alert is compared.
+    ends: [u64; 512],
 }
 
 impl Names {
     const fn new(names: &'static [Name]) -> Self {
-        let mut last_two = [0; 32];
+        let mut ends = [0; 512];
         let mut i = 0;
         while i < names.len() {
-            if let [.., before, last] = names[i].0.as_bytes() {
-                last_two[(*last & 31) as usize] |= 1 << (*before & 31);
+            if let [.., a, b, c] = names[i].0.as_bytes() {
+                let end = end_of([*c, *b, *a]);
+                ends[end / 64] |= 1 << (end % 64);
             }
             i += 1;
         }
-        Names { names, last_two }
+        Names { names, ends }
     }
 
     /// Whether a key ends in one of the names.
-    fn ends(&self, key: &str) -> bool {
+    fn are_end_of(&self, key: &str) -> bool {
         let mut letters = letters_from_the_end(key);
-        let (Some(last), Some(before)) = (letters.next(), letters.next()) else { return false };
-        let may_be_one = self.last_two[usize::from(last & 31)] >> (before & 31) & 1 == 1;
+        let (Some(c), Some(b), Some(a)) = (letters.next(), letters.next(), letters.next()) else { return false };
+        let end = end_of([c, b, a]);
+        let may_be_one = self.ends[end / 64] >> (end % 64) & 1 == 1;
         may_be_one && self.names.iter().any(|(name, _)| ends_with(key, name))
     }
+}
+
+/// A number for three letters, the same for capitals.
+const fn end_of([c, b, a]: [u8; 3]) -> usize {
+    (c & 31) as usize | ((b & 31) as usize) << 5 | ((a & 31) as usize) << 10
 }
 
 /// A key is secret if it ends in one of these names, whatever the case. `-`, `_` and the like don't count, so that
@@ -203,8 +209,8 @@ impl Place {
             Place::Pairs if is_value(key) => Place::Secret,
             Place::Identity => Place::Identity,
             Place::Record if ["userIdentity", "resources"].contains(&key) => Place::Identity,
-            _ if SECRET_VALUES.ends(key) => Place::Pairs,
-            _ if is(key, VARIABLES_KEY) || VARIABLES.ends(key) => Place::Variables,
+            _ if SECRET_VALUES.are_end_of(key) => Place::Pairs,
+            _ if is(key, VARIABLES_KEY) || VARIABLES.are_end_of(key) => Place::Variables,
             _ if ENVIRONMENTS.iter().any(|(name, _)| is(key, name)) => Place::Environment,
             Place::Record => Place::Name,
             _ if NAMES.iter().any(|name| ends_with(key, name)) => Place::Name,
@@ -285,7 +291,7 @@ pub(super) fn tells_no_variables(key: &str) -> bool {
 
 /// Whether what a key, a header or an option names must not be shown.
 pub(super) fn is_secret(key: &str) -> bool {
-    let is_one = |key: &str| SECRETS.ends(key) && !NO_SECRETS.ends(key);
+    let is_one = |key: &str| SECRETS.are_end_of(key) && !NO_SECRETS.are_end_of(key);
     let key = key.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
     let without_number = key.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
     is_one(key) || without_number.len() < key.len() && is_one(without_number)
