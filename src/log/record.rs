@@ -76,12 +76,14 @@ impl<'a> Record<'a> {
         Some(compact(&shown(self.raw_json(path)?), place(path)))
     }
 
-    /// The string at a path of keys, secrets in it redacted, unless it is empty.
+    /// The string at a path of keys, unless it is empty. It is a name, or what AWS says of a call: of anybody's but the
+    /// caller's, secrets in URLs are redacted.
     pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
         let json = self.raw_json(path).filter(|json| json.starts_with('"'))?;
         let json = shown(json);
         let text = string(&json).filter(|text| !text.is_empty())?;
-        Some(redact(&text, place(path)).into_owned())
+        let place = if path.first() == Some(&"userIdentity") { Place::Identity } else { Place::Name };
+        Some(redact(&text, place).into_owned())
     }
 
     /// The texts at a path of keys, as [`Self::raw_texts`] finds them, secrets redacted.
