@@ -62,7 +62,7 @@ pure: ## check that log, rules, alert and evaluate use no AWS, clock, environmen
 	@files=$$(find $(PURE) -name '*.rs'); \
 	for file in $$files; do \
 	  if sed -E '/^#\[cfg\(test\)\]/,$$d; s,//.*,,' $$file \
-	    | grep -nE 'aws_|crate::aws|tokio|\<(async|await)\>|\<env(::|!)|SystemTime|Instant|std::(fs|net|process|thread)'; \
+	    | grep -nE 'aws_|crate::aws|tokio|\<(async|await)\>|\<env(::|!)|SystemTime|Instant|std::(fs|net::[^I]|process|thread)'; \
 	  then echo "$$file must not use AWS, the clock, the environment or async" >&2; exit 1; fi; \
 	done
 
