@@ -182,7 +182,7 @@ pub(super) enum Place {
     Raw,
     /// A record.
     Record,
-    /// Who called, and on what: only what stands at secret keys is secret.
+    /// Who called: only what stands at secret keys is secret.
     Identity,
     /// A name, or what AWS says of a call: URLs in it may have secrets.
     Name,
@@ -208,7 +208,7 @@ impl Place {
             Place::Secret | Place::Variables => Place::Secret,
             Place::Pairs if is_value(key) => Place::Secret,
             Place::Identity => Place::Identity,
-            Place::Record if ["userIdentity", "resources"].contains(&key) => Place::Identity,
+            Place::Record if key == "userIdentity" => Place::Identity,
             _ if SECRET_VALUES.are_end_of(key) => Place::Pairs,
             _ if is(key, VARIABLES_KEY) || VARIABLES.are_end_of(key) => Place::Variables,
             _ if ENVIRONMENTS.iter().any(|(name, _)| is(key, name)) => Place::Environment,
