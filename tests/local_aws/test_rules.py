@@ -343,7 +343,8 @@ def test_a_flood_is_summarised_and_nothing_goes_uncounted(seed, tmp_path):
                 counts = [int(each["count"]) for each in alert["summary"][named]]
                 assert sum(counts) + int(alert["summary"][others]["alerts"]) == more[alert["log"], name]
         else:
-            kind = tuple(map(repr, (alert["event"].get("eventSource"), alert["event"].get("eventName"))))
+            event = alert["event"]
+            kind = (repr(event.get("eventSource")), repr(event.get("eventName")), alert["result"])
             first = all(kind not in kinds[alert["log"], name] for name in alert["rules"])
             for name in alert["rules"]:
                 single[alert["log"], name].append((alert["rules"], first))
