@@ -6,6 +6,11 @@ pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// Whether an error with these causes came before there was a connection: no request was sent.
+pub(super) fn had_no_connection(causes: &str) -> bool {
+    causes.contains("(Connect)") || causes.contains("connect timeout")
+}
+
 /// No answer came from a service: the causes, and what to do where there was no connection.
 pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)) -> String {
     let causes = with_causes(error);
@@ -13,7 +18,7 @@ pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)
         "; check HTTPS_PROXY, whose user name and password must be percent-encoded"
     } else if causes.contains("certificate") {
         "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
-    } else if causes.contains("(Connect)") || causes.contains("connect timeout") {
+    } else if had_no_connection(&causes) {
         "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"
     } else {
         ""
@@ -25,7 +30,7 @@ pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)
 mod tests {
     use std::io::Error;
 
-    use super::no_answer;
+    use super::{had_no_connection, no_answer};
 
     #[test]
     fn the_hint_fits_the_cause() {
@@ -39,6 +44,7 @@ mod tests {
             let text = no_answer("S3", &Error::other(cause));
             assert!(text.contains(hint) && text.contains(cause), "{text}");
             assert_eq!(text.contains("NAT gateway"), hint == "NAT gateway", "{text}");
+            assert_eq!(had_no_connection(cause), !cause.contains("completed"), "{cause}");
         }
     }
 }
