@@ -14,7 +14,7 @@ use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use futures_util::{StreamExt, stream};
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
-use super::no_answer::{had_no_connection, no_answer, with_causes};
+use super::no_answer::{had_no_connection, no_answer, with_causes, without_request_ids};
 use crate::alert::{Alert, id};
 use crate::rules::TopicArn;
 
@@ -163,14 +163,13 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     fn answered(&self, number: usize, answer: Result<(), Failure>) {
-        match (&answer, self.results.borrow_mut().get_mut(number)) {
-            // An earlier failure says more.
-            (Err(Failure { kind: Kind::Unsent, .. }), _) => {}
-            (_, Some(result)) => result.clone_from(&answer),
-            (_, None) => {}
-        }
         if answer.is_ok() {
             (self.taken)(number);
+        }
+        // If it was not sent, an earlier failure says more.
+        let is_sent = !matches!(answer, Err(Failure { kind: Kind::Unsent, .. }));
+        if let (true, Some(result)) = (is_sent, self.results.borrow_mut().get_mut(number)) {
+            *result = answer;
         }
     }
 
@@ -266,7 +265,10 @@ impl TopicPublisher {
         let (Ok(Ok(permit)), false) = (permit, time_left().is_zero()) else {
             return all(unsent());
         };
-        let entries = numbers.iter().enumerate().filter_map(|(place, number)| self.entry(place, sending, *number));
+        let entry = |(place, number): (usize, &usize)| {
+            Some(Self::entry(place, sending.alerts.get(*number)?, sending.deduplication_ids.get(*number)))
+        };
+        let entries = numbers.iter().enumerate().filter_map(entry);
         let batch = match entries.collect() {
             Ok(batch) => batch,
             Err(e) => {
@@ -295,26 +297,21 @@ impl TopicPublisher {
     }
 
     fn entry(
-        &self,
         place: usize,
-        sending: &Sending<'_>,
-        number: usize,
-    ) -> Option<Result<PublishBatchRequestEntry, BuildError>> {
-        let alert = sending.alerts.get(number)?;
+        alert: &Alert,
+        deduplication_id: Option<&String>,
+    ) -> Result<PublishBatchRequestEntry, BuildError> {
         let mut entry = PublishBatchRequestEntry::builder().id(place.to_string());
         entry = entry.subject(&alert.subject).message(&alert.body);
         for attribute in &alert.attributes {
             let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
-            match value.build() {
-                Ok(value) => entry = entry.message_attributes(attribute.name, value),
-                Err(e) => return Some(Err(e)),
-            }
+            entry = entry.message_attributes(attribute.name, value.build()?);
         }
-        if let Some(id) = sending.deduplication_ids.get(number) {
+        if let Some(id) = deduplication_id {
             let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
             entry = entry.message_group_id(group).message_deduplication_id(id);
         }
-        Some(entry.build())
+        entry.build()
     }
 }
 
@@ -404,31 +401,6 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
     Failure { kind, cause: format!("SNS answered {status} {code}: {message}{hint}") }
 }
 
-/// A reason without the ids of requests, such as those of a service behind SNS: `(Status Code: 400; Request ID: 1b2c; Proxy:
-/// null)`. Each request has another one, and failures of the same cause would not be alike.
-fn without_request_ids(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // In ASCII letters only: the places in both texts are the same.
-    let lower = text.to_ascii_lowercase();
-    while let Some(at) = lower.get(text.len() - rest.len()..).and_then(|lower| lower.find("request")) {
-        let (before, found) = rest.split_at(at);
-        let after_name = &found["request".len()..];
-        kept.push_str(before);
-        kept.push_str(&found[..found.len() - after_name.len()]);
-        rest = after_name;
-        let name = after_name.trim_start_matches([' ', '-', '_']);
-        let Some(value) = name.get(..2).filter(|id| id.eq_ignore_ascii_case("id")).and(name.get(2..)) else { continue };
-        let value = value.trim_start();
-        let Some(value) = value.strip_prefix([':', '=']).map(str::trim_start) else { continue };
-        let is_id = |c: char| c.is_ascii_alphanumeric() || "-_+/=\"'".contains(c);
-        kept.push_str(&after_name[..after_name.len() - value.len()]);
-        kept.push('…');
-        rest = value.trim_start_matches(is_id);
-    }
-    kept + rest
-}
-
 /// SNS's codes for throttling, of which the SDK knows only some.
 fn is_throttling(code: &str) -> bool {
     matches!(code, "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException" | "RequestThrottled")
@@ -454,16 +426,5 @@ mod tests {
         }
         assert_ne!(deduplication_id(Some(&long)), deduplication_id(Some("ü")));
         assert_ne!(deduplication_id(None), deduplication_id(None));
-    }
-
-    #[test]
-    fn the_id_of_a_request_is_cut_out_of_a_reason() {
-        for (text, cut) in [
-            ("no (Code: X; Request ID: 1b2c-3d; Proxy: null) ü", "no (Code: X; Request ID: …; Proxy: null) ü"),
-            ("ü requestid=\"a/b+c=\", Request-Id: 1 and RequestId:2", "ü requestid=…, Request-Id: … and RequestId:…"),
-            ("the request ideas: 1, a request", "the request ideas: 1, a request"),
-        ] {
-            assert_eq!(without_request_ids(text), cut);
-        }
     }
 }
