@@ -66,6 +66,8 @@ pub enum SnsFault {
     Capricious,
     /// It takes the messages, and its answer is garbled.
     Garbled,
+    /// The same, but the second request of all is refused.
+    GarbledThenRefused,
     /// It takes the messages, and the connection breaks.
     Dropped,
     /// No answer ever comes.
@@ -553,7 +555,10 @@ fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answ
         Some(SnsFault::Denies(text)) if entries.iter().any(|entry| entry.body.contains(text)) => {
             return Ok(sns_error("Sender", 403, "AuthorizationError"));
         }
-        Some(SnsFault::Garbled) => {
+        Some(SnsFault::GarbledThenRefused) if state.seen.iter().filter(|s| s.what == seen.what).count() == 2 => {
+            return Ok(sns_error("Sender", 403, "AuthorizationError"));
+        }
+        Some(SnsFault::Garbled | SnsFault::GarbledThenRefused) => {
             state.messages.extend(entries);
             return Ok(whole(200, "<PublishBatchRes"));
         }

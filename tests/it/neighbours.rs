@@ -193,12 +193,13 @@ async fn what_sns_took_of_a_request_that_is_given_up_counts_and_is_not_sent_agai
     for name in &names {
         world.aws.topic_fault(&topic(name), SnsFault::FailsFor("broken"));
     }
-    let record = |(number, name): (usize, &&str)| {
-        let mut record = record_for(name, number);
-        record["userAgent"] = json!(if number < topics.len() { "fine" } else { "broken" });
+    // Both go out in one request.
+    let record = |number: usize| {
+        let mut record = record_for(topics[number / 2], number);
+        record["userAgent"] = json!(if number.is_multiple_of(2) { "fine" } else { "broken" });
         record
     };
-    let records: Vec<_> = topics.iter().cycle().take(topics.len() * 2).enumerate().map(record).collect();
+    let records: Vec<_> = (0..topics.len() * 2).map(record).collect();
     world.aws.put(BUCKET, KEY, gzip(&log(&records)));
     let (message, counts) = invoke(&mut world, &[KEY]).await;
     let taken = world.aws.messages().len();
@@ -224,6 +225,15 @@ async fn after_silence_a_request_is_sent_twice_more_at_most_and_the_error_says_w
         assert_eq!((world.aws.publishes().len(), world.aws.messages().len()), (3, taken));
         world.aws.mend();
     }
+}
+
+#[tokio::test]
+async fn after_silence_single_messages_are_sent_no_more_often_than_their_request_would_be() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.topic_fault(TOPIC, SnsFault::GarbledThenRefused);
+    world.fails(&put_keys(&[KEY]), "PublishFailed", &["10 alerts", "may have taken the messages"]).await;
+    assert_eq!((world.aws.publishes().len(), world.aws.messages().len()), (2 + 10 * 2, 30));
 }
 
 #[tokio::test]
