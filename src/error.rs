@@ -34,7 +34,7 @@ pub enum Error {
     PublishFailed { log: S3Object, topic: String, alerts: u64, cause: String },
 
     /// Several of the above in one invocation; everything else in it was done.
-    #[error("{} failures: {}", .0.len(), .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(" | "))]
+    #[error("{} failures: {}", .0.len(), joined(.0))]
     SeveralFailures(Vec<Error>),
 }
 
@@ -50,6 +50,22 @@ pub enum Consequence {
     /// There is one for this log.
     #[error("{0} was read with the last good one")]
     ReadWithLastGood(S3Object),
+}
+
+/// The length of a message of several failures, in bytes. Lambda's answer holds [6 MB](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+const MESSAGE_LIMIT: usize = 100_000;
+
+/// Failures in one text, and how many more there are.
+fn joined(failures: &[Error]) -> String {
+    let mut text = String::new();
+    for (number, failure) in failures.iter().enumerate() {
+        if text.len() > MESSAGE_LIMIT {
+            return format!("{text} | and {} more, which the function's log names", failures.len() - number);
+        }
+        let separator = if number > 0 { " | " } else { "" };
+        text = text + separator + &failure.to_string();
+    }
+    text
 }
 
 impl Error {
@@ -108,5 +124,20 @@ impl fmt::Debug for Error {
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         Diagnostic { error_type: error.kind().to_owned(), error_message: error.to_string() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_of_very_many_failures_is_bounded_and_counts_the_rest() {
+        let failures = |count| (0..count).map(|n| Error::InvalidPayload(format!("failure {n}"))).collect();
+        let message = |count| Error::of_all(failures(count)).unwrap().to_string();
+        assert_eq!(message(2), "2 failures: failure 0 | failure 1");
+        let long = message(100_000);
+        assert!(long.len() < MESSAGE_LIMIT + 200 && long.starts_with("100000 failures: failure 0 |"), "{}", long.len());
+        assert!(long.ends_with(" more, which the function's log names"));
     }
 }

@@ -6,6 +6,11 @@ pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
+/// Whether an error with these causes came before there was a connection: no request was sent.
+pub(super) fn had_no_connection(causes: &str) -> bool {
+    causes.contains("(Connect)") || causes.contains("connect timeout")
+}
+
 /// No answer came from a service: the causes, and what to do where there was no connection.
 pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)) -> String {
     let causes = with_causes(error);
@@ -13,7 +18,7 @@ pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)
         "; check HTTPS_PROXY, whose user name and password must be percent-encoded"
     } else if causes.contains("certificate") {
         "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
-    } else if causes.contains("(Connect)") || causes.contains("connect timeout") {
+    } else if had_no_connection(&causes) {
         "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"
     } else {
         ""
@@ -21,11 +26,36 @@ pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)
     format!("{service} could not be reached ({causes}){hint}")
 }
 
+/// A reason without the ids of requests, such as those of a service behind SNS: `(Status Code: 400; Request ID: 1b2c; Proxy:
+/// null)`. Each request has another one, and failures of the same cause would not be alike.
+pub(super) fn without_request_ids(text: &str) -> String {
+    let mut kept = String::with_capacity(text.len());
+    let mut rest = text;
+    // In ASCII letters only: the places in both texts are the same.
+    let lower = text.to_ascii_lowercase();
+    while let Some(at) = lower.get(text.len() - rest.len()..).and_then(|lower| lower.find("request")) {
+        let (before, found) = rest.split_at(at);
+        let after_name = &found["request".len()..];
+        kept.push_str(before);
+        kept.push_str(&found[..found.len() - after_name.len()]);
+        rest = after_name;
+        let name = after_name.trim_start_matches([' ', '-', '_']);
+        let Some(value) = name.get(..2).filter(|id| id.eq_ignore_ascii_case("id")).and(name.get(2..)) else { continue };
+        let value = value.trim_start();
+        let Some(value) = value.strip_prefix([':', '=']).map(str::trim_start) else { continue };
+        let is_id = |c: char| c.is_ascii_alphanumeric() || "-_+/=\"'".contains(c);
+        kept.push_str(&after_name[..after_name.len() - value.len()]);
+        kept.push('…');
+        rest = value.trim_start_matches(is_id);
+    }
+    kept + rest
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Error;
 
-    use super::no_answer;
+    use super::{had_no_connection, no_answer, without_request_ids};
 
     #[test]
     fn the_hint_fits_the_cause() {
@@ -39,6 +69,18 @@ mod tests {
             let text = no_answer("S3", &Error::other(cause));
             assert!(text.contains(hint) && text.contains(cause), "{text}");
             assert_eq!(text.contains("NAT gateway"), hint == "NAT gateway", "{text}");
+            assert_eq!(had_no_connection(cause), !cause.contains("completed"), "{cause}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_request_is_cut_out_of_a_reason() {
+        for (text, cut) in [
+            ("no (Code: X; Request ID: 1b2c-3d; Proxy: null) ü", "no (Code: X; Request ID: …; Proxy: null) ü"),
+            ("ü requestid=\"a/b+c=\", Request-Id: 1 and RequestId:2", "ü requestid=…, Request-Id: … and RequestId:…"),
+            ("the request ideas: 1, a request", "the request ideas: 1, a request"),
+        ] {
+            assert_eq!(without_request_ids(text), cut);
         }
     }
 }

@@ -11,9 +11,10 @@ use aws_sdk_sns::config::retry::RetryConfig;
 use aws_sdk_sns::error::{BuildError, ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use futures_util::{StreamExt, stream};
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
-use super::no_answer::{no_answer, with_causes};
+use super::no_answer::{had_no_connection, no_answer, with_causes, without_request_ids};
 use crate::alert::{Alert, id};
 use crate::rules::TopicArn;
 
@@ -33,6 +34,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// request without an answer may have been taken, and its messages may then come twice; so it is sent three times at most.
 const TIME_TO_ANSWER: Duration = Duration::from_secs(8);
 const SILENCES: u32 = 3;
+
+/// After so many refused requests whose messages were refused one by one, too, a topic seems to refuse everything.
+const SPLITS_IN_VAIN: u32 = 2;
+
+/// The most messages of one refused request that are sent on their own at once: each has a connection.
+const SINGLES_AT_ONCE: usize = 4;
 
 /// Publishes to topics of any region.
 pub struct Sns {
@@ -61,8 +68,8 @@ impl Sns {
             Client::from_conf(config.build())
         };
         let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
-        let (request_limit, refuses_all) = (RequestLimit::new(), tokio::sync::Mutex::new(false));
-        TopicPublisher { client, arn: arn.clone(), request_limit, has_taken: Cell::new(false), refuses_all }
+        let (request_limit, splits_in_vain) = (RequestLimit::new(), Mutex::new(0));
+        TopicPublisher { client, arn: arn.clone(), request_limit, has_taken: Cell::new(false), splits_in_vain }
     }
 }
 
@@ -113,6 +120,8 @@ struct Failure {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
+    /// The time was up before it was sent.
+    Unsent,
     /// Another attempt may succeed.
     Passing,
     /// Another attempt may succeed. SNS asks for fewer requests.
@@ -125,96 +134,161 @@ enum Kind {
     Lasting,
 }
 
+impl Kind {
+    fn may_pass(self) -> bool {
+        matches!(self, Kind::Passing | Kind::Throttled | Kind::Silent)
+    }
+}
+
 /// Publishes to one topic.
 pub(crate) struct TopicPublisher {
     client: Client,
     arn: TopicArn,
     request_limit: RequestLimit,
     has_taken: Cell<bool>,
-    /// Whether it refused each message of a request that it had refused. Held while that is found out.
-    refuses_all: tokio::sync::Mutex<bool>,
+    /// The requests that it refused, and then each of their messages too. Held while another one is split.
+    splits_in_vain: Mutex<u32>,
+}
+
+/// A batch on its way.
+struct Sending<'a> {
+    alerts: &'a [&'a Alert],
+    /// For a FIFO topic. One that is made up must be the same in every attempt.
+    deduplication_ids: Vec<String>,
+    deadline: SystemTime,
+    /// Is told the number of each alert that SNS takes.
+    taken: &'a dyn Fn(usize),
+    results: RefCell<Vec<Result<(), Failure>>>,
+}
+
+impl Sending<'_> {
+    fn answered(&self, number: usize, answer: Result<(), Failure>) {
+        if answer.is_ok() {
+            (self.taken)(number);
+        }
+        // If it was not sent, an earlier failure says more.
+        let is_sent = !matches!(answer, Err(Failure { kind: Kind::Unsent, .. }));
+        if let (true, Some(result)) = (is_sent, self.results.borrow_mut().get_mut(number)) {
+            *result = answer;
+        }
+    }
+
+    fn is_refused(&self, number: usize) -> bool {
+        matches!(self.results.borrow().get(number), Some(Err(Failure { kind: Kind::Refused, .. })))
+    }
 }
 
 impl TopicPublisher {
-    /// Publishes a batch, until each message is taken or refused for good, or the time is up. Gives for each message why
-    /// it was not taken, and what to do.
-    pub(crate) async fn publish(&self, alerts: &[&Alert], deadline: SystemTime) -> Vec<Result<(), String>> {
-        let mut results = self.attempts(alerts, deadline).await;
-        let is_refused = |result: &Result<_, Failure>| matches!(result, Err(failure) if failure.kind == Kind::Refused);
-        let refused: Vec<usize> = (0..results.len()).filter(|i| is_refused(&results[*i])).collect();
+    /// Publishes a batch, until each message is taken or refused for good, or the time is up. Tells `taken` the number of
+    /// each message as soon as SNS has taken it. Gives for each message why it was not taken, and what to do.
+    pub(crate) async fn publish(
+        &self,
+        alerts: &[&Alert],
+        deadline: SystemTime,
+        taken: &dyn Fn(usize),
+    ) -> Vec<Result<(), String>> {
+        let id = |alert: &&Alert| deduplication_id(alert.id.as_deref());
+        let deduplication_ids = if self.arn.is_fifo() { alerts.iter().map(id).collect() } else { Vec::new() };
+        let results = RefCell::new(vec![Err(unsent()); alerts.len()]);
+        let sending = Sending { alerts, deduplication_ids, deadline, taken, results };
+        let silences = self.attempts(&sending, (0..alerts.len()).collect(), 0).await;
+        let refused: Vec<usize> = (0..alerts.len()).filter(|number| sending.is_refused(*number)).collect();
         if refused.len() > 1 {
-            // One message may be the cause of all, for example one that the topic's data protection policy denies. If
-            // there is another cause, single requests won't help, and those of one batch are enough to know it.
-            let mut refuses_all = self.refuses_all.lock().await;
-            if !*refuses_all || self.has_taken.get() {
-                for i in &refused {
-                    results[*i] = self.attempts(&[alerts[*i]], deadline).await.pop().unwrap_or(Ok(()));
-                }
-                *refuses_all = refused.iter().all(|i| is_refused(&results[*i]));
-            }
+            self.split(&sending, &refused, silences).await;
         }
-        results.into_iter().map(|result| result.map_err(|failure| failure.cause)).collect()
+        sending.results.into_inner().into_iter().map(|result| result.map_err(|failure| failure.cause)).collect()
     }
 
-    /// Sends one request, and again what failed for no fault of its own.
-    async fn attempts(&self, alerts: &[&Alert], deadline: SystemTime) -> Vec<Result<(), Failure>> {
-        let mut results = vec![Ok(()); alerts.len()];
-        let mut open: Vec<usize> = (0..alerts.len()).collect();
-        let mut silences = 0;
+    /// Sends each message of a refused request on its own. One may be the cause of all, for example one that the topic's data
+    /// protection policy denies. If there is another cause, single requests won't help: after some batches, one message of
+    /// each further batch goes first.
+    async fn split(&self, sending: &Sending<'_>, refused: &[usize], silences: u32) {
+        let lock = if self.has_taken.get() { None } else { Some(self.splits_in_vain.lock().await) };
+        let lock = lock.filter(|_| !self.has_taken.get());
+        let probes = if lock.as_ref().is_some_and(|in_vain| **in_vain >= SPLITS_IN_VAIN) { 1 } else { refused.len() };
+        // The other batches wait only while nobody knows whether it refuses everything.
+        let lock = RefCell::new(lock.filter(|_| probes > 1));
+        let alone = |number: &usize| {
+            let number = *number;
+            let lock = &lock;
+            async move {
+                self.attempts(sending, vec![number], silences).await;
+                if self.has_taken.get() {
+                    lock.take();
+                }
+            }
+        };
+        let (first, rest) = refused.split_at(probes);
+        stream::iter(first.iter().map(alone)).buffer_unordered(SINGLES_AT_ONCE).collect::<()>().await;
+        if self.has_taken.get() {
+            stream::iter(rest.iter().map(alone)).buffer_unordered(SINGLES_AT_ONCE).collect::<()>().await;
+        }
+        if let Some(mut in_vain) = lock.take() {
+            *in_vain += u32::from(refused.iter().all(|number| sending.is_refused(*number)));
+        }
+    }
+
+    /// Sends these alerts in one request, and again what failed for no fault of its own. Takes and gives how often SNS was
+    /// silent about them.
+    async fn attempts(&self, sending: &Sending<'_>, mut open: Vec<usize>, mut silences: u32) -> u32 {
         for attempt in 1.. {
             // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
             let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
-            let batch: Vec<&Alert> = open.iter().map(|i| alerts[*i]).collect();
-            let answers = self.publish_once(&batch, TIME_TO_ANSWER * (1 << silences), deadline).await;
+            let answers = self.publish_once(sending, &open, TIME_TO_ANSWER * (1 << silences)).await;
             silences += u32::from(answers.iter().any(|answer| matches!(answer, Err(f) if f.kind == Kind::Silent)));
-            let goes_on = attempt < ATTEMPTS && silences < SILENCES && SystemTime::now() + pause < deadline;
             let mut again = Vec::new();
-            for (i, answer) in open.into_iter().zip(answers) {
-                match answer {
-                    Err(Failure { kind: Kind::Passing | Kind::Throttled | Kind::Silent, .. }) if goes_on => {
-                        again.push(i);
-                    }
-                    answer => results[i] = answer,
+            for (number, answer) in open.into_iter().zip(answers) {
+                if answer.as_ref().is_err_and(|failure| failure.kind.may_pass()) {
+                    again.push(number);
                 }
+                sending.answered(number, answer);
             }
-            if again.is_empty() {
+            let goes_on = attempt < ATTEMPTS && silences < SILENCES && SystemTime::now() + pause < sending.deadline;
+            if again.is_empty() || !goes_on {
                 break;
             }
             open = again;
             tokio::time::sleep(pause).await;
         }
-        results
+        silences
     }
 
     async fn publish_once(
         &self,
-        alerts: &[&Alert],
+        sending: &Sending<'_>,
+        numbers: &[usize],
         time_to_answer: Duration,
-        deadline: SystemTime,
     ) -> Vec<Result<(), Failure>> {
-        let all = |kind, cause: String| vec![Err(Failure { kind, cause }); alerts.len()];
-        let time_left = || deadline.duration_since(SystemTime::now()).unwrap_or_default();
+        let all = |failure| vec![Err(failure); numbers.len()];
+        let time_left = || sending.deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let permit = tokio::time::timeout(time_left(), self.request_limit.permits.acquire()).await;
         let (Ok(Ok(permit)), false) = (permit, time_left().is_zero()) else {
-            return all(Kind::Passing, "the time was up before they could be sent".to_owned());
+            return all(unsent());
         };
-        let batch = match alerts.iter().enumerate().map(|(i, alert)| self.entry(i, alert)).collect() {
+        let entry = |(place, number): (usize, &usize)| {
+            Some(Self::entry(place, sending.alerts.get(*number)?, sending.deduplication_ids.get(*number)))
+        };
+        let entries = numbers.iter().enumerate().filter_map(entry);
+        let batch = match entries.collect() {
             Ok(batch) => batch,
-            Err(e) => return all(Kind::Lasting, format!("no request could be made ({})", BuildError::to_string(&e))),
+            Err(e) => {
+                let cause = format!("no request could be made ({})", BuildError::to_string(&e));
+                return all(Failure { kind: Kind::Lasting, cause });
+            }
         };
         let request = self.client.publish_batch().topic_arn(self.arn.as_str());
         let request = request.set_publish_batch_request_entries(Some(batch)).send();
         let time = time_to_answer.min(time_left());
         let answers = match tokio::time::timeout(time, request).await {
-            Ok(Ok(output)) => answers(&output, alerts.len()),
-            Ok(Err(e)) => vec![Err(request_failure(&e)); alerts.len()],
+            Ok(Ok(output)) => answers(&output, numbers.len()),
+            Ok(Err(e)) => all(request_failure(&e)),
             Err(_) => {
                 let when = if time < time_to_answer {
                     "when the time was up".to_owned()
                 } else {
                     format!("after {} s", time.as_secs())
                 };
-                all(Kind::Silent, format!("SNS had not answered {when}; {MAY_BE_TAKEN}"))
+                all(silent(&format!("SNS had not answered {when}")))
             }
         };
         self.has_taken.set(self.has_taken.get() || answers.iter().any(Result::is_ok));
@@ -222,22 +296,33 @@ impl TopicPublisher {
         answers
     }
 
-    fn entry(&self, number: usize, alert: &Alert) -> Result<PublishBatchRequestEntry, BuildError> {
-        let mut entry = PublishBatchRequestEntry::builder().id(number.to_string());
+    fn entry(
+        place: usize,
+        alert: &Alert,
+        deduplication_id: Option<&String>,
+    ) -> Result<PublishBatchRequestEntry, BuildError> {
+        let mut entry = PublishBatchRequestEntry::builder().id(place.to_string());
         entry = entry.subject(&alert.subject).message(&alert.body);
         for attribute in &alert.attributes {
             let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
             entry = entry.message_attributes(attribute.name, value.build()?);
         }
-        if self.arn.is_fifo() {
+        if let Some(id) = deduplication_id {
             let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
-            entry = entry.message_group_id(group).message_deduplication_id(deduplication_id(alert.id.as_deref()));
+            entry = entry.message_group_id(group).message_deduplication_id(id);
         }
         entry.build()
     }
 }
 
-const MAY_BE_TAKEN: &str = "it may have taken the messages, and a retry may then send them twice";
+fn unsent() -> Failure {
+    Failure { kind: Kind::Unsent, cause: "the time was up before they could be sent".to_owned() }
+}
+
+fn silent(what: &str) -> Failure {
+    let cause = format!("{what}; it may have taken the messages, and a retry may then send them twice");
+    Failure { kind: Kind::Silent, cause }
+}
 
 /// The id by which a FIFO topic knows repeats: the eventID. Ids of another form are hashed; an alert without id repeats nothing.
 fn deduplication_id(id: Option<&str>) -> String {
@@ -264,7 +349,8 @@ fn answers(output: &PublishBatchOutput, count: usize) -> Vec<Result<(), Failure>
         }
     }
     for refused in output.failed() {
-        let cause = format!("SNS answered {}: {}", refused.code(), refused.message().unwrap_or("no reason"));
+        let message = without_request_ids(refused.message().unwrap_or("no reason"));
+        let cause = format!("SNS answered {}: {message}", refused.code());
         if let Some(answer) = refused.id().parse::<usize>().ok().and_then(|i| answers.get_mut(i)) {
             let kind = match (is_throttling(refused.code()), refused.sender_fault()) {
                 (true, _) => Kind::Throttled,
@@ -279,14 +365,16 @@ fn answers(output: &PublishBatchOutput, count: usize) -> Vec<Result<(), Failure>
 
 fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
     let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
-        let lasting = matches!(error, SdkError::ConstructionFailure(_));
-        let kind = if lasting { Kind::Lasting } else { Kind::Passing };
-        return Failure { kind, cause: no_answer("SNS", error) };
+        let causes = with_causes(error);
+        return match error {
+            SdkError::ConstructionFailure(_) => Failure { kind: Kind::Lasting, cause: no_answer("SNS", error) },
+            _ if had_no_connection(&causes) => Failure { kind: Kind::Passing, cause: no_answer("SNS", error) },
+            // The request may have arrived before the connection broke.
+            _ => silent(&format!("SNS did not answer ({causes})")),
+        };
     };
     if status < 300 {
-        let cause =
-            format!("SNS answered {status}, and the answer can't be read ({}); {MAY_BE_TAKEN}", with_causes(error));
-        return Failure { kind: Kind::Silent, cause };
+        return silent(&format!("SNS answered {status}, and the answer can't be read ({})", with_causes(error)));
     }
     let code = error.code().unwrap_or_default();
     let kind = match status {
@@ -309,7 +397,7 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         (404, _) => "; the topic does not exist: correct the ARN in the configuration, or TOPIC_ARN",
         _ => "",
     };
-    let message = error.message().unwrap_or("no reason");
+    let message = without_request_ids(error.message().unwrap_or("no reason"));
     Failure { kind, cause: format!("SNS answered {status} {code}: {message}{hint}") }
 }
 

@@ -47,7 +47,7 @@ struct State<'a> {
     /// The alerts of this invocation, whether or not SNS took them.
     added: RecentAlerts,
     counts: Counts,
-    failed: BTreeMap<Refusal, u64>,
+    failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
 }
 
 #[derive(Default)]
@@ -57,14 +57,6 @@ struct Counts {
     duplicates: u64,
     /// The longest time from an event to its publishing.
     delay: Option<Duration>,
-}
-
-/// Alerts that failed alike.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Refusal {
-    log: Rc<S3Object>,
-    topic: TopicArn,
-    cause: String,
 }
 
 impl<'a> Outbox<'a> {
@@ -171,12 +163,26 @@ impl<'a> Outbox<'a> {
     async fn send(&self, Batch { entries, mut given_up }: Batch) {
         let Some(topic) = entries.first().map(|first| self.state.borrow_mut().topic(&first.topic)) else { return };
         let alerts: Vec<&Alert> = entries.iter().map(|entry| &entry.alert).collect();
+        // Also when the rest is given up, what SNS took counts.
+        let is_taken = RefCell::new(vec![false; entries.len()]);
+        let taken = |number: usize| {
+            if let (Some(entry), Some(is_taken)) = (entries.get(number), is_taken.borrow_mut().get_mut(number)) {
+                *is_taken = true;
+                self.state.borrow_mut().taken(entry);
+            }
+        };
         let results = tokio::select! {
             biased;
             _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); entries.len()],
-            results = Box::pin(topic.publish(&alerts, self.deadline)) => results,
+            results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) => results,
         };
-        self.state.borrow_mut().answered(entries, results);
+        let state = &mut *self.state.borrow_mut();
+        state.queues.done(&entries);
+        for ((entry, result), is_taken) in entries.into_iter().zip(results).zip(is_taken.into_inner()) {
+            if let (Err(cause), false) = (result, is_taken) {
+                state.fail(entry, cause);
+            }
+        }
         self.left.notify_waiters();
     }
 
@@ -187,21 +193,28 @@ impl<'a> Outbox<'a> {
         report.published += counts.published;
         report.duplicates += counts.duplicates;
         report.delay = counts.delay.map(|delay| delay.as_secs());
-        report.failed += failed.values().sum::<u64>();
+        report.failed += failed.values().flat_map(BTreeMap::values).sum::<u64>();
         if published.is_full() {
             tracing::warn!(
                 "{COUNT_LIMIT} alerts were published within 15 minutes: a retry may repeat all beyond these"
             );
         }
-        let error = |(Refusal { log, topic, cause }, alerts): (Refusal, u64)| Error::PublishFailed {
-            log: (*log).clone(),
-            topic: topic.as_str().to_owned(),
-            alerts,
-            cause,
+        let errors = |((log, topic), causes): ((Rc<S3Object>, TopicArn), BTreeMap<String, u64>)| {
+            causes.into_iter().map(move |(cause, alerts)| Error::PublishFailed {
+                log: (*log).clone(),
+                topic: topic.as_str().to_owned(),
+                alerts,
+                cause,
+            })
         };
-        failed.into_iter().map(error).collect()
+        failed.into_iter().flat_map(errors).collect()
     }
 }
+
+/// The most different causes that a log's errors about a topic name.
+const CAUSES: usize = 3;
+
+const OTHER_CAUSES: &str = "the causes differ; the other errors about the topic name some of them";
 
 const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and other topics needed their place; it may have \
      taken messages without an answer, and a retry may then send them twice";
@@ -222,26 +235,22 @@ impl State<'_> {
         self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn))).clone()
     }
 
-    /// Counts the alerts of a request by SNS's answers: why they were not taken.
-    fn answered(&mut self, entries: Vec<Entry>, results: Vec<Result<(), String>>) {
-        self.queues.done(&entries, results.iter().any(Result::is_ok), Instant::now());
+    /// Counts and remembers an alert that SNS took.
+    fn taken(&mut self, entry: &Entry) {
+        self.queues.progressed(&entry.topic, Instant::now());
         let now = SystemTime::now();
-        for (entry, result) in entries.into_iter().zip(results) {
-            if let Err(cause) = result {
-                self.fail(entry, cause);
-                continue;
-            }
-            self.counts.published += 1;
-            let time = entry.alert.time.and_then(|time| humantime::parse_rfc3339(&time).ok());
-            self.counts.delay = self.counts.delay.max(time.and_then(|time| now.duration_since(time).ok()));
-            if let Some(key) = entry.key {
-                self.published.insert(key, now);
-            }
+        self.counts.published += 1;
+        let time = entry.alert.time.as_ref().and_then(|time| humantime::parse_rfc3339(time).ok());
+        self.counts.delay = self.counts.delay.max(time.and_then(|time| now.duration_since(time).ok()));
+        if let Some(key) = entry.key {
+            self.published.insert(key, now);
         }
     }
 
     fn fail(&mut self, Entry { topic, log, .. }: Entry, cause: String) {
-        *self.failed.entry(Refusal { log, topic, cause }).or_default() += 1;
+        let causes = self.failed.entry((log, topic)).or_default();
+        let is_named = causes.len() < CAUSES || causes.contains_key(&cause);
+        *causes.entry(if is_named { cause } else { OTHER_CAUSES.to_owned() }).or_default() += 1;
     }
 
     /// Counts the alerts that waited for a topic that was given up.

@@ -182,17 +182,21 @@ impl Queues {
         self.topics.values().all(|queue| queue.waiting.is_empty())
     }
 
-    /// Notes that a request is over, and whether SNS took an alert of it.
-    pub(super) fn done(&mut self, entries: &[Entry], has_taken: bool, now: Instant) {
+    /// Notes that SNS took an alert for a topic.
+    pub(super) fn progressed(&mut self, topic: &TopicArn, now: Instant) {
+        if let Some(queue) = self.topics.get_mut(topic) {
+            queue.progress = Some(now);
+        }
+    }
+
+    /// Notes that a request is over.
+    pub(super) fn done(&mut self, entries: &[Entry]) {
         let Some(queue) = entries.first().and_then(|entry| self.topics.get_mut(&entry.topic)) else { return };
         let memory = entries.iter().map(Entry::memory).sum::<usize>();
         queue.held -= memory;
         self.held -= memory;
         queue.requests -= 1;
         self.requests -= 1;
-        if has_taken {
-            queue.progress = Some(now);
-        }
     }
 
     /// Gives up the topics that are stuck, because another topic needs what they hold.
@@ -248,9 +252,9 @@ mod tests {
         (0..1_000).take_while(|_| is_taken(queues, entry(topic, "low", bytes), now)).count()
     }
 
-    fn done(queues: &mut Queues, batches: &[Batch], has_taken: bool, now: Instant) {
+    fn done(queues: &mut Queues, batches: &[Batch]) {
         for batch in batches {
-            queues.done(&batch.entries, has_taken, now);
+            queues.done(&batch.entries);
         }
     }
 
@@ -297,7 +301,7 @@ mod tests {
             if batches.is_empty() {
                 break;
             }
-            done(&mut queues, &batches, true, now);
+            done(&mut queues, &batches);
         }
         assert_eq!((queues.held, queues.requests), (0, 0));
         assert!(queues.topics.values().all(|queue| queue.held == 0));
@@ -315,11 +319,14 @@ mod tests {
         assert!(matches!(queues.admit(another(), start + PATIENCE), Admission::Refused(_)));
         let later = start + PATIENCE;
         let next = queues.next(later, false).unwrap();
-        queues.done(&batch.entries, true, later);
+        // One alert of a request that goes on is enough.
+        queues.progressed(&batch.entries[0].topic, later);
+        assert!(matches!(queues.admit(another(), later), Admission::Wait(_)), "SNS has taken one");
+        queues.done(&batch.entries);
         assert!(is_taken(&mut queues, another(), later));
         fill(&mut queues, "a", 100_000, later);
         assert!(matches!(queues.admit(another(), later), Admission::Wait(_)), "SNS has taken some");
-        queues.done(&next.entries, false, later);
+        queues.done(&next.entries);
         assert!(is_taken(&mut queues, another(), later), "failures give room, too");
     }
 
@@ -335,7 +342,7 @@ mod tests {
         assert_eq!(batches.len(), REQUESTS, "the last one has to wait");
         assert!(queues.next(later, true).is_none());
         assert!(batches.iter().all(|batch| *batch.given_up.borrow()));
-        done(&mut queues, &batches, false, later);
+        done(&mut queues, &batches);
         assert_eq!(send_all(&mut queues, later).len(), 1);
 
         let mut queues = Queues::default();
@@ -346,7 +353,7 @@ mod tests {
         assert!(matches!(queues.admit(another(), start), Admission::Wait(_)));
         assert!(matches!(queues.admit(another(), later), Admission::Wait(_)), "they have to end");
         assert!(batches.iter().all(|batch| *batch.given_up.borrow()));
-        done(&mut queues, &batches, false, later);
+        done(&mut queues, &batches);
         assert!(is_taken(&mut queues, another(), later));
         assert!(matches!(queues.admit(entry("t0", "low", 0), later), Admission::Refused(_)));
     }

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -59,8 +60,15 @@ pub enum SnsFault {
     EntryThrottled,
     /// A request with this text in a message is refused as a whole.
     Denies(&'static str),
+    /// Each entry with this text fails, for a fault of SNS's own.
+    FailsFor(&'static str),
+    /// Every request is refused for another reason.
+    Capricious,
     /// It takes the messages, and its answer is garbled.
     Garbled,
+    /// The same, but the second request of all is refused.
+    GarbledThenRefused,
+    /// It takes the messages, and the connection breaks.
     Dropped,
     /// No answer ever comes.
     Silent,
@@ -469,8 +477,12 @@ fn get_object(
     Ok(answer.header(CONTENT_LENGTH, length).body(Streamed(receiver)).unwrap())
 }
 
+/// The reason names a request, as those of KMS do, and never the same one.
 fn sns_error(who: &str, status: u16, code: &str) -> Answer {
-    let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{code}.</Message></Error>");
+    static REQUESTS: AtomicUsize = AtomicUsize::new(0);
+    let request = REQUESTS.fetch_add(1, Ordering::Relaxed);
+    let message = format!("{code}. (Service: S; Status Code: {status}; Request ID: 3f0a-{request:x}; Proxy: null)");
+    let error = format!("<Error><Type>{who}</Type><Code>{code}</Code><Message>{message}</Message></Error>");
     whole(status, format!("<ErrorResponse>{error}<RequestId>r</RequestId></ErrorResponse>"))
 }
 
@@ -528,7 +540,14 @@ fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answ
     let topic = entries.first().map(|entry| entry.topic.as_str()).unwrap_or_default();
     let fault = state.topic_faults.get(topic).copied().or(fault);
     let (failing, sender, code) = match fault {
-        Some(fault @ (SnsFault::Dropped | SnsFault::Silent)) => return Err(fault),
+        Some(SnsFault::Silent) => return Err(SnsFault::Silent),
+        Some(SnsFault::Dropped) => {
+            state.messages.extend(entries);
+            return Err(SnsFault::Dropped);
+        }
+        Some(SnsFault::Capricious) => {
+            return Ok(sns_error("Sender", 403, &format!("Reason{}", state.seen.len())));
+        }
         Some(SnsFault::Status(status, code)) => {
             let who = if status < 500 { "Sender" } else { "Receiver" };
             return Ok(sns_error(who, status, code));
@@ -536,18 +555,23 @@ fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answ
         Some(SnsFault::Denies(text)) if entries.iter().any(|entry| entry.body.contains(text)) => {
             return Ok(sns_error("Sender", 403, "AuthorizationError"));
         }
-        Some(SnsFault::Garbled) => {
+        Some(SnsFault::GarbledThenRefused) if state.seen.iter().filter(|s| s.what == seen.what).count() == 2 => {
+            return Ok(sns_error("Sender", 403, "AuthorizationError"));
+        }
+        Some(SnsFault::Garbled | SnsFault::GarbledThenRefused) => {
             state.messages.extend(entries);
             return Ok(whole(200, "<PublishBatchRes"));
         }
         Some(SnsFault::Entries(failing, true)) => (failing, true, "InvalidParameter"),
         Some(SnsFault::Entries(failing, false)) => (failing, false, "InternalError"),
         Some(SnsFault::EntryThrottled) => (&[0][..], true, "Throttled"),
+        Some(SnsFault::FailsFor(_)) => (&[][..], false, "InternalError"),
         Some(SnsFault::Denies(_)) | None => (&[][..], false, ""),
     };
     let (mut failed, mut successful) = (Vec::new(), Vec::new());
     for (number, (id, message)) in seen.ids.iter().zip(entries).enumerate() {
-        if failing.contains(&number) {
+        let fails = matches!(fault, Some(SnsFault::FailsFor(text)) if message.body.contains(text));
+        if fails || failing.contains(&number) {
             let code = format!("<Code>{code}</Code><SenderFault>{sender}</SenderFault>");
             failed.push(format!("<member><Id>{id}</Id>{code}</member>"));
         } else {

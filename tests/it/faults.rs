@@ -445,14 +445,13 @@ async fn faults_of_the_configuration() {
 
 #[tokio::test]
 async fn faults_of_sns() {
-    use SnsFault::{Dropped, Entries, Silent, Status};
+    use SnsFault::{Entries, Silent, Status};
     let failed = told("PublishFailed");
     let several = told("SeveralFailures");
     let kms = &[TOPIC, NEIGHBOUR, "KMSAccessDenied", "kms:GenerateDataKey"][..];
     let rows = [
         ("throttled for a while", Status(429, "Throttled"), 5, FINE, 21),
         ("500 for a while", Status(500, "InternalError"), 5, FINE, 21),
-        ("dropped for a while", Dropped, 5, FINE, 21),
         ("KMS throttled for a while", Status(400, "KMSThrottling"), 5, FINE, 21),
         ("a part failed", Entries(&[0, 3, 4], false), 3, FINE, 21),
         ("a part refused", Entries(&[0, 3], true), 1, failed(&[TOPIC, "2 alerts", "InvalidParameter"]), 19),
@@ -463,7 +462,6 @@ async fn faults_of_sns() {
         ("denied as a whole, once", Status(403, "AuthorizationError"), 1, FINE, 21),
         ("gone, once", Status(404, "NotFound"), 1, failed(&[TOPIC, "10 alerts", "NotFound"]), 11),
         ("throttled for ever", Status(429, "Throttled"), FOR_EVER, several(&[TOPIC, "Throttled"]), 0),
-        ("dropped for ever", Dropped, FOR_EVER, several(&[TOPIC, "could not be reached"]), 0),
         ("silent, once", Silent, 1, FINE, 21),
         ("silent", Silent, FOR_EVER, several(&[TOPIC, "not answered when the time was up"]), 0),
     ];

@@ -539,7 +539,6 @@ async fn sns_is_asked_again_when_the_fault_is_its_own() {
         SnsFault::Status(400, "KMSThrottling"),
         SnsFault::Status(500, "InternalError"),
         SnsFault::Status(503, "ServiceUnavailable"),
-        SnsFault::Dropped,
         SnsFault::Entries(&[0, 4], false),
     ] {
         let mut world = world().await;
@@ -618,8 +617,9 @@ async fn entries_that_sns_will_never_take_are_reported_and_not_sent_again() {
 
 #[tokio::test]
 async fn a_topic_that_refuses_is_named() {
-    // Messages are tried one by one where one of them may be the cause, and those of one request are enough.
-    for (status, code, publishes) in [(403, "AuthorizationError", 30 + 10), (404, "NotFound", 30)] {
+    // Messages are tried one by one where one of them may be the cause: all of two requests, and one of each further one,
+    // which tells a topic that refuses everything from one that refuses some.
+    for (status, code, publishes) in [(403, "AuthorizationError", 30 + 2 * 10 + 28), (404, "NotFound", 30)] {
         let mut world = world().await;
         world.aws.put(BUCKET, KEY, gzip(&log(&records(300))));
         world.aws.sns_fault(SnsFault::Status(status, code), usize::MAX);
@@ -628,6 +628,15 @@ async fn a_topic_that_refuses_is_named() {
         assert_eq!((&counts["alerts"], &counts["failed"]), (&json!(300), &json!(300)));
         assert_eq!(world.aws.publishes().len(), publishes, "{code} is no reason to ask again");
     }
+}
+
+#[tokio::test]
+async fn a_topic_that_refuses_for_ever_other_reasons_is_named_a_few_times() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(300))));
+    world.aws.sns_fault(SnsFault::Capricious, usize::MAX);
+    let counts = world.fails(&put_keys(&[KEY]), "SeveralFailures", &["4 failures", "the causes differ"]).await;
+    assert_eq!((&counts["failed"], &counts["failures"]), (&json!(300), &json!(4)));
 }
 
 #[tokio::test]
@@ -675,6 +684,21 @@ async fn a_fifo_topic_gets_the_event_id_as_its_deduplication_id() {
     assert!(plain.iter().all(|m| m.attribute("eventID") == m.deduplication_id.as_deref()), "{plain:?}");
     let ids: HashSet<_> = messages.iter().map(|m| &m.deduplication_id).collect();
     assert_eq!(ids.len(), 3, "what has no ID is never taken for a repeat: {messages:?}");
+}
+
+#[tokio::test]
+async fn a_fifo_topic_knows_the_repeats_of_an_alert_without_an_event_id_too() {
+    let mut world = world().await;
+    let config = json!({ "source": "iam", "regexp": "User", "sns": { "topicARN": format!("{TOPIC}.fifo") } });
+    world.aws.put(BUCKET, CONFIG, config.to_string());
+    let mut nameless = record(1);
+    nameless["eventID"] = Value::Null;
+    world.aws.put(BUCKET, KEY, gzip(&log(&[nameless])));
+    world.aws.sns_fault(SnsFault::Dropped, 1);
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
+    let messages = world.aws.messages();
+    assert_eq!(messages.len(), 2, "SNS took it twice, and drops the second");
+    assert_eq!(messages[0].deduplication_id, messages[1].deduplication_id);
 }
 
 #[tokio::test]

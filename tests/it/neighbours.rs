@@ -148,18 +148,102 @@ async fn a_message_that_sns_refuses_takes_no_other_along() {
 }
 
 #[tokio::test]
+async fn a_topic_that_refuses_many_messages_still_gets_the_others() {
+    let mut world = world().await;
+    let names = (0..130).map(|n| if n < 120 || n == 129 { "denied" } else { "fine" });
+    let record = |(number, name): (usize, &str)| {
+        let mut record = record(number);
+        record["userAgent"] = json!(name);
+        record
+    };
+    world.aws.put(BUCKET, KEY, gzip(&log(&names.enumerate().map(record).collect::<Vec<_>>())));
+    world.aws.topic_fault(TOPIC, SnsFault::Denies("denied"));
+    let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &["121 alerts", "AuthorizationError"]).await;
+    assert_eq!((&counts["published"], &counts["failed"]), (&json!(9), &json!(121)));
+}
+
+#[tokio::test]
+async fn the_messages_of_a_refused_request_go_out_side_by_side() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.topic_fault(TOPIC, SnsFault::Denies("user-3\""));
+    world.aws.slow_sns(Duration::from_millis(300));
+    world.fails(&put_keys(&[KEY]), "PublishFailed", &["1 alerts"]).await;
+    let publishes = world.aws.publishes();
+    assert_eq!(publishes.iter().map(|request| request.at_once).max(), Some(4));
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_also_where_the_time_does_not_suffice_for_single_messages() {
+    let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(5)).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.topic_fault(TOPIC, SnsFault::Status(400, "KMSAccessDenied"));
+    world.aws.slow_sns(Duration::from_millis(2_500));
+    // Four of them were sent, and SNS did not answer.
+    let (message, counts) = invoke(&mut world, &[KEY]).await;
+    assert!(message.contains("6 alerts") && message.contains("kms:GenerateDataKey"), "{message}");
+    assert_eq!(counts["failed"], 10, "{message}");
+}
+
+#[tokio::test]
+async fn what_sns_took_of_a_request_that_is_given_up_counts_and_is_not_sent_again() {
+    let names: Vec<_> = (0..150).map(|n| format!("partly-{n}")).collect();
+    let topics: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut world = world_of(&topics, TIMEOUT).await;
+    for name in &names {
+        world.aws.topic_fault(&topic(name), SnsFault::FailsFor("broken"));
+    }
+    // Both go out in one request.
+    let record = |number: usize| {
+        let mut record = record_for(topics[number / 2], number);
+        record["userAgent"] = json!(if number.is_multiple_of(2) { "fine" } else { "broken" });
+        record
+    };
+    let records: Vec<_> = (0..topics.len() * 2).map(record).collect();
+    world.aws.put(BUCKET, KEY, gzip(&log(&records)));
+    let (message, counts) = invoke(&mut world, &[KEY]).await;
+    let taken = world.aws.messages().len();
+    assert!(message.contains("other topics needed their place"), "{message}");
+    assert_eq!(counts["published"], taken, "{message}");
+    world.aws.mend();
+    let again = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((&again["published"], &again["duplicates"]), (&json!(300 - taken), &json!(taken)));
+}
+
+#[tokio::test]
 async fn after_silence_a_request_is_sent_twice_more_at_most_and_the_error_says_what_may_have_become_of_it() {
-    // An answer that can't be read says as little as none.
-    for (fault, times) in [(SnsFault::Garbled, usize::MAX), (SnsFault::Silent, usize::MAX)] {
+    // An answer that can't be read says as little as none, and so does a connection that breaks.
+    for (fault, times, taken) in
+        [(SnsFault::Garbled, usize::MAX, 30), (SnsFault::Dropped, usize::MAX, 30), (SnsFault::Silent, usize::MAX, 0)]
+    {
         // A request every eight seconds would be the fourth by then.
         let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(29)).await;
         world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
         world.aws.sns_fault(fault, times);
         let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[TOPIC, "may have taken the messages"]).await;
         assert_eq!(counts["failed"], 10);
-        assert_eq!(world.aws.publishes().len(), 3);
+        assert_eq!((world.aws.publishes().len(), world.aws.messages().len()), (3, taken));
         world.aws.mend();
     }
+}
+
+#[tokio::test]
+async fn after_silence_single_messages_are_sent_no_more_often_than_their_request_would_be() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.topic_fault(TOPIC, SnsFault::GarbledThenRefused);
+    world.fails(&put_keys(&[KEY]), "PublishFailed", &["10 alerts", "may have taken the messages"]).await;
+    assert_eq!((world.aws.publishes().len(), world.aws.messages().len()), (2 + 10 * 2, 30));
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_twice_costs_repeats_and_no_alert() {
+    let mut world = world().await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(10))));
+    world.aws.sns_fault(SnsFault::Dropped, 2);
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    assert_eq!((&counts["published"], &counts["failed"]), (&json!(10), &json!(0)));
+    assert_eq!(world.aws.messages().len(), 30, "no request tells what became of the first two");
 }
 
 #[tokio::test]
