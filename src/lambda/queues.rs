@@ -307,7 +307,7 @@ mod tests {
     #[test]
     fn a_large_critical_alert_has_room_although_lesser_ones_of_its_topic_take_all_that_comes_free() {
         let (mut queues, now) = (Queues::default(), Instant::now());
-        fill(&mut queues, "a", 0, now);
+        fill(&mut queues, "a", 10_000, now);
         assert!(is_taken(&mut queues, entry("a", "critical", 250_000), now));
         // They leave room for the first alert of another topic.
         while is_taken(&mut queues, entry("a", "critical", 250_000), now) {}
