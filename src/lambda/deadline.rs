@@ -4,10 +4,6 @@ use std::time::SystemTime;
 
 use tokio::time::timeout;
 
-/// The reason of a log that was not read to its end.
-pub(super) const TOO_LATE: &str =
-    "the time was up before it was read to its end: raise the function's timeout, or its memory";
-
 /// The reason of a request that was not answered.
 pub(super) const NO_ANSWER: &str = "S3 had not answered when the time was up: check that the function can reach S3 (in \
      a VPC it needs an endpoint, a NAT gateway or a proxy), and that its timeout is a minute or more";

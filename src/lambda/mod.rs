@@ -9,6 +9,7 @@ mod invocation;
 mod log_lines;
 mod metrics;
 mod outbox;
+mod places;
 mod queues;
 mod reading;
 mod report;

@@ -16,7 +16,8 @@ use crate::aws::sns::{BATCH_LIMIT, REQUESTS_AT_ONCE};
 use crate::log::S3Object;
 use crate::rules::{Severity, TopicArn};
 
-/// The memory for alerts, in bytes, and more of it for the first alert of each further topic.
+/// The memory for alerts, in bytes, and more of it for the first alert of each further topic. Critical alerts may take half
+/// of that: lesser ones, which are smaller, would else take all room that comes free.
 const ROOM: usize = 12 << 20;
 const MORE_ROOM: usize = 4 << 20;
 
@@ -30,6 +31,8 @@ const REQUESTS: usize = 64;
 
 /// A smaller batch than a full one waits so long for more alerts. Most logs have been read by then.
 const TIME_TO_FILL: Duration = Duration::from_millis(50);
+/// It waits no longer for the answers of earlier requests, which may be sent again and again.
+const TIME_TO_OVERTAKE: Duration = Duration::from_secs(1);
 
 /// A topic is stuck if SNS has taken nothing for it for so long, although it was asked to.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -89,15 +92,17 @@ struct Queue {
 
 impl Entry {
     fn memory(&self) -> usize {
-        self.alert.size() * COPIES + OVERHEAD
+        let Alert { id, time, account, .. } = &self.alert;
+        let more = [id, time, account].into_iter().flatten().map(String::len).sum::<usize>();
+        (self.alert.size() + more) * COPIES + OVERHEAD
     }
 
-    /// The position of its severity, as its attribute tells it.
-    fn severity(&self) -> Option<usize> {
+    /// The severity, as its attribute tells it.
+    fn severity(&self) -> Option<Severity> {
         const ALL: [Severity; 5] =
             [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
         let severity = self.alert.attributes.iter().find(|attribute| attribute.name == "severity")?;
-        ALL.iter().position(|known| known.name() == severity.value)
+        ALL.into_iter().find(|known| known.name() == severity.value)
     }
 }
 
@@ -107,7 +112,7 @@ impl Queue {
     }
 
     /// The highest severity that waits.
-    fn severity(&self) -> Option<usize> {
+    fn severity(&self) -> Option<Severity> {
         self.waiting.front().and_then(Entry::severity)
     }
 
@@ -122,11 +127,13 @@ impl Queue {
     }
 
     /// Whether a batch should be sent now. This is [Nagle's algorithm](https://www.rfc-editor.org/rfc/rfc896): the first
-    /// alert goes out soon, and of very many alerts no more than one request in a round trip is not full.
+    /// alert goes out soon, and of very many alerts no more than one request in a round trip is not full, or one in a second if
+    /// that is more.
     fn is_due(&self, now: Instant, is_all: bool) -> bool {
         let is_full = || self.next_batch() == BATCH_LIMIT || self.next_batch() < self.waiting.len();
-        let has_waited = || self.since.is_some_and(|since| now - since >= TIME_TO_FILL);
-        !self.waiting.is_empty() && (is_all || is_full() || self.requests == 0 && has_waited())
+        let patience = if self.requests == 0 { TIME_TO_FILL } else { TIME_TO_OVERTAKE };
+        let has_waited = || self.since.is_some_and(|since| now - since >= patience);
+        !self.waiting.is_empty() && (is_all || is_full() || has_waited())
     }
 }
 
@@ -140,6 +147,7 @@ impl Queues {
             return Admission::Refused(entry);
         }
         let has_room = queue.held + memory <= ROOM.saturating_sub(self.held)
+            || entry.severity() == Some(Severity::Critical) && self.held + memory <= ROOM + MORE_ROOM / 2
             || queue.held == 0 && self.held + memory <= ROOM + MORE_ROOM;
         if !has_room {
             let (is_first, is_stuck) = (queue.held == 0, queue.is_stuck(now));
@@ -276,7 +284,7 @@ mod tests {
         }
         let batch = queues.next(start, false).unwrap();
         let severities: Vec<_> = batch.entries.iter().map(|entry| entry.severity().unwrap()).collect();
-        assert_eq!(severities, [4, 3, 1, 1, 1, 1, 1, 1, 1, 1]);
+        assert_eq!(severities[..3], [Severity::Critical, Severity::High, Severity::Low]);
         assert_eq!(next_size(&mut queues, start + TIME_TO_FILL), None, "two are under way");
         for (topic, severity) in [("b", "high"), ("c", "critical")] {
             assert!(is_taken(&mut queues, entry(topic, severity, 0), start));
@@ -285,6 +293,37 @@ mod tests {
         let topics: Vec<_> = batches.iter().map(|batch| batch.entries[0].topic.as_str()).collect();
         assert!(topics.iter().zip([":c", ":b", ":a"]).all(|(topic, end)| topic.ends_with(end)), "{topics:?}");
         assert!(queues.is_empty());
+    }
+
+    #[test]
+    fn a_batch_waits_a_second_at_most_for_the_answers_of_earlier_ones() {
+        let (mut queues, start) = (Queues::default(), Instant::now());
+        let mut sent_at = |now| {
+            assert!(is_taken(&mut queues, entry("a", "critical", 0), now));
+            // The first one is never answered, perhaps because it is sent again and again.
+            let times = [now, now + TIME_TO_FILL, now + TIME_TO_OVERTAKE];
+            times.map(|now| queues.next(now, false).is_some())
+        };
+        assert_eq!(sent_at(start), [false, true, false]);
+        assert_eq!(sent_at(start + TIME_TO_OVERTAKE), [false, false, true]);
+    }
+
+    #[test]
+    fn a_large_critical_alert_has_room_although_lesser_ones_of_its_topic_take_all_that_comes_free() {
+        let (mut queues, now) = (Queues::default(), Instant::now());
+        fill(&mut queues, "a", 10_000, now);
+        assert!(is_taken(&mut queues, entry("a", "critical", 250_000), now));
+        // They leave room for the first alert of another topic.
+        while is_taken(&mut queues, entry("a", "critical", 250_000), now) {}
+        assert!(is_taken(&mut queues, entry("b", "low", 250_000), now));
+    }
+
+    #[test]
+    fn every_text_of_an_alert_counts_as_memory() {
+        let (mut long, short) = (entry("a", "low", 0), entry("a", "low", 0));
+        let text = Some("x".repeat(1_000));
+        (long.alert.id, long.alert.time, long.alert.account) = (text.clone(), text.clone(), text);
+        assert!(long.memory() > short.memory() + 2_900 * COPIES);
     }
 
     #[test]

@@ -291,8 +291,10 @@ async fn large_matches_without_end_stay_within_memory() {
         gzip(text.as_bytes())
     };
     let log = [gzip(b"{\"Records\":["), matching("CreateUser").repeat(400)].concat();
-    let keys = ["a", "b", "c", "d", "e", "f"];
-    for key in keys {
+    // All that can be open at once: while they wait for SNS, they leave their places.
+    let keys: Vec<_> = (0..20).map(|n| format!("log-{n}")).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    for key in &keys {
         world.aws.put(BUCKET, key, log.clone());
     }
     world.aws.slow_sns(Duration::from_millis(200));
@@ -347,4 +349,42 @@ async fn matches_that_nobody_reads_stay_within_memory_in_a_scan() {
     let peak = memory_peak(id);
     assert!(peak < 96, "{peak} MiB");
     scan.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn logs_that_wait_for_sns_hold_up_no_other() {
+    let mut world = world_of(&["slow", "healthy"], TIMEOUT).await;
+    let names = ["a", "b", "c", "d"];
+    for (place, name) in names.into_iter().enumerate() {
+        let records: Vec<_> = (0..2_000).map(|n| record_for("slow", place * 2_000 + n)).collect();
+        world.aws.put(BUCKET, name, gzip(&log(&records)));
+    }
+    world.aws.put(BUCKET, "last", gzip(&log(&[record_for("healthy", 8_000)])));
+    // Too fast for a topic that is stuck.
+    world.aws.slow_sns(Duration::from_secs(4));
+    let (message, counts) = invoke(&mut world, &["a", "b", "c", "d", "last"]).await;
+    assert_eq!(count_of(&world.aws.messages(), "healthy"), 1, "{message}, {counts}");
+    assert!(message.contains("its alerts waited for SNS") && !message.contains("/last "), "{message}");
+}
+
+#[tokio::test]
+async fn a_log_with_a_large_record_that_stalls_holds_up_no_other_with_a_large_record_or_without() {
+    let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_secs(24)).await;
+    let large = |number: usize| {
+        let mut large = record(number);
+        large["userAgent"] = json!("y".repeat(2 << 20));
+        log(&[record(100 + number), large])
+    };
+    world.aws.put(BUCKET, "stalls", large(0));
+    world.aws.s3_fault(BUCKET, "stalls", S3Fault::StallAfter(1 << 20), usize::MAX);
+    let names = ["a", "b", "c", "d"];
+    for (number, name) in names.into_iter().enumerate() {
+        // Each waits until an alert of the log that stalls has been sent.
+        world.aws.put(BUCKET, name, large(1 + number));
+        world.aws.s3_fault(BUCKET, name, S3Fault::PauseAfter(10, 1), 1);
+    }
+    world.aws.put(BUCKET, "small", gzip(&log(&[record(200)])));
+    let (message, counts) = invoke(&mut world, &["stalls", "a", "b", "c", "d", "small"]).await;
+    assert_eq!((&counts["logs"], &counts["published"], &counts["failures"]), (&json!(5), &json!(10), &json!(1)));
+    assert!(message.contains("/stalls ") && message.contains("another log needed the memory"), "{message}");
 }
