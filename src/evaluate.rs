@@ -6,11 +6,12 @@ use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, compos
 use crate::log::{self, Malformed, RawRecord, Record};
 use crate::rules::{Format, Matcher, Rule, Severity};
 
-/// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events.
-const EVENTS_LIMIT: usize = 50_000;
+/// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events. A set of so
+/// many hashes takes 280 KB, and of one more twice as much; twenty logs may be open at once.
+const EVENTS_LIMIT: usize = 14_000;
 
 /// The most kinds of event of all rules together that are remembered.
-const ALL_KINDS_LIMIT: usize = 50_000;
+const ALL_KINDS_LIMIT: usize = 14_000;
 
 /// Goes through the records of one log.
 pub struct Evaluator<'a, 'f, 'l> {
@@ -20,8 +21,8 @@ pub struct Evaluator<'a, 'f, 'l> {
     events: HashSet<u128>,
     /// By rule.
     counts: BTreeMap<&'f str, RuleCounts>,
-    /// Rules, each with the hash of the source, name and result of an event that it has alerted on.
-    kinds: HashSet<(&'f str, u128)>,
+    /// The hashes of rules, each with the source, name and result of an event that it has alerted on.
+    kinds: HashSet<u128>,
     /// By rule: its alerts beyond the limit.
     floods: BTreeMap<&'f str, Flood<'f>>,
     /// How many bytes the floods may still take.
@@ -138,12 +139,12 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     fn count_alert(&mut self, rules: &[&'f Rule], call: &Call) -> bool {
         let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
         let [source, name] = [&call.event_source, &call.event_name].map(|text| text.as_deref().unwrap_or_default());
-        let kind = id::hash([source, name, call.result()]);
         let mut flooded = true;
         for rule in rules {
             let counts = self.counts.entry(&rule.name).or_default();
             let may_be_first = counts.kinds < KINDS_LIMIT && self.kinds.len() < ALL_KINDS_LIMIT;
-            let is_first = may_be_first && self.kinds.insert((&rule.name, kind));
+            let kind = || id::hash([rule.name.as_str(), source, name, call.result()]);
+            let is_first = may_be_first && self.kinds.insert(kind());
             flooded &= counts.alerts >= limit && !is_first && rule.severity != Severity::Critical;
             counts.kinds += usize::from(is_first);
             counts.alerts += 1;

@@ -3,11 +3,12 @@
 use super::call::Call;
 use super::context::Context;
 use super::facts;
-use super::flood::{Flood, Others};
+use super::flood::Flood;
 use super::message::{ACCOUNT, Alert, REGION, RESULT, attributes, severity};
 use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
+use super::tally::Others;
 use crate::log::Record;
 use crate::rules::Rule;
 

@@ -99,3 +99,35 @@ fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
     });
     assert!(kept.bytes_current < 6 << 20, "{kept:?}");
 }
+
+/// The evaluator after a log of which everything matches.
+fn after<'f>(log: &str, mut evaluator: Evaluator<'f, 'f, 'f>) -> Evaluator<'f, 'f, 'f> {
+    let mut log_file = LogFile::default();
+    for piece in log.as_bytes().chunks(10_000).map(Some).chain([None]) {
+        let mut records = log_file.read(piece);
+        while let Some(record) = records.next().unwrap() {
+            assert!(matches!(evaluator.evaluate(&record).unwrap(), Verdict::Matched(_)));
+        }
+    }
+    evaluator
+}
+
+#[test]
+fn what_is_remembered_of_a_log_leaves_room_for_the_other_logs_that_are_open() {
+    let rules: Vec<_> = (0..20).map(|n| json!({ "name": format!("r{n}"), "source": "iam" })).collect();
+    let config = json!({ "maxAlertsPerLog": 1, "rules": rules }).to_string();
+    let filter = config::parse(config.as_bytes(), None).unwrap();
+    let learned = Learned::default();
+    let records = (0..16_000).map(|n| {
+        let arn = format!("arn:aws:sts::123456789012:assumed-role/a-role-of-some-length/botocore-session-{n}");
+        json!({ "eventSource": "iam.amazonaws.com", "eventName": format!("Call{}", n % 1_500), "eventID": n.to_string(),
+                "userIdentity": { "type": "AssumedRole", "arn": arn } })
+    });
+    let log = json!({ "Records": records.collect::<Vec<_>>() }).to_string();
+    // What is learned of calls has a bound of its own, and serves all logs.
+    drop(after(&log, Evaluator::new(Matcher::new(&filter, &learned), "log", None)));
+    let mut evaluator = None;
+    let kept = measure(|| evaluator = Some(after(&log, Evaluator::new(Matcher::new(&filter, &learned), "log", None))));
+    // Twenty logs are open at once.
+    assert!(kept.bytes_current < 1_500_000, "{kept:?}");
+}
