@@ -1,9 +1,10 @@
 //! Decides what becomes of each record of a log: nothing, alerts, or a part of a summary.
 
 use std::collections::{BTreeMap, HashSet};
+use std::vec;
 
 use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, compose, id};
-use crate::log::{self, Malformed, RawRecord, Record};
+use crate::log::{Malformed, RawRecord, Record};
 use crate::rules::{Format, Matcher, Rule, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events. A set of so
@@ -37,14 +38,13 @@ struct RuleCounts {
 }
 
 /// The decision about a record.
-#[derive(Debug)]
-pub enum Verdict<'f> {
+pub enum Verdict<'m, 'f> {
     /// No rule matches it.
     Unmatched,
     /// A rule matches it, and the configuration says to ignore it.
     Ignored,
     /// Rules match it.
-    Matched(Match<'f>),
+    Matched(Match<'f>, Box<Alerts<'m>>),
 }
 
 /// The consequences of a record that rules match.
@@ -55,13 +55,36 @@ pub struct Match<'f> {
     pub(crate) event_id: Option<String>,
     pub(crate) event_name: Option<String>,
     pub(crate) who: Option<String>,
-    /// One for each topic, less those that are counted below.
-    pub alerts: Vec<Alert>,
     /// Alerts that are not made, because the log has had the event already.
     pub duplicates: u64,
     /// Alerts that are not made, because a summary will stand for them.
     pub summarised: u64,
 }
+
+/// The alerts of a match, one for each topic, less those that its counts stand for. Each is made when it is asked for,
+/// because all of them together may be many times as large as the record.
+pub struct Alerts<'m> {
+    record: Record<'m>,
+    call: Call,
+    context: Context<'m>,
+    /// The rules of each topic.
+    topics: vec::IntoIter<Vec<&'m Rule>>,
+}
+
+impl Iterator for Alerts<'_> {
+    type Item = Alert;
+
+    fn next(&mut self) -> Option<Alert> {
+        let rules = self.topics.next()?;
+        Some(compose::about(&self.record, &self.call, &rules, &self.context))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.topics.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Alerts<'_> {}
 
 impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     /// Begins a log of that name. `format` overrides the topics' own.
@@ -82,30 +105,36 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     ///
     /// # Errors
     /// The record is not JSON, which shows only if a rule has to look into it.
-    pub fn evaluate(&mut self, raw: &RawRecord<'_>) -> Result<Verdict<'f>, Malformed> {
+    pub fn evaluate<'m>(&mut self, raw: &'m RawRecord<'_>) -> Result<Verdict<'m, 'f>, Malformed>
+    where
+        'a: 'm,
+    {
         let candidates = self.matcher.candidates(raw);
         if candidates.is_empty() {
             return Ok(Verdict::Unmatched);
         }
-        let text = log::readable(raw.bytes);
-        let record = Record::parse(&text).map_err(|problem| raw.malformed(&problem))?;
+        let record = Record::parse(raw.text()).map_err(|problem| raw.malformed(&problem))?;
         let rules = self.matcher.matching(&candidates, &record);
         Ok(if rules.is_empty() {
             Verdict::Unmatched
         } else if self.matcher.is_ignored(&record) {
             Verdict::Ignored
         } else {
-            Verdict::Matched(self.matched(&record, rules))
+            let (matched, alerts) = self.matched(record, rules);
+            Verdict::Matched(matched, Box::new(alerts))
         })
     }
 
-    fn matched(&mut self, record: &Record<'_>, rules: Vec<&'f Rule>) -> Match<'f> {
-        let mut by_topic: BTreeMap<usize, Vec<&Rule>> = BTreeMap::new();
+    fn matched<'m>(&mut self, record: Record<'m>, rules: Vec<&'f Rule>) -> (Match<'f>, Alerts<'m>)
+    where
+        'a: 'm,
+    {
+        let mut by_topic: BTreeMap<usize, Vec<&'f Rule>> = BTreeMap::new();
         for rule in &rules {
             by_topic.entry(rule.topic).or_default().push(rule);
         }
-        let call = Call::of(record);
-        let (mut alerts, mut duplicates, mut summarised) = (Vec::new(), 0, 0);
+        let call = Call::of(&record);
+        let (mut topics, mut duplicates, mut summarised) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
         let event = call.event_id.as_deref().map(|event_id| id::hash([event_id]));
         if event.is_some_and(|event| self.note_event(event)) {
             duplicates = by_topic.len() as u64;
@@ -118,12 +147,13 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
                     }
                     summarised += 1;
                 } else {
-                    alerts.push(compose::about(record, &call, &rules, &self.context));
+                    topics.push(rules);
                 }
             }
         }
-        let Call { event_id, event_name, who, .. } = call;
-        Match { rules, event_id, event_name, who, alerts, duplicates, summarised }
+        let [event_id, event_name, who] = [&call.event_id, &call.event_name, &call.who].map(Clone::clone);
+        let matched = Match { rules, event_id, event_name, who, duplicates, summarised };
+        (matched, Alerts { record, call, context: self.context, topics: topics.into_iter() })
     }
 
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.

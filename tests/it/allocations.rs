@@ -89,8 +89,10 @@ fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
             for piece in [Some(log.as_bytes()), None] {
                 let mut records = log_file.read(piece);
                 while let Some(record) = records.next().unwrap() {
-                    let Verdict::Matched(matched) = evaluator.evaluate(&record).unwrap() else { panic!("no match") };
-                    assert_eq!((matched.alerts.len() as u64, matched.summarised), if n == 0 { (1, 0) } else { (0, 1) });
+                    let Verdict::Matched(matched, alerts) = evaluator.evaluate(&record).unwrap() else {
+                        panic!("no match")
+                    };
+                    assert_eq!((alerts.count() as u64, matched.summarised), if n == 0 { (1, 0) } else { (0, 1) });
                     decided += 1;
                 }
             }
@@ -106,7 +108,7 @@ fn after<'f>(log: &str, mut evaluator: Evaluator<'f, 'f, 'f>) -> Evaluator<'f, '
     for piece in log.as_bytes().chunks(10_000).map(Some).chain([None]) {
         let mut records = log_file.read(piece);
         while let Some(record) = records.next().unwrap() {
-            assert!(matches!(evaluator.evaluate(&record).unwrap(), Verdict::Matched(_)));
+            assert!(matches!(evaluator.evaluate(&record).unwrap(), Verdict::Matched(..)));
         }
     }
     evaluator
@@ -130,4 +132,30 @@ fn what_is_remembered_of_a_log_leaves_room_for_the_other_logs_that_are_open() {
     let kept = measure(|| evaluator = Some(after(&log, Evaluator::new(Matcher::new(&filter, &learned), "log", None))));
     // Twenty logs are open at once.
     assert!(kept.bytes_current < 1_500_000, "{kept:?}");
+}
+
+#[test]
+fn a_record_that_many_topics_get_is_not_rendered_for_all_of_them_at_once() {
+    let topic = |n: usize| format!("arn:aws:sns:us-east-1:123456789012:t{n}");
+    let rules: Vec<_> = (0..40)
+        .map(|n| json!({ "name": format!("r{n}"), "source": "iam", "topicARN": topic(n), "format": "json" }))
+        .collect();
+    let filter = config::parse(json!({ "rules": rules }).to_string().as_bytes(), None).unwrap();
+    let learned = Learned::default();
+    let record = json!({ "eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "x": "x".repeat(250_000) });
+    let log = json!({ "Records": [record] }).to_string();
+    let mut alerts_made = 0;
+    let counted = measure(|| {
+        let mut log_file = LogFile::default();
+        let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
+        for piece in [Some(log.as_bytes()), None] {
+            let mut records = log_file.read(piece);
+            while let Some(record) = records.next().unwrap() {
+                let Verdict::Matched(_, alerts) = evaluator.evaluate(&record).unwrap() else { panic!("no match") };
+                alerts_made += alerts.map(drop).count();
+            }
+        }
+    });
+    assert_eq!(alerts_made, 40);
+    assert!(counted.bytes_max < 4 << 20, "{counted:?}");
 }

@@ -225,29 +225,24 @@ async fn a_match_of_15_mib_stays_within_memory_in_every_format() {
     let rules = ["text", "json", "chatbot"].map(rule);
     let config = json!({ "rules": rules }).to_string();
     for text in ["ü", "\\u00fc"] {
+        let others = ["eventTime", "recipientAccountId", "errorMessage", "eventName"].map(|key| (key, ""));
+        let others = if text == "ü" { others.as_slice() } else { &[] };
         let text = text.repeat((15 << 20) / text.len());
-        let name = "\"eventName\":\"CreateUser\"";
-        let strings = ["eventID", "eventTime", "recipientAccountId", "errorMessage", "userAgent"];
-        let mut fields: Vec<_> = strings.iter().map(|key| format!("{name},\"{key}\":\"{text}\"")).collect();
-        fields.push(format!("{name},\"requestParameters\":{{\"x\":[\"{text}\"]}}"));
-        fields.push(format!("\"eventName\":\"{text}\""));
-        let records = fields.iter().map(|field| gzip(format!("{{\"eventSource\":\"iam\",{field}}},").as_bytes()));
-        let log =
-            [gzip(b"{\"Records\":[")].into_iter().chain(records).chain([gzip(b"{}]}")]).collect::<Vec<_>>().concat();
-        let mut world = world_with(&[("TOPIC_ARN", TOPIC)], Duration::from_mins(1)).await;
-        world.aws.put(BUCKET, CONFIG, config.clone());
-        world.aws.put(BUCKET, KEY, log);
-        let (message, counts) = invoke(&mut world, &[KEY]).await;
-        assert_eq!(
-            (&counts["logs"], &counts["published"]),
-            (&json!(1), &json!(3 * fields.len())),
-            "{message}, {counts}"
-        );
-        let messages = world.aws.messages();
-        let noted = messages.iter().filter(|message| message.body.contains("(left out: 157")).count();
-        assert_eq!(noted, 3 * fields.len(), "they say so");
-        let peak = world.lambda.memory_peak();
-        assert!(peak < MEMORY, "{peak} MiB");
+        for (key, inner) in [("userAgent", ""), ("eventID", ""), ("requestParameters", "x")].iter().chain(others) {
+            let value = if inner.is_empty() { format!("\"{text}\"") } else { format!("{{\"{inner}\":[\"{text}\"]}}") };
+            let mut world = world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await;
+            world.aws.put(BUCKET, CONFIG, config.clone());
+            // The last value of a key counts.
+            let log =
+                format!("{{\"Records\":[{{\"eventSource\":\"iam\",\"eventName\":\"CreateUser\",\"{key}\":{value}}}]}}");
+            world.aws.put(BUCKET, KEY, gzip(log.as_bytes()));
+            let (message, counts) = invoke(&mut world, &[KEY]).await;
+            assert_eq!(counts["published"], 3, "{key}: {message}, {counts}");
+            let messages = world.aws.messages();
+            assert!(messages.iter().all(|message| message.body.contains("(left out: 157")), "{key}: it says so");
+            let peak = world.lambda.memory_peak();
+            assert!(peak < MEMORY, "{key}: {peak} MiB");
+        }
     }
 }
 

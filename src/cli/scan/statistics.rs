@@ -194,15 +194,7 @@ mod tests {
             let who = if number % 10 == 0 { "alice".to_owned() } else { format!("{number}-{session}") };
             let event_name = Some("CreateUser".to_owned());
             let rules = filter.rules.iter().collect();
-            let matched = Match {
-                rules,
-                event_id: None,
-                event_name,
-                who: Some(who),
-                alerts: vec![],
-                duplicates: 0,
-                summarised: 0,
-            };
+            let matched = Match { rules, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
             statistics.count(&matched);
         }
         let text = statistics.to_text();
