@@ -254,6 +254,19 @@ mod tests {
     }
 
     #[test]
+    fn an_event_id_that_is_far_too_long_is_short_and_still_tells_events_apart() {
+        let of = |ending: &str| {
+            let mut record = create_user();
+            record["eventID"] = json!("x".repeat(5_000) + ending);
+            alert_in("text", "", &record.to_string())
+        };
+        let [one, same, other] = ["a", "a", "b"].map(of);
+        assert!(one.id.as_ref().is_some_and(|id| id.starts_with("(left out: 5003 bytes, ") && id.len() < 100));
+        assert!(one.id == same.id && one.id != other.id);
+        assert!(one.body.contains("Console : -\n") && one.size() < 2_000, "{}", one.body);
+    }
+
+    #[test]
     fn a_long_name_gives_way_to_account_and_region() {
         let mut record = create_user();
         record["userIdentity"]["arn"] = json!(format!("arn:aws:sts::1:assumed-role/{}/s", "r".repeat(200)));
