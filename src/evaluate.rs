@@ -1,16 +1,18 @@
 //! Decides what becomes of each record of a log: nothing, alerts, or a part of a summary.
 
 use std::collections::{BTreeMap, HashSet};
+use std::vec;
 
 use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, compose, id};
-use crate::log::{self, Malformed, RawRecord, Record};
+use crate::log::{Malformed, RawRecord, Record};
 use crate::rules::{Format, Matcher, Rule, Severity};
 
-/// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events.
-const EVENTS_LIMIT: usize = 50_000;
+/// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events. A set of so
+/// many hashes takes 280 KB, and of one more twice as much; twenty logs may be open at once.
+const EVENTS_LIMIT: usize = 14_000;
 
 /// The most kinds of event of all rules together that are remembered.
-const ALL_KINDS_LIMIT: usize = 50_000;
+const ALL_KINDS_LIMIT: usize = 14_000;
 
 /// Goes through the records of one log.
 pub struct Evaluator<'a, 'f, 'l> {
@@ -20,8 +22,8 @@ pub struct Evaluator<'a, 'f, 'l> {
     events: HashSet<u128>,
     /// By rule.
     counts: BTreeMap<&'f str, RuleCounts>,
-    /// Rules, each with the hash of the source, name and result of an event that it has alerted on.
-    kinds: HashSet<(&'f str, u128)>,
+    /// The hashes of rules, each with the source, name and result of an event that it has alerted on.
+    kinds: HashSet<u128>,
     /// By rule: its alerts beyond the limit.
     floods: BTreeMap<&'f str, Flood<'f>>,
     /// How many bytes the floods may still take.
@@ -36,14 +38,13 @@ struct RuleCounts {
 }
 
 /// The decision about a record.
-#[derive(Debug)]
-pub enum Verdict<'f> {
+pub enum Verdict<'m, 'f> {
     /// No rule matches it.
     Unmatched,
     /// A rule matches it, and the configuration says to ignore it.
     Ignored,
     /// Rules match it.
-    Matched(Match<'f>),
+    Matched(Match<'f>, Box<Alerts<'m>>),
 }
 
 /// The consequences of a record that rules match.
@@ -54,13 +55,36 @@ pub struct Match<'f> {
     pub(crate) event_id: Option<String>,
     pub(crate) event_name: Option<String>,
     pub(crate) who: Option<String>,
-    /// One for each topic, less those that are counted below.
-    pub alerts: Vec<Alert>,
     /// Alerts that are not made, because the log has had the event already.
     pub duplicates: u64,
     /// Alerts that are not made, because a summary will stand for them.
     pub summarised: u64,
 }
+
+/// The alerts of a match, one for each topic, less those that its counts stand for. Each is made when it is asked for,
+/// because all of them together may be many times as large as the record.
+pub struct Alerts<'m> {
+    record: Record<'m>,
+    call: Call,
+    context: Context<'m>,
+    /// The rules of each topic.
+    topics: vec::IntoIter<Vec<&'m Rule>>,
+}
+
+impl Iterator for Alerts<'_> {
+    type Item = Alert;
+
+    fn next(&mut self) -> Option<Alert> {
+        let rules = self.topics.next()?;
+        Some(compose::about(&self.record, &self.call, &rules, &self.context))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.topics.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Alerts<'_> {}
 
 impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     /// Begins a log of that name. `format` overrides the topics' own.
@@ -81,30 +105,36 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     ///
     /// # Errors
     /// The record is not JSON, which shows only if a rule has to look into it.
-    pub fn evaluate(&mut self, raw: &RawRecord<'_>) -> Result<Verdict<'f>, Malformed> {
+    pub fn evaluate<'m>(&mut self, raw: &'m RawRecord<'_>) -> Result<Verdict<'m, 'f>, Malformed>
+    where
+        'a: 'm,
+    {
         let candidates = self.matcher.candidates(raw);
         if candidates.is_empty() {
             return Ok(Verdict::Unmatched);
         }
-        let text = log::readable(raw.bytes);
-        let record = Record::parse(&text).map_err(|problem| raw.malformed(&problem))?;
+        let record = Record::parse(raw.text()).map_err(|problem| raw.malformed(&problem))?;
         let rules = self.matcher.matching(&candidates, &record);
         Ok(if rules.is_empty() {
             Verdict::Unmatched
         } else if self.matcher.is_ignored(&record) {
             Verdict::Ignored
         } else {
-            Verdict::Matched(self.matched(&record, rules))
+            let (matched, alerts) = self.matched(record, rules);
+            Verdict::Matched(matched, Box::new(alerts))
         })
     }
 
-    fn matched(&mut self, record: &Record<'_>, rules: Vec<&'f Rule>) -> Match<'f> {
-        let mut by_topic: BTreeMap<usize, Vec<&Rule>> = BTreeMap::new();
+    fn matched<'m>(&mut self, record: Record<'m>, rules: Vec<&'f Rule>) -> (Match<'f>, Alerts<'m>)
+    where
+        'a: 'm,
+    {
+        let mut by_topic: BTreeMap<usize, Vec<&'f Rule>> = BTreeMap::new();
         for rule in &rules {
             by_topic.entry(rule.topic).or_default().push(rule);
         }
-        let call = Call::of(record);
-        let (mut alerts, mut duplicates, mut summarised) = (Vec::new(), 0, 0);
+        let call = Call::of(&record);
+        let (mut topics, mut duplicates, mut summarised) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
         let event = call.event_id.as_deref().map(|event_id| id::hash([event_id]));
         if event.is_some_and(|event| self.note_event(event)) {
             duplicates = by_topic.len() as u64;
@@ -117,12 +147,13 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
                     }
                     summarised += 1;
                 } else {
-                    alerts.push(compose::about(record, &call, &rules, &self.context));
+                    topics.push(rules);
                 }
             }
         }
-        let Call { event_id, event_name, who, .. } = call;
-        Match { rules, event_id, event_name, who, alerts, duplicates, summarised }
+        let [event_id, event_name, who] = [&call.event_id, &call.event_name, &call.who].map(Clone::clone);
+        let matched = Match { rules, event_id, event_name, who, duplicates, summarised };
+        (matched, Alerts { record, call, context: self.context, topics: topics.into_iter() })
     }
 
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.
@@ -138,12 +169,12 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     fn count_alert(&mut self, rules: &[&'f Rule], call: &Call) -> bool {
         let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
         let [source, name] = [&call.event_source, &call.event_name].map(|text| text.as_deref().unwrap_or_default());
-        let kind = id::hash([source, name, call.result()]);
         let mut flooded = true;
         for rule in rules {
             let counts = self.counts.entry(&rule.name).or_default();
             let may_be_first = counts.kinds < KINDS_LIMIT && self.kinds.len() < ALL_KINDS_LIMIT;
-            let is_first = may_be_first && self.kinds.insert((&rule.name, kind));
+            let kind = || id::hash([rule.name.as_str(), source, name, call.result()]);
+            let is_first = may_be_first && self.kinds.insert(kind());
             flooded &= counts.alerts >= limit && !is_first && rule.severity != Severity::Critical;
             counts.kinds += usize::from(is_first);
             counts.alerts += 1;

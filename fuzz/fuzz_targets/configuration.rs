@@ -23,8 +23,8 @@ fuzz_target!(|file: &[u8]| {
     for piece in [Some(LOG), None] {
         let mut records = log.read(piece);
         while let Some(record) = records.next().unwrap() {
-            if let Verdict::Matched(found) = evaluator.evaluate(&record).unwrap() {
-                assert!(found.alerts.len() as u64 + found.duplicates + found.summarised > 0, "{found:?}");
+            if let Verdict::Matched(found, alerts) = evaluator.evaluate(&record).unwrap() {
+                assert!(alerts.len() as u64 + found.duplicates + found.summarised > 0, "{found:?}");
             }
         }
     }

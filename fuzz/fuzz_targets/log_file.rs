@@ -99,8 +99,8 @@ fn read_piece<'a, 'f: 'a>(
             Record::parse(&json).map_err(|problem| raw.malformed(&problem))?;
         }
         if raw.event_source.as_ref().is_some_and(|source| source.contains("iam")) && raw.event_name.is_some() {
-            let Verdict::Matched(found) = verdict else { panic!("{raw:?} is lost") };
-            assert!(found.alerts.len() as u64 + found.duplicates == 1, "{found:?}");
+            let Verdict::Matched(found, alerts) = verdict else { panic!("{raw:?} is lost") };
+            assert!(alerts.len() as u64 + found.duplicates == 1, "{found:?}");
         }
         let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
         seen.push((text(&raw.event_source), text(&raw.event_name), serde_json::from_str(&json).ok()));

@@ -2,13 +2,21 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::id;
 use super::message::{ACCOUNT, REGION, RESULT};
+use super::sanitize::truncate;
 use super::short_name::ShortName;
 use super::who;
 use crate::log::Record;
 
 /// The most bytes of a link to the console. Its parts are a region and an ID.
 const LINK_LIMIT: usize = 500;
+
+/// The most bytes of an event ID's JSON. CloudTrail's are UUIDs.
+const ID_LIMIT: usize = 1_000;
+
+/// The most bytes of an account's number and of a time.
+const TEXT_LIMIT: usize = 256;
 
 /// The result of a call that failed, here and in records.
 const FAILURE: &str = "Failure";
@@ -39,19 +47,20 @@ impl Call {
         let caller = who::of(record).map(|caller| (caller.full, (caller.short, caller.steady)));
         let (who, names) = caller.unzip();
         let (short_name, steady_name) = names.unzip();
+        let account = record.text(&["recipientAccountId"]).or_else(|| who::account(record));
+        let (event_id, has_usual_id) = event_id(record);
         Call {
             failure: failure(record, event_name.as_deref()),
             event_name,
             event_source: record.text(&["eventSource"]),
             region: record.text(&["awsRegion"]),
-            account: record.text(&["recipientAccountId"]).or_else(|| who::account(record)),
-            // Repeats are known by it, so that nothing of it may be redacted.
-            event_id: record.raw_string(&["eventID"]).filter(|id| !id.is_empty()),
-            time: record.text(&["eventTime"]),
+            account: account.map(|account| truncate(account, TEXT_LIMIT, "")),
+            event_id,
+            time: record.text(&["eventTime"]).map(|time| truncate(time, TEXT_LIMIT, "")),
             who,
             short_name,
             steady_name,
-            in_history: in_history(record),
+            in_history: has_usual_id && in_history(record),
         }
     }
 
@@ -75,12 +84,23 @@ impl Call {
     /// A link to the event in the console's event history, if it has the event and the console's address is known.
     pub(super) fn console_link(&self) -> Option<String> {
         const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
-        let region = self.region.as_deref().filter(|_| self.in_history)?;
+        let region = self.region.as_deref().filter(|region| self.in_history && region.len() < LINK_LIMIT)?;
         let host = console_host(region)?;
         let region = utf8_percent_encode(region, PLAIN);
         let event_id = utf8_percent_encode(self.event_id.as_deref()?, PLAIN);
         let link = format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}");
         (link.len() <= LINK_LIMIT).then_some(link)
+    }
+}
+
+/// The event ID, and whether it is whole: a note with its hash takes the place of one that is far too long, because
+/// several parts of a message have the ID. Repeats are known by it, so that nothing of it may be redacted.
+fn event_id(record: &Record<'_>) -> (Option<String>, bool) {
+    match record.raw_json(&["eventID"]) {
+        Some(json) if json.len() > ID_LIMIT && json.starts_with('"') => {
+            (Some(format!("(left out: {} bytes, {:032x})", json.len(), id::hash([json]))), false)
+        }
+        _ => (record.raw_string(&["eventID"]).filter(|id| !id.is_empty()), true),
     }
 }
 

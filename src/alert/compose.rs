@@ -3,11 +3,12 @@
 use super::call::Call;
 use super::context::Context;
 use super::facts;
-use super::flood::{Flood, Others};
+use super::flood::Flood;
 use super::message::{ACCOUNT, Alert, REGION, RESULT, attributes, severity};
 use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
+use super::tally::Others;
 use crate::log::Record;
 use crate::rules::Rule;
 
@@ -250,6 +251,19 @@ mod tests {
             let failed = alert.attributes.iter().any(|a| a.name == "result" && a.value == "Failure");
             assert_eq!(failed, !alert.body.contains("Result  : Success\n"));
         }
+    }
+
+    #[test]
+    fn an_event_id_that_is_far_too_long_is_short_and_still_tells_events_apart() {
+        let of = |ending: &str| {
+            let mut record = create_user();
+            record["eventID"] = json!("x".repeat(5_000) + ending);
+            alert_in("text", "", &record.to_string())
+        };
+        let [one, same, other] = ["a", "a", "b"].map(of);
+        assert!(one.id.as_ref().is_some_and(|id| id.starts_with("(left out: 5003 bytes, ") && id.len() < 100));
+        assert!(one.id == same.id && one.id != other.id);
+        assert!(one.body.contains("Console : -\n") && one.size() < 2_000, "{}", one.body);
     }
 
     #[test]

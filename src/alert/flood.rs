@@ -1,10 +1,8 @@
 //! The alerts of a rule beyond its limit in one log, gathered for the summary that stands for them.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
-
 use super::call::Call;
 use super::message::NOTHING;
+use super::tally::{Tally, Top};
 use crate::rules::Rule;
 
 /// The most callers, and the most kinds of event, that are told apart of a rule's alerts on one log. AWS's services make a
@@ -18,10 +16,7 @@ const CALLER_LIMIT: usize = 2_048;
 const TEXT_LIMIT: usize = 256;
 
 /// How many bytes of texts the floods of one log may keep of callers and kinds of event.
-pub(crate) const FLOODS_ROOM: usize = 4 << 20;
-
-/// What an entry takes besides its text, about.
-const ENTRY: usize = 100;
+pub(crate) const FLOODS_ROOM: usize = 512 << 10;
 
 /// The alerts of one rule beyond its limit.
 #[derive(Debug)]
@@ -41,29 +36,9 @@ pub(crate) struct Flood<'f> {
     common: Option<Vec<(&'static str, String)>>,
 }
 
-/// The number of alerts by something. Of very many, only the first ones are told apart.
-#[derive(Debug)]
-struct Tally<K>(BTreeMap<K, u64>);
-
-/// The most frequent ones of a tally.
-pub(super) struct Top<'a, K> {
-    /// Most first.
-    pub(super) named: Vec<(&'a K, u64)>,
-    pub(super) others: Others,
-}
-
-/// Those that are not named.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Others {
-    pub(super) count: u64,
-    /// Whether there may be more of them, because not all were told apart.
-    pub(super) is_at_least: bool,
-    pub(super) alerts: u64,
-}
-
 impl<'f> Flood<'f> {
     pub(crate) fn new(rule: &'f Rule) -> Self {
-        let (callers, kinds) = (Tally(BTreeMap::new()), Tally(BTreeMap::new()));
+        let (callers, kinds) = (Tally::new(KINDS_LIMIT), Tally::new(KINDS_LIMIT));
         Flood { rule, more: 0, events: 0, first: None, last: None, callers, kinds, common: None }
     }
 
@@ -104,31 +79,6 @@ impl<'f> Flood<'f> {
     /// The events with the most alerts, by source and name.
     pub(super) fn top_kinds(&self, n: usize) -> Top<'_, (String, String)> {
         self.kinds.top(n, self.more)
-    }
-}
-
-impl<K: Ord> Tally<K> {
-    /// Counts one, whose text has this size.
-    fn count(&mut self, key: K, size: usize, room: &mut usize) {
-        if let Some(count) = self.0.get_mut(&key) {
-            *count += 1;
-        } else if self.0.len() < KINDS_LIMIT
-            && let Some(left) = room.checked_sub(size + ENTRY)
-        {
-            *room = left;
-            self.0.insert(key, 1);
-        }
-    }
-
-    /// The `n` most frequent ones, of so many alerts.
-    fn top(&self, n: usize, alerts: u64) -> Top<'_, K> {
-        let mut named: Vec<_> = self.0.iter().map(|(key, count)| (key, *count)).collect();
-        named.sort_by_key(|(_, count)| Reverse(*count));
-        let is_at_least = self.0.values().sum::<u64>() < alerts;
-        named.truncate(n);
-        let count = (self.0.len() - named.len()) as u64 + u64::from(is_at_least);
-        let alerts = alerts.saturating_sub(named.iter().map(|(_, count)| count).sum());
-        Top { named, others: Others { count, is_at_least, alerts } }
     }
 }
 

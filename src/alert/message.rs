@@ -73,7 +73,8 @@ pub(super) fn severity(rules: &[&Rule]) -> Severity {
 /// The attributes with these strings, and with the rules' names.
 pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule]) -> Vec<Attribute> {
     let string = |(name, value): &(&'static str, &str)| {
-        let value = truncate(escape(value), ATTRIBUTE_LIMIT, "");
+        let start = &value[..value.floor_char_boundary(ATTRIBUTE_LIMIT)];
+        let value = truncate(escape(start), ATTRIBUTE_LIMIT, "");
         Attribute { name, data_type: "String", value }
     };
     let rule = Attribute { name: "rule", data_type: "String.Array", value: to_json(&rule_names(rules)) };

@@ -11,6 +11,7 @@ mod render;
 mod sanitize;
 mod short_name;
 mod subject;
+mod tally;
 mod who;
 
 pub(crate) use self::call::Call;
@@ -19,3 +20,4 @@ pub(crate) use self::flood::{FLOODS_ROOM, Flood, KINDS_LIMIT};
 pub(crate) use self::message::Alert;
 pub(crate) use self::message::{NOTHING, SIZE_LIMIT};
 pub(crate) use self::sanitize::escape;
+pub(crate) use self::tally::Tally;

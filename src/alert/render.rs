@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::context::Context;
-use super::flood::Others;
 use super::id;
 use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
+use super::tally::Others;
 use crate::log::Record;
 use crate::rules::{Format, Rule, TopicArn};
 

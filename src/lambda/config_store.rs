@@ -1,7 +1,7 @@
 //! The filter configurations that are in use: read from S3 with each invocation, kept while they are good.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +23,9 @@ const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
 /// room for them, for the next one while it is read, and for logs and alerts.
 const MEMORY_LIMIT: usize = 64 << 20;
 
+/// How many refused contents are remembered.
+const REFUSED_LIMIT: usize = 4;
+
 /// What a configuration takes beside its rules.
 const CONFIG_MEMORY: usize = 16 << 10;
 
@@ -30,7 +33,7 @@ const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to i
      environment";
 
 /// The last good configuration of each bucket that has one, as far as there is room. The bucket whose configuration has not
-/// been used for longest loses its own first.
+/// been used for longest loses its own first; one that an open log uses stays, because its memory would.
 pub(super) struct ConfigStore {
     /// The bucket of all configurations; `None` for each log's own.
     bucket: Option<String>,
@@ -38,9 +41,11 @@ pub(super) struct ConfigStore {
     /// The topic of configurations that name none.
     default_topic: Option<String>,
     configs: RefCell<HashMap<S3Object, Known>>,
-    /// The content that was refused last, by its hash, and why. Each log without a configuration asks again, and it may take
-    /// seconds to find out.
-    refused: RefCell<Option<(Hash, Vec<String>)>>,
+    /// The contents of those that had to make room.
+    forgotten: RefCell<HashMap<S3Object, Hash>>,
+    /// The contents that were refused last, by their hashes, and why. Each log without a configuration asks again, and it may
+    /// take seconds to find out.
+    refused: RefCell<VecDeque<(Hash, Vec<String>)>>,
 }
 
 type Hash = [u8; 32];
@@ -84,6 +89,7 @@ impl ConfigStore {
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
             configs: RefCell::default(),
+            forgotten: RefCell::default(),
             refused: RefCell::default(),
         }
     }
@@ -122,7 +128,7 @@ impl ConfigStore {
         let updated = self.update(object.clone(), fetched, consequence);
         self.note_use(object);
         match updated {
-            Ok(changed) => Ok(Refreshed { changed: changed && is_known, error: None }),
+            Ok(changed) => Ok(Refreshed { changed, error: None }),
             Err(error) if is_known => Ok(Refreshed { changed: false, error: Some(error) }),
             Err(error) => Err(error),
         }
@@ -142,15 +148,18 @@ impl ConfigStore {
         }
         let mut memory: usize = configs.values().map(|known| known.config.memory()).sum();
         while memory > MEMORY_LIMIT {
-            let others = configs.iter().filter(|(other, _)| *other != object);
+            let is_free = |known: &Known| Rc::strong_count(&known.config) == 1;
+            let others = configs.iter().filter(|(other, known)| *other != object && is_free(known));
             let Some(oldest) = others.min_by_key(|(_, known)| known.used).map(|(other, _)| other.clone()) else {
                 break;
             };
-            memory -= configs.remove(&oldest).map_or(0, |known| known.config.memory());
+            let Some(known) = configs.remove(&oldest) else { break };
+            memory = memory.saturating_sub(known.config.memory());
+            self.forgotten.borrow_mut().insert(oldest, known.hash);
         }
     }
 
-    /// Takes S3's answer; gives whether there is a new content.
+    /// Takes S3's answer; gives whether another content has taken the place of a known one, or of one that was forgotten.
     fn update(
         &self,
         object: S3Object,
@@ -170,22 +179,28 @@ impl ConfigStore {
         match self.parse(hash, &bytes) {
             Ok(filter) => {
                 let config = Rc::new(Config { filter, learned: Learned::default() });
-                self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
-                Ok(true)
+                let forgotten = self.forgotten.borrow_mut().remove(&object);
+                let known = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
+                let last = known.map(|known| known.hash).or(forgotten);
+                Ok(last.is_some_and(|last| last != hash))
             }
             Err(problems) => Err(Error::InvalidConfiguration { object, problems, consequence }),
         }
     }
 
     fn parse(&self, hash: Hash, bytes: &[u8]) -> Result<Filter, Vec<String>> {
-        if let Some((_, problems)) = self.refused.borrow().as_ref().filter(|(refused, _)| *refused == hash) {
+        if let Some((_, problems)) = self.refused.borrow().iter().find(|(refused, _)| *refused == hash) {
             return Err(problems.clone());
         }
         let parsed = config::parse(bytes, self.default_topic.as_deref()).and_then(|filter| {
             let has_topics = filter.topics.iter().all(|topic| topic.arn.is_some());
             if has_topics { Ok(filter) } else { Err(vec![NO_TOPIC.to_owned()]) }
         });
-        parsed.inspect_err(|problems| *self.refused.borrow_mut() = Some((hash, problems.clone())))
+        parsed.inspect_err(|problems| {
+            let mut refused = self.refused.borrow_mut();
+            refused.push_front((hash, problems.clone()));
+            refused.truncate(REFUSED_LIMIT);
+        })
     }
 }
 
@@ -193,32 +208,70 @@ impl ConfigStore {
 mod tests {
     use super::*;
 
-    #[test]
-    fn configurations_of_many_buckets_stay_within_memory_and_the_one_in_use_stays() {
+    fn store() -> ConfigStore {
         let mut settings = Settings::from_env();
         settings.topic_arn = Some("arn:aws:sns:us-east-1:123456789012:alerts".to_owned());
         settings.config_bucket = None;
-        let store = ConfigStore::new(&settings);
-        let object =
-            |bucket: usize| S3Object { bucket: format!("bucket-{bucket}"), key: "filter_config.json".to_owned() };
-        // Some 1.7 MB each.
-        let text = |bucket: usize| format!(r#"{{"source": "iam", "regexp": "^[\\w-]{{30}}{bucket}"}}"#);
-        let ask = |bucket: usize| {
-            let fetched = Ok(Fetched::New { etag: None, bytes: text(bucket).into_bytes() });
-            let changed = store.update(object(bucket), fetched, Consequence::AskedAgain).unwrap();
-            store.note_use(&object(bucket));
-            let memory = store.configs.borrow().values().map(|known| known.config.memory()).sum::<usize>();
-            assert!(memory <= MEMORY_LIMIT, "{memory}");
-            (changed, store.configs.borrow().len())
-        };
-        let mut known = 0;
+        ConfigStore::new(&settings)
+    }
+
+    fn object(bucket: usize) -> S3Object {
+        S3Object { bucket: format!("bucket-{bucket}"), key: "filter_config.json".to_owned() }
+    }
+
+    /// Asks for the configuration of a bucket, which has this pattern and takes some 1.7 MB.
+    fn ask(store: &ConfigStore, bucket: usize, pattern: usize) -> bool {
+        let text = format!(r#"{{"source": "iam", "regexp": "^[\\w-]{{30}}{pattern}"}}"#);
+        let fetched = Ok(Fetched::New { etag: None, bytes: text.into_bytes() });
+        let changed = store.update(object(bucket), fetched, Consequence::AskedAgain).unwrap();
+        store.note_use(&object(bucket));
+        changed
+    }
+
+    fn memory(store: &ConfigStore) -> usize {
+        store.configs.borrow().values().map(|known| known.config.memory()).sum()
+    }
+
+    #[test]
+    fn configurations_of_many_buckets_stay_within_memory_and_the_one_in_use_stays() {
+        let store = store();
+        let is_known = |bucket| store.get(&object(bucket)).is_some();
         for bucket in 1..60 {
-            assert!(ask(bucket).0, "{bucket} is new");
-            let (changed, count) = ask(0);
-            assert_eq!(changed, bucket == 1, "{bucket}: the one in use stays");
-            known = count;
+            assert!(!is_known(bucket) && is_known(0) == (bucket > 1), "{bucket}: the one in use stays");
+            assert!(!ask(&store, bucket, bucket) && !ask(&store, 0, 0), "{bucket}: nothing has changed");
+            assert!(memory(&store) <= MEMORY_LIMIT, "{}", memory(&store));
         }
+        let known = store.configs.borrow().len();
         assert!((25..45).contains(&known), "{known}");
-        assert!(!ask(59).0 && ask(1).0, "the oldest went first");
+        assert!(is_known(59) && !is_known(1), "the oldest went first");
+        // What has become of a forgotten one meanwhile is known all the same.
+        assert!(!ask(&store, 1, 1) && ask(&store, 2, 99));
+    }
+
+    #[test]
+    fn a_configuration_that_an_open_log_uses_counts_until_the_log_is_closed() {
+        let store = store();
+        ask(&store, 0, 0);
+        let used = store.get(&object(0)).unwrap();
+        let weak = Rc::downgrade(&used);
+        for bucket in 1..60 {
+            ask(&store, bucket, bucket);
+            assert!(store.get(&object(0)).is_some() && memory(&store) <= MEMORY_LIMIT);
+        }
+        drop(used);
+        ask(&store, 60, 60);
+        assert!(weak.upgrade().is_none(), "its memory is free");
+    }
+
+    #[test]
+    fn contents_that_are_refused_are_compiled_once_even_if_several_take_turns() {
+        let store = store();
+        for _ in 0..3 {
+            for text in ["{", "[", "]"] {
+                let fetched = Ok(Fetched::New { etag: None, bytes: text.into() });
+                store.update(object(0), fetched, Consequence::AskedAgain).unwrap_err();
+            }
+        }
+        assert_eq!(store.refused.borrow().len(), 3, "each was compiled once");
     }
 }

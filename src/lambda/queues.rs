@@ -245,8 +245,8 @@ mod tests {
         let mut records = log_file.read(Some(log.as_bytes()));
         let record = records.next().unwrap().unwrap();
         let verdict = Evaluator::new(Matcher::new(&filter, &learned), "log", None).evaluate(&record);
-        let Ok(Verdict::Matched(mut matched)) = verdict else { panic!("it matches") };
-        let alert = matched.alerts.remove(0);
+        let Ok(Verdict::Matched(_, mut alerts)) = verdict else { panic!("it matches") };
+        let alert = alerts.next().unwrap();
         let topic = alert.topic.clone().unwrap();
         Entry { alert, topic, log: Rc::new(S3Object { bucket: String::new(), key: String::new() }), key: None }
     }

@@ -94,20 +94,21 @@ impl Skipped {
 
 impl Report {
     /// Counts a record, and passes its alerts on.
-    pub(crate) fn count(&mut self, verdict: Verdict<'_>) -> Vec<Alert> {
+    pub(crate) fn count<'m>(&mut self, verdict: Verdict<'m, '_>) -> impl Iterator<Item = Alert> + use<'m> {
         self.records += 1;
+        let mut found = None;
         match verdict {
             Verdict::Unmatched => self.unmatched += 1,
             Verdict::Ignored => self.ignored += 1,
-            Verdict::Matched(Match { alerts, duplicates, summarised, .. }) => {
+            Verdict::Matched(Match { duplicates, summarised, .. }, alerts) => {
                 self.matched += 1;
                 self.alerts += duplicates + summarised;
                 self.duplicates += duplicates;
                 self.summarised += summarised;
-                return alerts;
+                found = Some(alerts);
             }
         }
-        Vec::new()
+        found.into_iter().flatten()
     }
 
     /// Writes the invocation's log line.

@@ -140,10 +140,10 @@ impl Document {
         let searchable = !scanner.has_plain_escapes();
         scanner.clear();
         match fields {
-            Ok([event_source, event_name]) => {
+            Ok(fields) => {
                 *start += bytes.len();
                 *records += 1;
-                Ok(RawRecord { event_source, event_name, bytes, searchable, number })
+                Ok(RawRecord::new(fields, bytes, searchable, number))
             }
             Err(problem) => Err(malformed.insert(Malformed::after(number, &problem)).clone()),
         }

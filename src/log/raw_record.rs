@@ -1,6 +1,9 @@
 //! A record as it stands in its log file, and errors about it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use super::record::readable;
 
 /// A record as it stands in the log: the two fields that most rules ask for, and the rest unparsed.
 #[derive(Debug)]
@@ -16,9 +19,25 @@ pub struct RawRecord<'a> {
     pub(crate) searchable: bool,
     /// How many records the log has before this one.
     pub(crate) number: u64,
+    /// As [`readable`] gives it, once it has been asked for.
+    text: OnceCell<Cow<'a, str>>,
 }
 
-impl RawRecord<'_> {
+impl<'a> RawRecord<'a> {
+    pub(super) fn new(
+        [event_source, event_name]: [Option<Cow<'a, str>>; 2],
+        bytes: &'a [u8],
+        searchable: bool,
+        number: u64,
+    ) -> Self {
+        RawRecord { event_source, event_name, bytes, searchable, number, text: OnceCell::new() }
+    }
+
+    /// The record as text.
+    pub(crate) fn text(&self) -> &str {
+        self.text.get_or_init(|| readable(self.bytes))
+    }
+
     /// An error about this record.
     pub fn malformed(&self, problem: &str) -> Malformed {
         Malformed::after(self.number, problem)

@@ -196,6 +196,9 @@ impl<'f, 'l> Matcher<'f, 'l> {
 
     /// Whether the configuration says to ignore a record.
     pub(crate) fn is_ignored(&mut self, record: &Record<'_>) -> bool {
+        if self.filter.ignore.is_empty() {
+            return false;
+        }
         let (source, name) = (record.raw_string(&["eventSource"]), record.raw_string(&["eventName"]));
         let Learned { searches, paths_seen, .. } = self.learned;
         let (mut searches, mut paths_seen) = (searches.borrow_mut(), paths_seen.borrow_mut());

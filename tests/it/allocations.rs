@@ -89,8 +89,10 @@ fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
             for piece in [Some(log.as_bytes()), None] {
                 let mut records = log_file.read(piece);
                 while let Some(record) = records.next().unwrap() {
-                    let Verdict::Matched(matched) = evaluator.evaluate(&record).unwrap() else { panic!("no match") };
-                    assert_eq!((matched.alerts.len() as u64, matched.summarised), if n == 0 { (1, 0) } else { (0, 1) });
+                    let Verdict::Matched(matched, alerts) = evaluator.evaluate(&record).unwrap() else {
+                        panic!("no match")
+                    };
+                    assert_eq!((alerts.count() as u64, matched.summarised), if n == 0 { (1, 0) } else { (0, 1) });
                     decided += 1;
                 }
             }
@@ -98,4 +100,62 @@ fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
         }
     });
     assert!(kept.bytes_current < 6 << 20, "{kept:?}");
+}
+
+/// The evaluator after a log of which everything matches.
+fn after<'f>(log: &str, mut evaluator: Evaluator<'f, 'f, 'f>) -> Evaluator<'f, 'f, 'f> {
+    let mut log_file = LogFile::default();
+    for piece in log.as_bytes().chunks(10_000).map(Some).chain([None]) {
+        let mut records = log_file.read(piece);
+        while let Some(record) = records.next().unwrap() {
+            assert!(matches!(evaluator.evaluate(&record).unwrap(), Verdict::Matched(..)));
+        }
+    }
+    evaluator
+}
+
+#[test]
+fn what_is_remembered_of_a_log_leaves_room_for_the_other_logs_that_are_open() {
+    let rules: Vec<_> = (0..20).map(|n| json!({ "name": format!("r{n}"), "source": "iam" })).collect();
+    let config = json!({ "maxAlertsPerLog": 1, "rules": rules }).to_string();
+    let filter = config::parse(config.as_bytes(), None).unwrap();
+    let learned = Learned::default();
+    let records = (0..16_000).map(|n| {
+        let arn = format!("arn:aws:sts::123456789012:assumed-role/a-role-of-some-length/botocore-session-{n}");
+        json!({ "eventSource": "iam.amazonaws.com", "eventName": format!("Call{}", n % 1_500), "eventID": n.to_string(),
+                "userIdentity": { "type": "AssumedRole", "arn": arn } })
+    });
+    let log = json!({ "Records": records.collect::<Vec<_>>() }).to_string();
+    // What is learned of calls has a bound of its own, and serves all logs.
+    drop(after(&log, Evaluator::new(Matcher::new(&filter, &learned), "log", None)));
+    let mut evaluator = None;
+    let kept = measure(|| evaluator = Some(after(&log, Evaluator::new(Matcher::new(&filter, &learned), "log", None))));
+    // Twenty logs are open at once.
+    assert!(kept.bytes_current < 1_500_000, "{kept:?}");
+}
+
+#[test]
+fn a_record_that_many_topics_get_is_not_rendered_for_all_of_them_at_once() {
+    let topic = |n: usize| format!("arn:aws:sns:us-east-1:123456789012:t{n}");
+    let rules: Vec<_> = (0..40)
+        .map(|n| json!({ "name": format!("r{n}"), "source": "iam", "topicARN": topic(n), "format": "json" }))
+        .collect();
+    let filter = config::parse(json!({ "rules": rules }).to_string().as_bytes(), None).unwrap();
+    let learned = Learned::default();
+    let record = json!({ "eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "x": "x".repeat(250_000) });
+    let log = json!({ "Records": [record] }).to_string();
+    let mut alerts_made = 0;
+    let counted = measure(|| {
+        let mut log_file = LogFile::default();
+        let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
+        for piece in [Some(log.as_bytes()), None] {
+            let mut records = log_file.read(piece);
+            while let Some(record) = records.next().unwrap() {
+                let Verdict::Matched(_, alerts) = evaluator.evaluate(&record).unwrap() else { panic!("no match") };
+                alerts_made += alerts.map(drop).count();
+            }
+        }
+    });
+    assert_eq!(alerts_made, 40);
+    assert!(counted.bytes_max < 4 << 20, "{counted:?}");
 }

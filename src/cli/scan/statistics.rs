@@ -6,12 +6,16 @@ use std::fmt::Write as _;
 
 use super::super::console::counted;
 use super::span::Span;
-use crate::alert::{NOTHING, escape};
+use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::Match;
 use crate::rules::{Filter, Test};
 
 /// The most callers and event names of a rule that are shown.
 const TOP: usize = 3;
+
+/// How many bytes the callers and event names of all rules may take, so that years of logs can be scanned: the sessions of a
+/// role may have a new name each.
+const NAMES_ROOM: usize = 8 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct LogCounts {
@@ -43,14 +47,22 @@ pub(super) struct Statistics<'f> {
     /// As in [`Learned`](crate::rules::Learned), of all logs.
     paths_seen: Vec<bool>,
     rules: HashMap<&'f str, RuleCounts>,
+    /// What is left of [`NAMES_ROOM`].
+    room: usize,
 }
 
-#[derive(Default)]
 struct RuleCounts {
     matches: u64,
     messages: u64,
-    callers: HashMap<String, u64>,
-    events: HashMap<String, u64>,
+    callers: Tally<String>,
+    events: Tally<String>,
+}
+
+impl Default for RuleCounts {
+    fn default() -> Self {
+        let [callers, events] = [(); 2].map(|()| Tally::new(usize::MAX));
+        RuleCounts { matches: 0, messages: 0, callers, events }
+    }
 }
 
 impl<'f> Statistics<'f> {
@@ -67,6 +79,7 @@ impl<'f> Statistics<'f> {
             span: Span::default(),
             paths_seen: vec![false; filter.test_count],
             rules: HashMap::new(),
+            room: NAMES_ROOM,
         }
     }
 
@@ -77,10 +90,7 @@ impl<'f> Statistics<'f> {
             counts.matches += 1;
             for (counts, name) in [(&mut counts.callers, &matched.who), (&mut counts.events, &matched.event_name)] {
                 let name = name.as_deref().unwrap_or(NOTHING);
-                match counts.get_mut(name) {
-                    Some(count) => *count += 1,
-                    None => drop(counts.insert(name.to_owned(), 1)),
-                }
+                counts.count(name.to_owned(), name.len(), &mut self.room);
             }
         }
     }
@@ -137,7 +147,7 @@ impl<'f> Statistics<'f> {
         for (name, counts) in counts {
             #[allow(clippy::cast_precision_loss)] // of counts, shown with one decimal
             let per_day = counts.messages as f64 / days;
-            let (callers, events) = (top(&counts.callers), top(&counts.events));
+            let (callers, events) = (top(&counts.callers, counts.matches), top(&counts.events, counts.matches));
             let _ = writeln!(text, "{:>7}  {per_day:>12.1}  {name:width$}  {callers}; {events}", counts.matches);
         }
         let never: Vec<_> =
@@ -158,13 +168,39 @@ impl<'f> Statistics<'f> {
 }
 
 /// The most frequent ones, most first.
-fn top(counts: &HashMap<String, u64>) -> String {
-    let mut counts: Vec<_> = counts.iter().collect();
-    counts.sort_by_key(|(what, n)| (Reverse(**n), *what));
-    let shown = counts.iter().take(TOP).map(|(what, n)| format!("{} ({n})", escape(what)));
+fn top(counts: &Tally<String>, matches: u64) -> String {
+    let top = counts.top(TOP, matches);
+    let shown = top.named.iter().map(|(what, n)| format!("{} ({n})", escape(what)));
     let mut text = shown.collect::<Vec<_>>().join(", ");
-    if counts.len() > TOP {
-        let _ = write!(text, ", {} more", counts.len() - TOP);
+    if top.others.count > 0 {
+        let at_least = if top.others.is_at_least { "at least " } else { "" };
+        let _ = write!(text, ", {at_least}{} more", top.others.count);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::config;
+
+    #[test]
+    fn names_without_end_take_bounded_memory_and_all_matches_count() {
+        let filter = config::parse(br#"{"rules": [{"name": "r", "source": "iam"}]}"#, None).unwrap();
+        let mut statistics = Statistics::new(&filter);
+        statistics.records = 1;
+        let session = "s".repeat(1_000);
+        for number in 0..20_000 {
+            let who = if number % 10 == 0 { "alice".to_owned() } else { format!("{number}-{session}") };
+            let event_name = Some("CreateUser".to_owned());
+            let rules = filter.rules.iter().collect();
+            let matched = Match { rules, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
+            statistics.count(&matched);
+        }
+        let text = statistics.to_text();
+        assert!(text.contains("  20000 ") && text.contains("  alice (2000), "), "{text}");
+        let more = text.split_once("at least ").and_then(|(_, rest)| rest.split_once(" more; CreateUser (20000)\n"));
+        let more: usize = more.unwrap_or_else(|| panic!("{text}")).0.parse().unwrap();
+        assert!((1_000..NAMES_ROOM / session.len()).contains(&more), "{more}");
+    }
 }

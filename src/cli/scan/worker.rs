@@ -90,8 +90,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 let verdict = evaluator.evaluate(&record)?;
                 counts.records += 1;
                 match verdict {
-                    Verdict::Matched(mut matched) => {
-                        let alerts = mem::take(&mut matched.alerts);
+                    Verdict::Matched(matched, alerts) => {
                         output.add(number, Printable::new(Some(matched), alerts, *format))?;
                     }
                     Verdict::Ignored => counts.ignored += 1,
@@ -121,7 +120,7 @@ impl<'a, 'f> Worker<'a, 'f> {
 }
 
 impl<'f> Printable<'f> {
-    fn new(matched: Option<Match<'f>>, alerts: Vec<Alert>, format: Format) -> Self {
+    fn new(matched: Option<Match<'f>>, alerts: impl IntoIterator<Item = Alert>, format: Format) -> Self {
         Printable { matched, alerts: alerts.into_iter().map(|alert| PrintedAlert::of(alert, format)).collect() }
     }
 
