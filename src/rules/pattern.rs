@@ -57,11 +57,6 @@ struct Compiled {
 }
 
 impl Pattern {
-    #[cfg(test)]
-    pub(super) fn new(text: &str) -> Result<Pattern, String> {
-        Ok(Patterns::default().compile("", text.to_owned())?.unwrap())
-    }
-
     /// As the configuration writes it.
     pub(crate) fn as_str(&self) -> &str {
         &self.0.text
@@ -277,8 +272,13 @@ fn memory(cache: &Cache) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// A pattern that stands alone.
+    pub(in crate::rules) fn pattern(text: &str) -> Pattern {
+        Patterns::default().compile("", text.to_owned()).unwrap().unwrap()
+    }
 
     #[test]
     fn a_pattern_is_slow_if_each_byte_of_a_long_text_costs_much() {
@@ -298,11 +298,11 @@ mod tests {
             (r"(?i)password|secret|token", false),
             (r"^(?:\d{1,3}\.){3}\d{1,3}$", false),
         ] {
-            assert_eq!(Pattern::new(pattern).unwrap().is_slow(), is_slow, "{pattern}");
+            assert_eq!(self::pattern(pattern).is_slow(), is_slow, "{pattern}");
         }
         let names = |count| (0..count).map(|n| format!("arn:aws:iam::123456789012:user/name-{n}")).collect::<Vec<_>>();
-        assert!(!Pattern::new(&names(500).join("|")).unwrap().is_slow());
-        assert!(!Pattern::new(&format!("^({})$", names(500).join("|"))).unwrap().is_slow());
+        assert!(!pattern(&names(500).join("|")).is_slow());
+        assert!(!pattern(&format!("^({})$", names(500).join("|"))).is_slow());
     }
 
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         let rows: Vec<_> = table.lines().map(|row| row.trim_matches(['|', ' ']).split_once("` | ").unwrap()).collect();
         assert_eq!(rows.len(), 4);
         for (pattern, memory) in rows {
-            let pattern = Pattern::new(pattern.trim_start_matches('`')).unwrap();
+            let pattern = self::pattern(pattern.trim_start_matches('`'));
             assert_eq!(size(pattern.0.memory), memory, "{pattern:?}");
         }
     }

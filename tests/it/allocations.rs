@@ -3,7 +3,7 @@
 use allocation_counter::measure;
 use cloudtrail_alerter::evaluate::{Evaluator, Verdict};
 use cloudtrail_alerter::log::LogFile;
-use cloudtrail_alerter::rules::{Learned, Matcher, config};
+use cloudtrail_alerter::rules::{Filter, Learned, Matcher, config};
 use serde_json::{Value, json};
 
 /// The number of allocations while a log of so many copies of these records is read.
@@ -70,11 +70,16 @@ fn a_record_that_matches_nothing_allocates_nothing() {
     assert_eq!(allocations(&config, &records, 100), allocations(&config, &records, 10));
 }
 
-#[test]
-fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
+/// Twenty rules that match everything of IAM, and have a flood after their first alert.
+fn flooded() -> Filter {
     let rules: Vec<_> = (0..20).map(|n| json!({ "name": format!("r{n}"), "source": "iam" })).collect();
     let config = json!({ "maxAlertsPerLog": 1, "rules": rules }).to_string();
-    let filter = config::parse(config.as_bytes(), None).unwrap();
+    config::parse(config.as_bytes(), None).unwrap()
+}
+
+#[test]
+fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
+    let filter = flooded();
     let learned = Learned::default();
     let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let text = |start: &str, n: usize| format!("{start}{n}{}", "x".repeat(100_000));
@@ -116,9 +121,7 @@ fn after<'f>(log: &str, mut evaluator: Evaluator<'f, 'f, 'f>) -> Evaluator<'f, '
 
 #[test]
 fn what_is_remembered_of_a_log_leaves_room_for_the_other_logs_that_are_open() {
-    let rules: Vec<_> = (0..20).map(|n| json!({ "name": format!("r{n}"), "source": "iam" })).collect();
-    let config = json!({ "maxAlertsPerLog": 1, "rules": rules }).to_string();
-    let filter = config::parse(config.as_bytes(), None).unwrap();
+    let filter = flooded();
     let learned = Learned::default();
     let records = (0..16_000).map(|n| {
         let arn = format!("arn:aws:sts::123456789012:assumed-role/a-role-of-some-length/botocore-session-{n}");
