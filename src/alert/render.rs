@@ -284,7 +284,7 @@ fn fitting_json(record: &Record<'_>, room: usize) -> String {
         size -= value.len() - note.len();
         *value = note;
     }
-    if size > room {
+    if size > room || fields.is_empty() {
         return note(&whole);
     }
     let entries: Vec<String> = fields.iter().map(|field| format!("{}:{}", field.key, field.value)).collect();

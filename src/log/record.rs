@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -47,7 +47,7 @@ impl<'a> Record<'a> {
         if self.0.json.len() <= SHOWN_LIMIT {
             return self.0.json.into();
         }
-        let fields = &self.0.fields().0;
+        let Fields::Known(fields) = self.0.fields() else { return left_out(self.0.json).into() };
         let mut smallest_first: Vec<&str> = fields.iter().map(|(_, value)| value.json).collect();
         smallest_first.sort_by_key(|json| json.len());
         let mut room = SHOWN_LIMIT;
@@ -60,15 +60,15 @@ impl<'a> Record<'a> {
         format!("{{{}}}", fields.iter().map(field).collect::<Vec<_>>().join(",")).into()
     }
 
-    /// The top-level fields as [`Self::compact`] has them.
+    /// The top-level fields as [`Self::compact`] has them; none of a record that has very many.
     pub(crate) fn compact_fields(&self) -> Vec<CompactField> {
         let compact = self.compact();
-        let fields: Fields<'_> = serde_json::from_str(&compact).unwrap_or_default();
+        let Ok(Fields::Known(fields)) = serde_json::from_str(&compact) else { return Vec::new() };
         let field = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
             key: serde_json::to_string(key).unwrap_or_default(),
             value: value.json.to_owned(),
         };
-        fields.0.iter().map(field).collect()
+        fields.iter().map(field).collect()
     }
 
     /// The compact JSON at a path of keys, secrets redacted; `None` for an absent value and for `null`.
@@ -93,8 +93,8 @@ impl<'a> Record<'a> {
 
     /// The JSON text at a path of keys, with its secrets: not to be shown. `None` for an absent value and for `null`.
     pub(crate) fn raw_json(&self, path: &[&str]) -> Option<&'a str> {
-        let value = path.iter().try_fold(&self.0, |value, key| value.fields().get(key))?;
-        (value.json != "null").then_some(value.json)
+        let json = self.0.at(path)?;
+        (json != "null").then_some(json)
     }
 
     /// The string at a path of keys, with its secrets: not to be shown. `None` for an absent value and for one of another
@@ -137,6 +137,7 @@ fn place(path: &[impl AsRef<str>]) -> Place {
 const ARRAYS_LIMIT: usize = 32;
 
 /// One value of a record, as the log writes it.
+#[derive(Clone)]
 struct Value<'a> {
     json: &'a str,
     /// Parsed on demand. Several rules, and an alert, look into the same few objects.
@@ -154,6 +155,26 @@ impl<'a> Value<'a> {
             let is_object = self.json.starts_with('{');
             if is_object { serde_json::from_str(self.json).unwrap_or_default() } else { Fields::default() }
         })
+    }
+
+    /// The value of the last such key.
+    fn get(&self, key: &str) -> Option<Cow<'_, Value<'a>>> {
+        match self.fields() {
+            Fields::Known(fields) => {
+                fields.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| Cow::Borrowed(value))
+            }
+            Fields::TooMany => {
+                Last(key).deserialize(&mut serde_json::Deserializer::from_str(self.json)).ok()?.map(Cow::Owned)
+            }
+        }
+    }
+
+    /// The JSON text at a path of keys.
+    fn at(&self, path: &[&str]) -> Option<&'a str> {
+        match path.split_first() {
+            Some((first, rest)) => self.get(first)?.at(rest),
+            None => Some(self.json),
+        }
     }
 
     fn texts(&self, path: &[impl AsRef<str>], place: Place) -> Vec<String> {
@@ -176,7 +197,7 @@ impl<'a> Value<'a> {
                 }
             }
             (Some(b'{'), Some((first, rest))) => {
-                if let Some(value) = self.fields().get(first.as_ref()) {
+                if let Some(value) = self.get(first.as_ref()) {
                     value.collect_texts(rest, place, arrays, found);
                 }
             }
@@ -191,25 +212,31 @@ impl<'a> Value<'a> {
 /// A record has about so many.
 const USUAL_FIELDS: usize = 24;
 
+/// The most fields of an object that are kept. An object of 16 MiB may have millions, and each takes more memory than text.
+const FIELDS_LIMIT: usize = 16_000;
+
 /// The keys and values of one object, in its order.
-#[derive(Default)]
-struct Fields<'a>(Vec<(Key<'a>, Value<'a>)>);
+#[derive(Clone)]
+enum Fields<'a> {
+    Known(Vec<(Key<'a>, Value<'a>)>),
+    /// They are read anew whenever one is asked for.
+    TooMany,
+}
 
-#[derive(Deserialize, Serialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'a> Fields<'a> {
-    /// The value of the last such key.
-    fn get(&self, key: &str) -> Option<&Value<'a>> {
-        self.0.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| value)
+impl Default for Fields<'_> {
+    fn default() -> Self {
+        Fields::Known(Vec::new())
     }
 }
+
+#[derive(Clone, Deserialize, Serialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Vec<(Key<'de>, Value<'de>)>;
+            type Value = Fields<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -217,12 +244,44 @@ impl<'de> Deserialize<'de> for Fields<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::with_capacity(USUAL_FIELDS);
                 while let Some((key, value)) = map.next_entry()? {
+                    if entries.len() == FIELDS_LIMIT {
+                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                        return Ok(Fields::TooMany);
+                    }
                     entries.push((key, Value::of(value)));
                 }
-                Ok(entries)
+                Ok(Fields::Known(entries))
             }
         }
-        deserializer.deserialize_map(Entries).map(Fields)
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Finds the last value of a key in an object.
+struct Last<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Last<'_> {
+    type Value = Option<Value<'de>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Last<'_> {
+    type Value = Option<Value<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut last = None;
+        while let Some((Key(key), value)) = map.next_entry()? {
+            if key == self.0 {
+                last = Some(Value::of(value));
+            }
+        }
+        Ok(last)
     }
 }
 
@@ -350,5 +409,18 @@ mod tests {
         assert_eq!(record.json(&["b"]), Some(format!("\"{}\"", note(2 * large.len() + 2))));
         assert_eq!(record.texts(&["b"]), [note(2 * large.len() + 2)]);
         assert_eq!(record.raw_texts(&["b"])[0].len(), 2 * large.len());
+    }
+
+    #[test]
+    fn of_very_many_fields_the_last_of_a_key_counts_too() {
+        let many = (0..=FIELDS_LIMIT).map(|n| format!(r#""k{n}":{{"n":{n}}}"#)).collect::<Vec<_>>().join(",");
+        for json in [format!(r#"{{{many},"k5":{{"n":"last"}}}}"#), format!(r#"{{"x":{{{many},"k5":{{"n":"last"}}}}}}"#)]
+        {
+            let record = Record::parse(&json).unwrap();
+            let path: &[&str] = if json.starts_with(r#"{"x""#) { &["x", "k5", "n"] } else { &["k5", "n"] };
+            assert_eq!(record.text(path).as_deref(), Some("last"));
+            assert_eq!(record.raw_texts(path), ["last"]);
+        }
+        assert!(Record::parse(&format!("{{{many},}}")).is_err());
     }
 }
