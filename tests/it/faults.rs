@@ -598,7 +598,8 @@ async fn configurations_of_many_buckets_stay_within_memory() {
     let counts = world.counts(&json!({ "Records": records })).await;
     assert_eq!((&counts["logs"], &counts["published"]), (&json!(9), &json!(9)));
     let peak = world.lambda.memory_peak();
-    assert!(peak < 200, "{peak} MiB");
+    // Logs that are open at once keep theirs in use: on a busy machine 200 MiB were seen. Without the bound, 265.
+    assert!(peak < 240, "{peak} MiB");
 }
 
 #[tokio::test]
