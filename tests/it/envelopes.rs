@@ -39,7 +39,7 @@ fn in_sns(message: &str) -> Value {
 }
 
 /// The messages `m0`, `m1`, …
-fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
+pub fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
     let template = event("sqs-s3")["Records"][0].clone();
     let messages = bodies.iter().enumerate().map(|(number, body)| {
         let mut message = template.clone();
@@ -51,7 +51,7 @@ fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
 }
 
 /// The envelope in which SNS puts a message into a queue.
-fn wrapped(message: &impl ToString) -> Value {
+pub fn wrapped(message: &impl ToString) -> Value {
     let mut envelope: Value =
         serde_json::from_str(event("sqs-sns-s3")["Records"][0]["body"].as_str().unwrap()).unwrap();
     envelope["Message"] = message.to_string().into();
@@ -105,7 +105,7 @@ async fn succeeds(world: &mut World, payload: &Value) -> Value {
 }
 
 /// Invokes with a batch of SQS, asserts that just these messages are handed back, and returns the counts.
-async fn hands_back(world: &mut World, batch: &Value, messages: &[&str]) -> Value {
+pub async fn hands_back(world: &mut World, batch: &Value, messages: &[&str]) -> Value {
     let answer = world.invoke(batch).await.unwrap();
     let messages: Vec<_> = messages.iter().map(|id| json!({ "itemIdentifier": id })).collect();
     assert_eq!(answer, json!({ "batchItemFailures": messages }));

@@ -183,6 +183,8 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         ("Failed", "failed"),
         ("Bytes", "bytes"),
         ("HandedBack", "handedBack"),
+        ("Mails", "mails"),
+        ("Mailed", "mailed"),
         ("SkippedDigest", "skipped.digest"),
         ("SkippedInsight", "skipped.insight"),
         ("SkippedAggregated", "skipped.aggregated"),

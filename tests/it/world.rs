@@ -127,7 +127,7 @@ pub fn assert_in_time(counts: &Value, timeout: Duration, name: &str) {
 pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
         "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
-        "duplicates": 0, "summarised": 0, "failed": 0,
+        "duplicates": 0, "summarised": 0, "failed": 0, "mails": 0, "mailed": 0,
         "skipped": {
             "digest": 0, "insight": 0, "aggregated": 0, "otherService": 0, "placeholder": 0, "configuration": 0,
             "testEvent": 0, "otherEvent": 0, "configMessage": 0, "confirmation": 0,
