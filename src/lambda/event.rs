@@ -1,4 +1,4 @@
-//! The payload of an invocation: the forms in which logs are announced, told apart by content.
+//! The payload of an invocation: the forms in which logs are announced and alerts come back, told apart by content.
 
 use std::collections::HashSet;
 
