@@ -11,8 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::runtime_api::{Failure, Lambda};
-use crate::world::{BUCKET, CONFIG, KEY, TOPIC, World, add_up, assert_in_time, metrics, put_keys, world, world_with};
-use crate::{file, gzip, log, record, records};
+use crate::world::{
+    BUCKET, CONFIG, KEY, TOPIC, World, add_up, assert_in_time, configuration, metrics, put_keys, world, world_with,
+};
+use crate::{gzip, log, record, records};
 
 /// Announced after the log that has the fault.
 const NEIGHBOUR: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/neighbour.json.gz";
@@ -121,7 +123,7 @@ impl Row {
 
         world.aws.mend();
         put(&world.aws, KEY, sound);
-        put(&world.aws, CONFIG, file(CONFIG));
+        put(&world.aws, CONFIG, configuration());
         let again = world.counts(&event).await;
         assert_eq!(again["duplicates"], messages.len(), "{name}: {again}");
         messages.extend(world.aws.messages());
@@ -181,6 +183,8 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         ("Failed", "failed"),
         ("Bytes", "bytes"),
         ("HandedBack", "handedBack"),
+        ("Mails", "mails"),
+        ("Mailed", "mailed"),
         ("SkippedDigest", "skipped.digest"),
         ("SkippedInsight", "skipped.insight"),
         ("SkippedAggregated", "skipped.aggregated"),
@@ -382,7 +386,7 @@ async fn faults_in_a_log() {
 #[tokio::test]
 async fn faults_of_the_configuration() {
     use S3Fault::{CutAfter, Dropped, Silent, StallAfter, Status};
-    let good = file(CONFIG);
+    let good = configuration();
     let huge = [&good[..], &b" ".repeat(2 << 20)].concat();
     let rules = (0..100).map(|n| json!({ "name": format!("r{n}"), "where": { "userIdentity.userName": format!(r"^[\w+=,.@-]{{1,64}}-tmp{n}$") } }));
     let patterns = json!({ "rules": rules.collect::<Vec<_>>() }).to_string().into_bytes();

@@ -14,8 +14,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::fake_aws::FakeAws;
-use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, put_keys};
-use crate::{file, gzip, log, records};
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, configuration, put_keys};
+use crate::{gzip, log, records};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -70,7 +70,7 @@ impl Server {
 /// A function that asks `server`, with a log in S3 that makes one alert.
 async fn world(server: Server, authority: &Authority, environment: &[(&str, &str)]) -> World {
     let aws = FakeAws::start().await;
-    aws.put(BUCKET, CONFIG, file(CONFIG));
+    aws.put(BUCKET, CONFIG, configuration());
     aws.put(BUCKET, KEY, gzip(&log(&records(1))));
     let endpoint = format!("https://{}", server.start(aws.address, authority).await);
     let environment = [&[("AWS_ENDPOINT_URL", endpoint.as_str()), ("TOPIC_ARN", TOPIC)], environment].concat();
