@@ -21,8 +21,9 @@ def aws():
 
 @pytest.fixture(scope="module")
 def stack(aws):
-    """The outputs of a stack named `letters`."""
+    """The outputs of a stack named `letters`, whose bucket announces nothing."""
     outputs = aws.deploy("letters", LogBucketName="letters")
+    aws.s3.put_bucket_notification_configuration(Bucket="letters", NotificationConfiguration={})
     aws.configure(json.loads((ROOT / "filter_config.json").read_text()), "letters")
     return outputs
 
@@ -118,7 +119,6 @@ def announcement(key, bucket="letters"):
 def test_another_queue_of_events_is_processed_like_the_dead_letters(aws, stack):
     alerts = aws.subscribe(stack["TopicArn"], "letters-alerts")
     left_behind = aws.sqs.create_queue(QueueName="left-behind")["QueueUrl"]
-    aws.s3.put_bucket_notification_configuration(Bucket="letters", NotificationConfiguration={})
     keys = [log_key(f"left-{n}") for n in range(12)]
     for n, key in enumerate(keys):
         aws.put_log(key, gzipped(f"left-{n}"), "letters")
