@@ -167,7 +167,7 @@ fn advice(status: u16, code: &str, message: &str, region: Option<&str>) -> Strin
         }
         (_, "InvalidObjectState") => "; it is archived: restore it with `aws s3api restore-object`, then replay it",
         (_, code) if code.starts_with("KMS.") => "; check that the KMS key that encrypts it exists and is enabled",
-        (403, "AccessDenied") if message.contains("kms:") => {
+        (403, "AccessDenied") if message.contains("kms:Decrypt") => {
             "; allow the function's role kms:Decrypt on the KMS key that encrypts it (in the stack: name the key in \
              TrailKmsKeyArn for a log, in MoreKmsKeyArns for the configuration), and check the key's policy"
         }

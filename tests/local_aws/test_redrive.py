@@ -183,3 +183,13 @@ def test_alerts_for_mail_go_out_in_mails_of_ten_and_not_one_by_one(aws, stack):
     assert [mail["Subject"].count("alerts") for mail in sent] == [1, 1]
     text = "".join(mail["Message"] for mail in sent)
     assert [text.count(f"Event ID: {name}\n") for name in names] == [1] * 13
+
+    # More than one payload can hold: quotation marks take four times their size in it.
+    attributes = {name: {"Type": "String", "Value": '["high"]'} for name in ("rule", "severity")}
+    letter = {"Type": "Notification", "Subject": "[high] large", "Message": '"' * 150_000,
+              "MessageAttributes": attributes}
+    for n in range(10):
+        aws.sqs.send_message(QueueUrl=letters, MessageBody=json.dumps({**letter, "MessageId": f"large-{n}"}))
+    output, code = redrive(aws, "STACK=letters")
+    assert (output.splitlines()[-1], code) == ("10 done, 0 still in the dead-letter queue of letters", 0)
+    assert sum(mail["Message"].count("large\n") for mail in aws.receive(mails, 2)) == 10
