@@ -12,11 +12,13 @@ import sys
 import tempfile
 import time
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_plus
 
 import boto3
 from botocore.config import Config
+from runtime_api import RuntimeApi
 
 ROOT = Path(__file__).resolve().parents[1]
 BINARY = ROOT / "target" / "debug" / "cloudtrail-alerter"
@@ -141,6 +143,8 @@ class LocalAws:
     With `auth` it checks signatures and policies, and speaks TLS, because the template's policies refuse plain HTTP.
     """
 
+    SERVER = Path(__file__).with_name("ministack_server.py")
+
     def __init__(self, auth=False):
         self.auth = auth
         self.session = None
@@ -183,20 +187,20 @@ class LocalAws:
             # Lambda itself waits one minute, then two.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
         }
-        self.log_path = Path(self.folder.name, "ministack.log")
+        self.log_path = Path(self.folder.name, "server.log")
         with self.log_path.open("wb") as log:
             # In a session of its own: one signal then ends it and the functions that it started.
             self.process = subprocess.Popen(
-                [sys.executable, Path(__file__).with_name("ministack_server.py")],
+                [sys.executable, self.SERVER],
                 env=self.environment, cwd=self.folder.name, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
         self.session = boto3.Session(ACCOUNT, "test", region_name=REGION)
-        wait_until(self._answers, "MiniStack")
+        wait_until(self._answers, self.SERVER.stem)
 
     def _answers(self):
         if self.process.poll() is not None:
-            raise RuntimeError(f"MiniStack did not start:\n{self.log_path.read_text()}")
+            raise RuntimeError(f"{self.SERVER.stem} did not start:\n{self.log_path.read_text()}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.environment["GATEWAY_PORT"]))) == 0
 
@@ -329,6 +333,27 @@ class LocalAws:
             return {each["AlarmName"] for each in parsed if each.get("NewStateValue") == "ALARM"}
 
         return names(self.receive_until(queue, lambda messages: len(names(messages)) >= count, f"{count} alarms"))
+
+    @contextmanager
+    def running(self, **environment):
+        """The program as a warm function that uses this AWS, without Lambda: `with aws.running(…) as invoke`.
+
+        `invoke(event)` returns its answer or error, and whether it is an error.
+        """
+        with RuntimeApi() as api:
+            environment = {**api.environment, **self.function_environment(), **environment}
+            function = subprocess.Popen([binary()], env=environment, stdout=subprocess.DEVNULL)
+
+            def invoke(event):
+                api.give(json.dumps(event).encode())
+                answer = api.answer()
+                return json.loads(answer.body), answer.failed
+
+            try:
+                yield invoke
+            finally:
+                function.kill()
+                function.wait()
 
     def invoke(self, payload, function=STACK):
         """Invoke the function and wait for it: (its answer or error, whether it is an error)."""
