@@ -307,6 +307,16 @@ class LocalAws:
         self.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
         return url
 
+    def take(self, queue):
+        """Take up to ten messages off a queue, as SQS gives them."""
+        batch = self.sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"],
+        ).get("Messages", [])
+        if batch:
+            entries = [{"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(batch)]
+            self.sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
+        return batch
+
     def receive(self, queue, count=0):
         """Take the messages off a queue, parsed: all that there are, as soon as there are `count` or more."""
         return self.receive_until(queue, lambda messages: len(messages) >= count, f"{count} messages")
@@ -316,11 +326,8 @@ class LocalAws:
         messages = []
 
         def done():
-            batch = self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+            batch = self.take(queue)
             messages.extend(json.loads(message["Body"]) for message in batch)
-            if batch:
-                entries = [{"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(batch)]
-                self.sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
             return not batch and enough(messages)
 
         wait_until(done, f"{what} in {queue.rsplit('/', 1)[-1]}")

@@ -4,7 +4,6 @@ import ctypes
 import os
 import signal
 import sys
-import time
 
 from moto.awslambda.models import LambdaFunction
 from moto.server import main
@@ -20,8 +19,9 @@ def keep_event(function, event, *_):
 
 
 LambdaFunction.invoke = keep_event
-# It asks the time for all messages of a queue when one comes or goes, and its own clock is slow.
-sqs.unix_time_millis = lambda: time.time() * 1000
+# It counts the messages of a queue whenever one comes or goes. Nobody here asks for their number.
+for more in ("", "_delayed", "_not_visible"):
+    setattr(sqs.Queue, f"approximate_number_of_messages{more}", 0)
 if sys.platform == "linux":
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # its parent may be killed before it can clean up
 main(["--host", os.environ["BIND_HOST"], "--port", os.environ["GATEWAY_PORT"]])

@@ -5,6 +5,7 @@ test hands them to the program. It asks for no permissions, and encrypts nothing
 """
 
 import json
+import re
 
 import boto3
 import pytest
@@ -184,22 +185,16 @@ def test_each_subscriber_gets_the_alerts_that_its_filter_policy_lets_through(aws
     assert got == {name: calls for name, (_, calls) in SUBSCRIBERS.items()}
 
 
-def raw_messages(aws, url):
-    """Take the messages off a queue whose subscription is raw."""
-    messages = []
-    while batch := aws.sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"],
-                                           AttributeNames=["All"]).get("Messages"):
-        messages += batch
-        for message in batch:
-            aws.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return messages
+def take_all(aws, url):
+    """Take all messages off a queue, as SQS gives them to Lambda and to others."""
+    return [message for batch in iter(lambda: aws.take(url), []) for message in batch]
 
 
 def test_a_raw_subscription_gets_the_text_and_all_attributes(aws):
     world = World(aws, "raw")
     raw = aws.subscribe(world.topic, "raw-queue", RawMessageDelivery="true")
     assert published(world.invoke(world.put(record("raw")))) == 1
-    [[message], [alert]] = raw_messages(aws, raw), aws.receive(world.alerts)
+    [[message], [alert]] = take_all(aws, raw), aws.receive(world.alerts)
     assert message["Body"] == alert["Message"]
     attributes = {name: (each["DataType"], each["StringValue"]) for name, each in message["MessageAttributes"].items()}
     assert attributes == {name: (each["Type"], each["Value"]) for name, each in alert["MessageAttributes"].items()}
@@ -218,7 +213,7 @@ def test_a_fifo_topic_takes_alerts_by_account_and_drops_repeats(aws):
     for _ in range(2):  # a cold function does not know what another one has published
         assert published(world.invoke(event, TOPIC_ARN=topic)) == len(calls)
     got = [(each["Attributes"]["MessageGroupId"], each["Attributes"]["MessageDeduplicationId"])
-           for each in raw_messages(aws, queue)]
+           for each in take_all(aws, queue)]
     assert sorted(got) == sorted((call["recipientAccountId"], call["eventID"]) for call in calls)
 
 
@@ -239,13 +234,6 @@ def test_an_alert_of_the_size_that_sns_takes_arrives_whole(aws):
     assert alert(longest) == (LIMIT, True)
     size, is_whole = alert(longest + 1)
     assert size < LIMIT and not is_whole
-
-
-def test_a_thousand_alerts_arrive_once_each(aws):
-    world = World(aws, "thousand")
-    ids = [f"{n:04}" for n in range(1000)]
-    assert published(world.invoke(world.put(*map(record, ids)))) == 1000
-    assert event_ids(aws.receive(world.alerts, 1000)) == ids
 
 
 def test_an_alert_is_published_in_the_region_of_its_topic(aws):
@@ -286,3 +274,98 @@ def test_the_error_about_what_is_missing_names_it_and_is_in_the_manual(aws, what
     manual = (ROOT / "docs" / "operating.md").read_text()
     assert f"| `{error_type}` |" in manual and f"| `{answer}` |" in manual
     assert aws.receive(world.alerts) == []
+
+
+class Mail(World):
+    """A world that has a queue for alerts that are to be mailed, `waiting`, and a topic for mails."""
+
+    def __init__(self, aws, name, **attributes):
+        super().__init__(aws, name, {"rules": RULES})
+        self.mail_topic = aws.sns.create_topic(Name=f"{name}-mail", Attributes={"KmsMasterKeyId": aws.key})["TopicArn"]
+        self.waiting, self.mails = (
+            aws.subscribe(topic, f"{name}-{what}", **more)
+            for topic, what, more in [(self.topic, "waiting", attributes), (self.mail_topic, "mails", {})])
+
+    def batch(self):
+        """Take the messages off the queue: the event with which Lambda hands them over."""
+        source = {"eventSource": "aws:sqs", "eventSourceARN": self.aws.queue_arn(self.waiting), "awsRegion": REGION}
+        return {"Records": [
+            {"messageId": each["MessageId"], "receiptHandle": each["ReceiptHandle"], "body": each["Body"],
+             "attributes": each["Attributes"], "messageAttributes": {}, "md5OfBody": each["MD5OfBody"], **source}
+            for each in take_all(self.aws, self.waiting)]}
+
+    def handed_back(self, event, **environment):
+        """Invoke the function with a batch: the ids of the messages that it hands back."""
+        answer, failed = self.invoke(event, **{"MAIL_TOPIC_ARN": self.mail_topic, **environment})
+        assert not failed, answer
+        return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+
+
+def test_an_alert_alone_is_mailed_word_for_word(aws):
+    world = Mail(aws, "one")
+    assert published(world.invoke(world.put(CALLS[0]))) == 1
+    assert world.handed_back(world.batch()) == []
+    [[alert], [mail]] = aws.receive(world.alerts), aws.receive(world.mails)
+    assert (mail["Subject"], mail["Message"]) == (alert["Subject"], alert["Message"])
+    assert mail["MessageAttributes"] == {"severity": {"Type": "String", "Value": "critical"}}
+
+
+def test_the_alerts_of_a_batch_are_mailed_as_one_message(aws):
+    policy = {"severity": ["high", "critical"]}
+    world = Mail(aws, "digest", FilterPolicy=json.dumps(policy))
+    assert published(world.invoke(world.put(*reversed(CALLS)))) == len(CALLS)
+    batch = world.batch()
+    batch["Records"] += batch["Records"][:2]  # SQS may deliver a message twice
+    assert world.handed_back(batch) == []
+    alerts = {alert["MessageAttributes"]["eventID"]["Value"]: alert for alert in aws.receive(world.alerts)}
+    [mail] = aws.receive(world.mails)
+    assert mail["Subject"] == "[critical] 3 alerts: 2 DeleteTrail, 1 CreateUser"
+    told = re.findall(r"^---- (\d) of 3: (.*)\n((?:.|\n(?!----))*)", mail["Message"], re.M)
+    # The filter policy has left out one. SNS and SQS may deliver the others in any order.
+    assert [number for number, _, _ in told] == ["1", "2", "3"]
+    assert told[0][1] == alerts["root"]["Subject"]
+    expected = {alerts[name]["Subject"]: alerts[name]["Message"] for name in ("root", "other account", "refused")}
+    assert {subject: text.strip() for _, subject, text in told} == {
+        subject: text.strip() for subject, text in expected.items()}
+
+
+def test_a_thousand_alerts_arrive_once_each_and_are_mailed_as_one_message(aws):
+    world = Mail(aws, "thousand")
+    ids = [f"{n:04}" for n in range(1000)]
+    assert published(world.invoke(world.put(*(record(each) for each in ids)))) == 1000
+    assert event_ids(aws.receive(world.alerts)) == ids
+    assert world.handed_back(world.batch()) == []
+    [mail] = aws.receive(world.mails)
+    assert mail["Subject"] == "[low] 1000 alerts: 1000 CreateUser"
+    lines = re.findall(r"^---- (\d+) of 1000: \[low\] CreateUser by alice", mail["Message"], re.M)
+    assert lines == [str(n) for n in range(1, 1001)] and len(mail["Message"]) < LIMIT
+
+
+@pytest.mark.parametrize("mail_topic, error_type, named", [
+    (ABSENT["TOPIC_ARN"], "PublishFailed", ABSENT["TOPIC_ARN"]),
+    ("", "InvalidPayload", "MAIL_TOPIC_ARN"),
+])
+def test_alerts_that_could_not_be_mailed_are_handed_back_and_nothing_else_is(aws, mail_topic, error_type, named):
+    world, environment = Mail(aws, f"not-mailed-{error_type.lower()}"), {"MAIL_TOPIC_ARN": mail_topic}
+    assert published(world.invoke(world.put(*CALLS))) == len(CALLS)
+    alerts, batch = aws.receive(world.alerts), world.batch()
+    unsent = [each["messageId"] for each in batch["Records"]]
+    aws.sqs.send_message(QueueUrl=world.waiting, MessageBody=json.dumps(world.put(record("log"))))
+    batch["Records"] += world.batch()["Records"]
+    assert sorted(world.handed_back(batch, **environment)) == sorted(unsent)
+    assert event_ids(aws.receive(world.alerts)) == ["log"]
+    assert aws.receive(world.mails) == []
+
+    # A dead letter of the queue is an alert without SQS's envelope.
+    error, failed = world.invoke(alerts[0], **environment)
+    assert failed and error["errorType"] == error_type and named in error["errorMessage"], error
+
+
+def test_a_mail_is_not_mailed_again(aws):
+    world = Mail(aws, "loop")
+    aws.sns.subscribe(TopicArn=world.mail_topic, Protocol="sqs", Endpoint=aws.queue_arn(world.waiting))
+    assert published(world.invoke(world.put(*CALLS))) == len(CALLS)
+    assert world.handed_back(world.batch()) == []
+    mail = world.batch()
+    assert world.handed_back(mail) == [each["messageId"] for each in mail["Records"]]
+    assert len(aws.receive(world.mails)) == 1
