@@ -1,5 +1,6 @@
 """A local AWS: MiniStack on a free port, in a temporary folder. `deploy` puts template.yaml and the function there."""
 
+import contextlib
 import gzip
 import io
 import json
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import time
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -341,7 +341,7 @@ class LocalAws:
 
         return names(self.receive_until(queue, lambda messages: len(names(messages)) >= count, f"{count} alarms"))
 
-    @contextmanager
+    @contextlib.contextmanager
     def running(self, **environment):
         """The program as a warm function that uses this AWS, without Lambda: `with aws.running(…) as invoke`.
 

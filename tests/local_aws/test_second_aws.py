@@ -6,6 +6,7 @@ test hands them to the program. It asks for no permissions, and encrypts nothing
 
 import json
 import re
+import urllib.request
 
 import boto3
 import pytest
@@ -41,13 +42,13 @@ def announcement(bucket, key):
 class World:
     """A bucket, a topic and a queue of a test, all encrypted with a key; `name` is new."""
 
-    def __init__(self, aws, name, configuration=CONFIGURATION):
+    def __init__(self, aws, name, configuration=CONFIGURATION, **subscription):
         self.aws, self.bucket = aws, name
         aws.s3.create_bucket(Bucket=name)
         by_key = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": aws.key}}
         aws.s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": [by_key]})
         self.topic = aws.sns.create_topic(Name=name, Attributes={"KmsMasterKeyId": aws.key})["TopicArn"]
-        self.alerts = aws.subscribe(self.topic, f"{name}-alerts")
+        self.alerts = aws.subscribe(self.topic, f"{name}-alerts", **subscription)
         aws.sqs.set_queue_attributes(QueueUrl=self.alerts, Attributes={"KmsMasterKeyId": aws.key})
         aws.configure(configuration, name)
 
@@ -163,7 +164,8 @@ RULES = [
     {"name": "users", "severity": "low", "regexp": "User$"},
     {"name": "deleted", "severity": "info", "regexp": "^DeleteUser$"},
 ]
-# Each attribute that a filter policy may name, and the calls that pass.
+# Attributes that a filter policy may name, and the calls that pass. None has a prefix for `rule`: SNS compares it with
+# each name, moto with none.
 SUBSCRIBERS = {
     "everything": ({}, {"root", "other account", "refused", "several rules"}),
     "severity": ({"severity": ["high", "critical"]}, {"root", "other account", "refused"}),
@@ -210,7 +212,8 @@ def test_a_fifo_topic_takes_alerts_by_account_and_drops_repeats(aws):
     accounts = [ACCOUNT, "111122223333", "444455556666"]
     calls = [{**record(f"call-{n}"), "recipientAccountId": accounts[n % 3]} for n in range(45)]
     event = world.put(*calls)
-    for _ in range(2):  # a cold function does not know what another one has published
+    # A cold function does not know what another one has published. moto knows it as long as the queue holds it.
+    for _ in range(2):
         assert published(world.invoke(event, TOPIC_ARN=topic)) == len(calls)
     got = [(each["Attributes"]["MessageGroupId"], each["Attributes"]["MessageDeduplicationId"])
            for each in take_all(aws, queue)]
@@ -221,7 +224,7 @@ def test_an_alert_of_the_size_that_sns_takes_arrives_whole(aws):
     world = World(aws, "large", {**CONFIGURATION, "format": "json"})
 
     def alert(length):
-        """The alert for a call with a text of this length: its size, and whether the text is in it."""
+        """The alert for a call with a text of this length: its size as SNS counts it, and whether the text is in it."""
         parameters = {"text": "x" * length}
         assert published(world.invoke(world.put({**record("1"), "requestParameters": parameters}))) == 1
         [alert] = aws.receive(world.alerts, 1)
@@ -276,69 +279,99 @@ def test_the_error_about_what_is_missing_names_it_and_is_in_the_manual(aws, what
     assert aws.receive(world.alerts) == []
 
 
-class Mail(World):
-    """A world that has a queue for alerts that are to be mailed, `waiting`, and a topic for mails."""
+def check_keys(aws, is_on):
+    """Whether moto checks signatures and permissions. That works for S3: moto writes the forms of SNS anew before."""
+    after = b"0" if is_on else b"inf"
+    request = urllib.request.Request(f"{aws.endpoint}/moto-api/reset-auth", after, {"Content-Type": "text/plain"})
+    urllib.request.urlopen(request).close()
 
-    def __init__(self, aws, name, **attributes):
-        super().__init__(aws, name, {"rules": RULES})
+
+@pytest.mark.parametrize("wrong, answer", [
+    ({}, "S3 answered 403 AccessDenied"),
+    ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "SignatureDoesNotMatch"),
+    ({"AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE"}, "InvalidAccessKeyId"),
+])
+def test_a_missing_permission_and_wrong_keys_are_told_apart_as_in_the_manual(aws, wrong, answer):
+    world = World(aws, f"refused-{answer[-10:].lower()}")
+    event = world.put(record("1"))
+    aws.iam.create_user(UserName=world.bucket)
+    key = aws.iam.create_access_key(UserName=world.bucket)["AccessKey"]
+    keys = {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"], **wrong}
+    check_keys(aws, True)
+    try:
+        error, failed = world.invoke(event, **keys)
+    finally:
+        check_keys(aws, False)
+    assert failed and error["errorType"] == "ConfigurationUnavailable" and answer in error["errorMessage"], error
+    assert f"`{answer}`" in (ROOT / "docs" / "operating.md").read_text()
+
+
+class Mail(World):
+    """A world whose alerts are to be mailed: their queue brings them to the function, which has a topic for mails."""
+
+    def __init__(self, aws, name, **subscription):
+        super().__init__(aws, name, {"rules": RULES}, **subscription)
         self.mail_topic = aws.sns.create_topic(Name=f"{name}-mail", Attributes={"KmsMasterKeyId": aws.key})["TopicArn"]
-        self.waiting, self.mails = (
-            aws.subscribe(topic, f"{name}-{what}", **more)
-            for topic, what, more in [(self.topic, "waiting", attributes), (self.mail_topic, "mails", {})])
+        self.mails = aws.subscribe(self.mail_topic, f"{name}-mails")
 
     def batch(self):
         """Take the messages off the queue: the event with which Lambda hands them over."""
-        source = {"eventSource": "aws:sqs", "eventSourceARN": self.aws.queue_arn(self.waiting), "awsRegion": REGION}
+        source = {"eventSource": "aws:sqs", "eventSourceARN": self.aws.queue_arn(self.alerts), "awsRegion": REGION}
         return {"Records": [
             {"messageId": each["MessageId"], "receiptHandle": each["ReceiptHandle"], "body": each["Body"],
              "attributes": each["Attributes"], "messageAttributes": {}, "md5OfBody": each["MD5OfBody"], **source}
-            for each in take_all(self.aws, self.waiting)]}
+            for each in take_all(self.aws, self.alerts)]}
 
-    def handed_back(self, event, **environment):
+    def handed_back(self, batch, **environment):
         """Invoke the function with a batch: the ids of the messages that it hands back."""
-        answer, failed = self.invoke(event, **{"MAIL_TOPIC_ARN": self.mail_topic, **environment})
+        answer, failed = self.invoke(batch, **{"MAIL_TOPIC_ARN": self.mail_topic, **environment})
         assert not failed, answer
         return [each["itemIdentifier"] for each in answer["batchItemFailures"]]
+
+
+def bodies(batch):
+    """The notifications in a batch."""
+    return [json.loads(each["body"]) for each in batch["Records"]]
 
 
 def test_an_alert_alone_is_mailed_word_for_word(aws):
     world = Mail(aws, "one")
     assert published(world.invoke(world.put(CALLS[0]))) == 1
-    assert world.handed_back(world.batch()) == []
-    [[alert], [mail]] = aws.receive(world.alerts), aws.receive(world.mails)
+    batch = world.batch()
+    assert world.handed_back(batch) == []
+    [[alert], [mail]] = bodies(batch), aws.receive(world.mails)
     assert (mail["Subject"], mail["Message"]) == (alert["Subject"], alert["Message"])
     assert mail["MessageAttributes"] == {"severity": {"Type": "String", "Value": "critical"}}
 
 
 def test_the_alerts_of_a_batch_are_mailed_as_one_message(aws):
-    policy = {"severity": ["high", "critical"]}
-    world = Mail(aws, "digest", FilterPolicy=json.dumps(policy))
+    world = Mail(aws, "digest", FilterPolicy='{"severity": ["high", "critical"]}')
     assert published(world.invoke(world.put(*reversed(CALLS)))) == len(CALLS)
     batch = world.batch()
+    alerts = {alert["MessageAttributes"]["eventID"]["Value"]: alert for alert in bodies(batch)}
+    assert set(alerts) == {"root", "other account", "refused"}
     batch["Records"] += batch["Records"][:2]  # SQS may deliver a message twice
     assert world.handed_back(batch) == []
-    alerts = {alert["MessageAttributes"]["eventID"]["Value"]: alert for alert in aws.receive(world.alerts)}
     [mail] = aws.receive(world.mails)
     assert mail["Subject"] == "[critical] 3 alerts: 2 DeleteTrail, 1 CreateUser"
-    told = re.findall(r"^---- (\d) of 3: (.*)\n((?:.|\n(?!----))*)", mail["Message"], re.M)
-    # The filter policy has left out one. SNS and SQS may deliver the others in any order.
+    told = re.findall(r"^---- (\d) of 3: (.*)\n((?:(?!----).*\n)*)", mail["Message"], re.M)
     assert [number for number, _, _ in told] == ["1", "2", "3"]
-    assert told[0][1] == alerts["root"]["Subject"]
-    expected = {alerts[name]["Subject"]: alerts[name]["Message"] for name in ("root", "other account", "refused")}
+    assert told[0][1] == alerts["root"]["Subject"], "the most severe first"
     assert {subject: text.strip() for _, subject, text in told} == {
-        subject: text.strip() for subject, text in expected.items()}
+        alert["Subject"]: alert["Message"].strip() for alert in alerts.values()}
 
 
 def test_a_thousand_alerts_arrive_once_each_and_are_mailed_as_one_message(aws):
     world = Mail(aws, "thousand")
     ids = [f"{n:04}" for n in range(1000)]
-    assert published(world.invoke(world.put(*(record(each) for each in ids)))) == 1000
-    assert event_ids(aws.receive(world.alerts)) == ids
-    assert world.handed_back(world.batch()) == []
+    assert published(world.invoke(world.put(*map(record, ids)))) == 1000
+    batch = world.batch()
+    assert event_ids(bodies(batch)) == ids
+    assert world.handed_back(batch) == []
     [mail] = aws.receive(world.mails)
     assert mail["Subject"] == "[low] 1000 alerts: 1000 CreateUser"
-    lines = re.findall(r"^---- (\d+) of 1000: \[low\] CreateUser by alice", mail["Message"], re.M)
-    assert lines == [str(n) for n in range(1, 1001)] and len(mail["Message"]) < LIMIT
+    told = re.findall(r"^---- (\d+) of 1000: \[low\] CreateUser by alice", mail["Message"], re.M)
+    assert sorted(map(int, told)) == [*range(1, 1001)] and len(mail["Message"].encode()) < LIMIT
 
 
 @pytest.mark.parametrize("mail_topic, error_type, named", [
@@ -348,22 +381,23 @@ def test_a_thousand_alerts_arrive_once_each_and_are_mailed_as_one_message(aws):
 def test_alerts_that_could_not_be_mailed_are_handed_back_and_nothing_else_is(aws, mail_topic, error_type, named):
     world, environment = Mail(aws, f"not-mailed-{error_type.lower()}"), {"MAIL_TOPIC_ARN": mail_topic}
     assert published(world.invoke(world.put(*CALLS))) == len(CALLS)
-    alerts, batch = aws.receive(world.alerts), world.batch()
+    batch = world.batch()
     unsent = [each["messageId"] for each in batch["Records"]]
-    aws.sqs.send_message(QueueUrl=world.waiting, MessageBody=json.dumps(world.put(record("log"))))
+    [alert, *_] = bodies(batch)
+    aws.sqs.send_message(QueueUrl=world.alerts, MessageBody=json.dumps(world.put(record("log"))))
     batch["Records"] += world.batch()["Records"]
     assert sorted(world.handed_back(batch, **environment)) == sorted(unsent)
     assert event_ids(aws.receive(world.alerts)) == ["log"]
     assert aws.receive(world.mails) == []
 
     # A dead letter of the queue is an alert without SQS's envelope.
-    error, failed = world.invoke(alerts[0], **environment)
+    error, failed = world.invoke(alert, **environment)
     assert failed and error["errorType"] == error_type and named in error["errorMessage"], error
 
 
 def test_a_mail_is_not_mailed_again(aws):
     world = Mail(aws, "loop")
-    aws.sns.subscribe(TopicArn=world.mail_topic, Protocol="sqs", Endpoint=aws.queue_arn(world.waiting))
+    aws.sns.subscribe(TopicArn=world.mail_topic, Protocol="sqs", Endpoint=aws.queue_arn(world.alerts))
     assert published(world.invoke(world.put(*CALLS))) == len(CALLS)
     assert world.handed_back(world.batch()) == []
     mail = world.batch()
