@@ -1,6 +1,5 @@
 """A local AWS: MiniStack on a free port, in a temporary folder. `deploy` puts template.yaml and the function there."""
 
-import contextlib
 import gzip
 import io
 import json
@@ -18,7 +17,6 @@ from urllib.parse import unquote_plus
 
 import boto3
 from botocore.config import Config
-from runtime_api import RuntimeApi
 
 ROOT = Path(__file__).resolve().parents[1]
 BINARY = ROOT / "target" / "debug" / "cloudtrail-alerter"
@@ -340,27 +338,6 @@ class LocalAws:
             return {each["AlarmName"] for each in parsed if each.get("NewStateValue") == "ALARM"}
 
         return names(self.receive_until(queue, lambda messages: len(names(messages)) >= count, f"{count} alarms"))
-
-    @contextlib.contextmanager
-    def running(self, **environment):
-        """The program as a warm function that uses this AWS, without Lambda: `with aws.running(…) as invoke`.
-
-        `invoke(event)` returns its answer or error, and whether it is an error.
-        """
-        with RuntimeApi() as api:
-            environment = {**api.environment, **self.function_environment(), **environment}
-            function = subprocess.Popen([binary()], env=environment, stdout=subprocess.DEVNULL)
-
-            def invoke(event):
-                api.give(json.dumps(event).encode())
-                answer = api.answer()
-                return json.loads(answer.body), answer.failed
-
-            try:
-                yield invoke
-            finally:
-                function.kill()
-                function.wait()
 
     def invoke(self, payload, function=STACK):
         """Invoke the function and wait for it: (its answer or error, whether it is an error)."""

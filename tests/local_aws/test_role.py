@@ -11,7 +11,8 @@ import shutil
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from local_aws import ACCOUNT, REGION, ROOT, LocalAws, changes, event_ids, log_key, record
+from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, changes, event_ids, log_key, record
+from runtime_api import running
 
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
 OTHER_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:others"
@@ -89,6 +90,7 @@ def notification(bucket, key):
 def invoke_as_the_role(aws, stack, **environment):
     """One invocation: its answer or error, and whether it is an error."""
     environment = {
+        **aws.function_environment(),
         "AWS_ACCESS_KEY_ID": stack.keys["AccessKeyId"],
         "AWS_SECRET_ACCESS_KEY": stack.keys["SecretAccessKey"],
         "SSL_CERT_FILE": str(aws.certificate),
@@ -96,7 +98,7 @@ def invoke_as_the_role(aws, stack, **environment):
         "TOPIC_ARN": stack.outputs["TopicArn"],
         **environment,
     }
-    with aws.running(**environment) as invoke:
+    with running(binary(), environment) as invoke:
         return invoke(notification(stack.bucket, LOG_KEY))
 
 

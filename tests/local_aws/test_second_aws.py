@@ -1,7 +1,6 @@
 """A second opinion on what AWS sends and takes: whole invocations against the server of moto, an emulator of others.
 
-moto sends the events of each source, but runs no functions: tools/moto_server.py puts their events into a queue, and a
-test hands them to the program. It asks for no permissions, and encrypts nothing.
+moto sends the events of each source, but runs no functions: a test hands them to the program. It encrypts nothing.
 """
 
 import json
@@ -10,7 +9,9 @@ import urllib.request
 
 import boto3
 import pytest
-from local_aws import ACCOUNT, REGION, ROOT, LocalAws, event_ids, log_key, record
+from local_aws import ACCOUNT, REGION, ROOT, binary, event_ids, log_key, record
+from runtime_api import running
+from second_aws import Moto
 
 LOG_KEY = log_key("a")
 # What SNS takes, in bytes of subject, text and attributes.
@@ -18,12 +19,6 @@ LIMIT = 262_144
 CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
 # CloudTrail does not name logs like this, but S3 allows it.
 DIFFICULT = log_key("a b+c%2B=ü")
-
-
-class Moto(LocalAws):
-    """`with Moto() as aws:` runs one moto, as LocalAws runs one MiniStack."""
-
-    SERVER = ROOT / "tools" / "moto_server.py"
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +53,8 @@ class World:
         return announcement(self.bucket, key)
 
     def running(self, **environment):
-        return self.aws.running(**{"TOPIC_ARN": self.topic, **environment})
+        """The program as a warm function."""
+        return running(binary(), {**self.aws.function_environment(), "TOPIC_ARN": self.topic, **environment})
 
     def invoke(self, event, **environment):
         """One invocation of a cold function: its answer or error, and whether it is an error."""
