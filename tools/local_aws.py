@@ -239,10 +239,11 @@ class LocalAws:
         template = (ROOT / "template.yaml").read_text()
         packaged = template.replace("CodeUri: .\n", "CodeUri: s3://artifacts/function.zip\n")  # as `sam package` does
         assert packaged != template
+        self.s3.put_object(Bucket="artifacts", Key="template.yaml", Body=packaged.encode())
         parameters = {"LogBucketName": BUCKET, **parameters}
         self.cloudformation.create_stack(
             StackName=stack,
-            TemplateBody=packaged,
+            TemplateURL=f"{self.endpoint}/artifacts/template.yaml",  # a body may have 51,200 bytes
             Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         )

@@ -1,13 +1,16 @@
 """MiniStack, changed where it differs from AWS in what template.yaml or a test needs, or would make a test wait."""
 
+import contextvars
 import ctypes
 import json
 import signal
 import sys
+from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import cloudtrail, lambda_svc, s3, sns, sqs
+from ministack.services import cloudformation, cloudtrail, lambda_svc, s3, sns, sqs
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
 PR_SET_PDEATHSIG = 1
@@ -21,6 +24,27 @@ MAPPING = _RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
 create_with_texts = MAPPING["create"]
 
 
+STACK_NAME = contextvars.ContextVar("the name of the stack that a request is about", default="")
+
+
+async def handle_request(method, path, headers, body, query):
+    """Remember the name of the stack, which conditions may ask for."""
+    STACK_NAME.set(parse_qs(body.decode()).get("StackName", [""])[0].split("/")[-2:][0])
+    return await handle_request_of_any_stack(method, path, headers, body, query)
+
+
+def evaluate_conditions(template, parameters):
+    """The conditions of MiniStack know neither pseudo parameters nor Join and Split."""
+    def resolve(node):
+        if isinstance(node, list):
+            return [resolve(inner) for inner in node]
+        if isinstance(node, dict) and node.keys() & {"Fn::Join", "Fn::Select", "Ref"}:
+            return engine._resolve_refs(node, {}, parameters, {}, {}, STACK_NAME.get(), "")
+        return {name: resolve(inner) for name, inner in node.items()} if isinstance(node, dict) else node
+
+    return evaluate_simple_conditions({**template, "Conditions": resolve(template.get("Conditions", {}))}, parameters)
+
+
 def create_function(logical_id, properties, stack_name):
     """The CloudFormation of MiniStack drops DeadLetterConfig; its Lambda knows it."""
     name, attributes = create_without_dead_letters(logical_id, properties, stack_name)
@@ -32,6 +56,14 @@ def create_mapping(logical_id, properties, stack_name):
     """The value of a parameter of type Number is a number here, not a string."""
     scaling = {name: int(value) for name, value in properties.get("ScalingConfig", {}).items()}
     return create_with_texts(logical_id, {**properties, "ScalingConfig": scaling or None}, stack_name)
+
+
+def alarm_record(name, properties):
+    """MiniStack knows no metric math: such an alarm is kept here for its name and its actions, and never fires."""
+    if metrics := properties.pop("Metrics", None):
+        [stat, *_] = [each["MetricStat"] for each in metrics if "MetricStat" in each]
+        properties |= {**stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"], "Threshold": 1e9}
+    return simple_alarm_record(name, properties)
 
 
 def create_topic(logical_id, properties, stack_name):
@@ -129,6 +161,11 @@ def enforce(access_key, action, service, region, resource_arn="*", service_conte
 
 
 enforce_without_keys, iam_evaluator.enforce = iam_evaluator.enforce, enforce
+handle_request_of_any_stack, cloudformation.handle_request = cloudformation.handle_request, handle_request
+evaluate_simple_conditions = engine._evaluate_conditions
+for module in (engine, changesets, handlers, stacks):
+    module._evaluate_conditions = evaluate_conditions
+simple_alarm_record, provisioners._cw_metric_alarm_record = provisioners._cw_metric_alarm_record, alarm_record
 FUNCTION["create"] = create_function
 MAPPING["create"] = create_mapping
 TOPIC["create"] = create_topic
