@@ -141,6 +141,8 @@ class LocalAws:
     With `auth` it checks signatures and policies, and speaks TLS, because the template's policies refuse plain HTTP.
     """
 
+    SERVER = Path(__file__).with_name("ministack_server.py")
+
     def __init__(self, auth=False):
         self.auth = auth
         self.session = None
@@ -183,20 +185,20 @@ class LocalAws:
             # Lambda itself waits one minute, then two.
             "LAMBDA_ASYNC_RETRY_BASE_SECONDS": "0.1",
         }
-        self.log_path = Path(self.folder.name, "ministack.log")
+        self.log_path = Path(self.folder.name, "server.log")
         with self.log_path.open("wb") as log:
             # In a session of its own: one signal then ends it and the functions that it started.
             self.process = subprocess.Popen(
-                [sys.executable, Path(__file__).with_name("ministack_server.py")],
+                [sys.executable, self.SERVER],
                 env=self.environment, cwd=self.folder.name, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )
         self.session = boto3.Session(ACCOUNT, "test", region_name=REGION)
-        wait_until(self._answers, "MiniStack")
+        wait_until(self._answers, self.SERVER.stem)
 
     def _answers(self):
         if self.process.poll() is not None:
-            raise RuntimeError(f"MiniStack did not start:\n{self.log_path.read_text()}")
+            raise RuntimeError(f"{self.SERVER.stem} did not start:\n{self.log_path.read_text()}")
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", int(self.environment["GATEWAY_PORT"]))) == 0
 
@@ -304,6 +306,16 @@ class LocalAws:
         self.sns.subscribe(TopicArn=topic_arn, Protocol="sqs", Endpoint=arn, Attributes=attributes)
         return url
 
+    def take(self, queue):
+        """Take up to ten messages off a queue, as SQS gives them."""
+        batch = self.sqs.receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, AttributeNames=["All"], MessageAttributeNames=["All"],
+        ).get("Messages", [])
+        if batch:
+            entries = [{"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(batch)]
+            self.sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
+        return batch
+
     def receive(self, queue, count=0):
         """Take the messages off a queue, parsed: all that there are, as soon as there are `count` or more."""
         return self.receive_until(queue, lambda messages: len(messages) >= count, f"{count} messages")
@@ -313,11 +325,8 @@ class LocalAws:
         messages = []
 
         def done():
-            batch = self.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+            batch = self.take(queue)
             messages.extend(json.loads(message["Body"]) for message in batch)
-            if batch:
-                entries = [{"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(batch)]
-                self.sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
             return not batch and enough(messages)
 
         wait_until(done, f"{what} in {queue.rsplit('/', 1)[-1]}")

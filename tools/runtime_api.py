@@ -1,15 +1,39 @@
 """Lambda's Runtime API on a free port of the loopback device, for one function that runs as a local process."""
 
 import asyncio
+import json
 import queue
 import re
+import subprocess
 import threading
 import time
+from contextlib import contextmanager
 from typing import NamedTuple
 
 ACCOUNT, REGION, NAME = "123456789012", "us-east-1", "cloudtrail-alerter"
 # How long anything may take before the caller gives up.
 PATIENCE = 120
+
+
+@contextmanager
+def running(program, environment):
+    """Run a program as a warm function: `with running(…) as invoke`.
+
+    `invoke(event)` returns its answer or error, and whether it is an error.
+    """
+    with RuntimeApi() as api:
+        function = subprocess.Popen([program], env={**api.environment, **environment}, stdout=subprocess.DEVNULL)
+
+        def invoke(event):
+            api.give(json.dumps(event).encode())
+            answer = api.answer()
+            return json.loads(answer.body), answer.failed
+
+        try:
+            yield invoke
+        finally:
+            function.kill()
+            function.wait()
 
 
 class Answer(NamedTuple):

@@ -7,13 +7,12 @@ program runs as a process with the keys of that user.
 
 import json
 import shutil
-import subprocess
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, changes, event_ids, log_key, record
-from runtime_api import RuntimeApi
+from runtime_api import running
 
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
 ENCRYPTED_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:encrypted"
@@ -95,25 +94,17 @@ def notification(bucket, key):
 
 def invoke_as_the_role(aws, stack, **environment):
     """One invocation: its answer or error, and whether it is an error."""
-    with RuntimeApi() as api:
-        api.give(json.dumps(notification(stack.bucket, LOG_KEY)).encode())
-        environment = {
-            **api.environment,
-            **aws.function_environment(),
-            "AWS_ACCESS_KEY_ID": stack.keys["AccessKeyId"],
-            "AWS_SECRET_ACCESS_KEY": stack.keys["SecretAccessKey"],
-            "SSL_CERT_FILE": str(aws.certificate),
-            "FILTER_CONFIG_BUCKET": stack.bucket,
-            "TOPIC_ARN": stack.outputs["TopicArn"],
-            **environment,
-        }
-        function = subprocess.Popen([binary()], env=environment, stdout=subprocess.DEVNULL)
-        try:
-            answer = api.answer()
-            return json.loads(answer.body), answer.failed
-        finally:
-            function.kill()
-            function.wait()
+    environment = {
+        **aws.function_environment(),
+        "AWS_ACCESS_KEY_ID": stack.keys["AccessKeyId"],
+        "AWS_SECRET_ACCESS_KEY": stack.keys["SecretAccessKey"],
+        "SSL_CERT_FILE": str(aws.certificate),
+        "FILTER_CONFIG_BUCKET": stack.bucket,
+        "TOPIC_ARN": stack.outputs["TopicArn"],
+        **environment,
+    }
+    with running(binary(), environment) as invoke:
+        return invoke(notification(stack.bucket, LOG_KEY))
 
 
 @pytest.mark.parametrize("topic", [None, MORE_TOPIC])
