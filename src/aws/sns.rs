@@ -402,7 +402,8 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         _ => "",
     };
     let message = without_request_ids(error.message().unwrap_or("no reason"));
-    Failure { kind, cause: format!("SNS answered {status} {code}: {message}{hint}") }
+    let answer = format!("{status} {code}");
+    Failure { kind, cause: format!("SNS answered {}: {message}{hint}", answer.trim_end()) }
 }
 
 /// SNS's codes for throttling, of which the SDK knows only some.
