@@ -104,7 +104,7 @@ fn body(alerts: &[&Delivered], room: usize) -> String {
         match room.checked_sub(body.len() + "\n\n".len()) {
             Some(left) => {
                 room = left;
-                whole += &format!("{line}{body}\n\n");
+                whole = whole + line + body + "\n\n";
             }
             None => rest += line,
         }

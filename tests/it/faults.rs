@@ -14,7 +14,7 @@ use crate::runtime_api::{Failure, Lambda};
 use crate::world::{
     BUCKET, CONFIG, KEY, TOPIC, World, add_up, assert_in_time, configuration, metrics, put_keys, world, world_with,
 };
-use crate::{gzip, log, record, records};
+use crate::{file, gzip, log, record, records};
 
 /// Announced after the log that has the fault.
 const NEIGHBOUR: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/neighbour.json.gz";
@@ -462,8 +462,7 @@ fn the_parameters_that_errors_advise_are_the_templates() {
     let names = sources.split(|c: char| !c.is_ascii_alphanumeric());
     let is_one =
         |name: &&str| ["Arn", "Arns", "BucketName", "KeyPrefix", "ConfigKey"].iter().any(|end| name.ends_with(end));
-    let advised: std::collections::BTreeSet<_> =
-        names.filter(is_one).filter(|name| !["Arn", "TopicArn"].contains(name)).collect();
+    let advised: HashSet<_> = names.filter(is_one).filter(|name| !["Arn", "TopicArn"].contains(name)).collect();
     assert!(advised.len() >= 8, "{advised:?}");
     for name in advised {
         assert!(template.contains(&format!("\n  {name}:\n    Type: ")), "{name}");
