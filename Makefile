@@ -51,12 +51,13 @@ instructions: release .venv/ready ## compare the number of instructions of a sca
 	$(VENV)/pytest tests/instructions
 
 .PHONY: lint
-lint: pure .venv/ready .venv/sam/ready ## check formatting, lints, purity, the template, the workflows and the Python code
+lint: pure .venv/ready .venv/validators/ready ## check formatting, lints, purity, the template, the workflows and the Python code
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests tools benches
-	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate --lint
 	$(VENV)/actionlint .github/workflows/*.yml
+	@echo "Holding the template against cfn-lint, checkov, cfripper and cdk-nag (usually half a minute)"
+	PYTHONDONTWRITEBYTECODE= .venv/validators/bin/python tools/validate_template.py
 
 .PHONY: pure
 pure: ## check that log, rules, alert and evaluate use no AWS, clock, environment or async
@@ -152,4 +153,11 @@ clean: ## delete everything that was built or installed
 	@echo "Installing the SAM CLI into .venv/sam (usually a minute)"
 	$(PYTHON) -m venv .venv/sam
 	.venv/sam/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	touch $@
+
+# pip does not compile, because most of aws-cdk-lib is never imported. The first run compiles what is.
+.venv/validators/ready: tools/requirements-validators.txt
+	@echo "Installing the template's validators into .venv/validators (usually a minute)"
+	$(PYTHON) -m venv .venv/validators
+	.venv/validators/bin/pip install --quiet --disable-pip-version-check --no-compile --requirement $<
 	touch $@
