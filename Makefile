@@ -51,11 +51,12 @@ instructions: release .venv/ready ## compare the number of instructions of a sca
 	$(VENV)/pytest tests/instructions
 
 .PHONY: lint
-lint: pure .venv/ready .venv/validators/ready ## check formatting, lints, purity, the template, the workflows and the Python code
+lint: pure .venv/ready .venv/sam/ready .venv/validators/ready ## check formatting, lints, purity, the template, the workflows and the Python code
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(VENV)/ruff check --no-cache --line-length 120 --select E,F,I,B,UP --target-version py310 tests tools benches
 	$(VENV)/actionlint .github/workflows/*.yml
+	AWS_DEFAULT_REGION=us-east-1 $(SAM) validate
 	@echo "Holding the template against cfn-lint, checkov, cfripper and cdk-nag (usually half a minute)"
 	PYTHONDONTWRITEBYTECODE= .venv/validators/bin/python tools/validate_template.py
 
