@@ -1,5 +1,6 @@
 """A local AWS: MiniStack on a free port, in a temporary folder. `deploy` puts template.yaml and the function there."""
 
+import copy
 import gzip
 import io
 import json
@@ -12,6 +13,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -26,6 +28,8 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 BUCKET = f"cloudtrail-logs-{ACCOUNT}"
 STACK = "cloudtrail-alerter"
+
+CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 # How long anything may take before the caller gives up. No test measures time by it.
 PATIENCE = 240
@@ -227,31 +231,69 @@ class LocalAws:
         setattr(self, service, client)
         return client
 
+    def as_account(self, account):
+        """The same AWS, called by another account. MiniStack takes the access key for the number of the account."""
+        other = copy.copy(self)
+        for name in set(vars(other)) & set(self.session.get_available_services()):
+            delattr(other, name)
+        other.session = boto3.Session(account, "test", region_name=REGION)
+        return other
+
     def deploy(self, stack=STACK, **parameters):
         """Deploy template.yaml with the built function; the outputs of the stack."""
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
             archive.write(binary(), "bootstrap")
-        self.s3.create_bucket(Bucket="artifacts")
-        self.s3.put_object(Bucket="artifacts", Key="function.zip", Body=package.getvalue())
+        artifacts = f"artifacts-{self.session.get_credentials().access_key}"
+        self.s3.create_bucket(Bucket=artifacts)
+        self.s3.put_object(Bucket=artifacts, Key="function.zip", Body=package.getvalue())
         template = (ROOT / "template.yaml").read_text()
-        packaged = template.replace("CodeUri: .\n", "CodeUri: s3://artifacts/function.zip\n")  # as `sam package` does
+        # As `sam package` does.
+        packaged = template.replace("CodeUri: .\n", f"CodeUri: s3://{artifacts}/function.zip\n")
         assert packaged != template
         parameters = {"LogBucketName": BUCKET, **parameters}
         self.cloudformation.create_stack(
             StackName=stack,
             TemplateBody=packaged,
-            Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            Capabilities=CAPABILITIES,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         )
-        wait_until(lambda: self._stack(stack)["StackStatus"] != "CREATE_IN_PROGRESS", f"stack {stack}")
-        if self._stack(stack)["StackStatus"] != "CREATE_COMPLETE":
-            events = self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-            failed = [event for event in events if "FAILED" in event["ResourceStatus"]]
-            raise RuntimeError("\n".join(event.get("ResourceStatusReason", "") for event in failed))
-        if self.auth:
-            self._trust(stack)
-        return {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
+        return self._wait_for(stack, "CREATE")
+
+    def update(self, stack=STACK, **parameters):
+        """Update a stack. A parameter that is not given keeps its value. The outputs of the stack."""
+        known = {parameter["ParameterKey"] for parameter in self._stack(stack)["Parameters"]}
+        given = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in known - set(parameters)]
+        self.cloudformation.update_stack(
+            StackName=stack,
+            UsePreviousTemplate=True,
+            Capabilities=CAPABILITIES,
+            Parameters=given + kept,
+        )
+        return self._wait_for(stack, "UPDATE")
+
+    def delete(self, stack=STACK):
+        """Delete a stack."""
+        stack_id = self._stack(stack)["StackId"]
+        self.cloudformation.delete_stack(StackName=stack)
+        self._wait_for(stack_id, "DELETE")
+
+    def _wait_for(self, stack, operation):
+        """Wait for the end of an operation; the outputs of the stack."""
+        wait_until(lambda: not self._stack(stack)["StackStatus"].endswith("_IN_PROGRESS"), f"stack {stack}")
+        # The newest comes first.
+        events = takewhile(lambda event: event["ResourceType"] != "AWS::CloudFormation::Stack"
+                           or event["ResourceStatus"] != f"{operation}_IN_PROGRESS",
+                           self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"])
+        failed = [f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
+                  for event in events if event["ResourceStatus"].endswith("_FAILED")]
+        if self._stack(stack)["StackStatus"] != f"{operation}_COMPLETE" or failed:
+            raise RuntimeError("\n".join([f"{stack}: {self._stack(stack)['StackStatus']}", *failed]))
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
+        if self.auth and operation != "DELETE":
+            self._trust(outputs["FunctionName"])
+        return outputs
 
     def _trust(self, function):
         """Make a deployed function trust the certificate of MiniStack instead of those of AWS."""
