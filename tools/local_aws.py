@@ -251,10 +251,11 @@ class LocalAws:
         # As `sam package` does.
         packaged = template.replace("CodeUri: .\n", f"CodeUri: s3://{artifacts}/function.zip\n")
         assert packaged != template
+        self.s3.put_object(Bucket=artifacts, Key="template.yaml", Body=packaged.encode())
         parameters = {"LogBucketName": BUCKET, **parameters}
         self.cloudformation.create_stack(
             StackName=stack,
-            TemplateBody=packaged,
+            TemplateURL=f"{self.endpoint}/{artifacts}/template.yaml",  # a body may have 51,200 bytes
             Capabilities=CAPABILITIES,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         )

@@ -1,21 +1,44 @@
 """MiniStack, changed where it differs from AWS in what template.yaml or a test needs, or would make a test wait."""
 
+import contextvars
 import ctypes
 import json
 import signal
 import sys
 import time
 import uuid
+from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import cloudtrail, lambda_svc, s3, sns, sqs
-from ministack.services.cloudformation import provisioners, stacks
+from ministack.services import cloudformation, cloudtrail, lambda_svc, s3, sns, sqs
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
 PR_SET_PDEATHSIG = 1
 LAMBDA_PAYLOAD = 6_000_000  # bytes that Lambda hands to a function at most
 PERMISSION_OF_A_TRAIL = {"s3:GetBucketAcl": "", "s3:PutObject": "/AWSLogs/{account}/x"}
+
+
+STACK_NAME = contextvars.ContextVar("the name of the stack that a request is about", default="")
+
+
+async def handle_request(method, path, headers, body, query):
+    """Remember the name of the stack, which conditions may ask for."""
+    STACK_NAME.set(parse_qs(body.decode()).get("StackName", [""])[0].split("/")[-2:][0])
+    return await handle_request_of_any_stack(method, path, headers, body, query)
+
+
+def evaluate_conditions(template, parameters):
+    """The conditions of MiniStack know neither pseudo parameters nor Join and Split."""
+    def resolve(node):
+        if isinstance(node, list):
+            return [resolve(inner) for inner in node]
+        if isinstance(node, dict) and node.keys() & {"Fn::Join", "Fn::Select", "Ref"}:
+            return engine._resolve_refs(node, {}, parameters, {}, {}, STACK_NAME.get(), "")
+        return {name: resolve(inner) for name, inner in node.items()} if isinstance(node, dict) else node
+
+    return evaluate_simple_conditions({**template, "Conditions": resolve(template.get("Conditions", {}))}, parameters)
 
 
 def complete(kind, finish):
@@ -128,13 +151,11 @@ def overlap(configurations, *more):
 
 
 def alarm_record(name, properties):
-    """The CloudFormation of MiniStack refuses metric math. Here it keeps it, and does not evaluate it."""
-    if not (metrics := properties.get("Metrics")):
-        return alarm_record_of_one_metric(name, properties)
-    record = alarm_record_of_one_metric(name, {**properties, "Metrics": [], "Namespace": "-", "MetricName": "-"})
-    for key in ("Namespace", "MetricName", "Dimensions", "Statistic", "ExtendedStatistic", "Period", "Unit"):
-        del record[key]
-    return {**record, "Metrics": metrics}
+    """MiniStack knows no metric math: such an alarm is kept here for its name and its actions, and never fires."""
+    if metrics := properties.pop("Metrics", None):
+        [stat, *_] = [each["MetricStat"] for each in metrics if "MetricStat" in each]
+        properties |= {**stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"], "Threshold": 1e9}
+    return simple_alarm_record(name, properties)
 
 
 def provision(*arguments):
@@ -269,7 +290,11 @@ def enforce(access_key, action, service, region, resource_arn="*", service_conte
 
 enforce_without_keys, iam_evaluator.enforce = iam_evaluator.enforce, enforce
 validate_without_overlap, s3._validate_notification_configs = s3._validate_notification_configs, overlap
-alarm_record_of_one_metric, provisioners._cw_metric_alarm_record = provisioners._cw_metric_alarm_record, alarm_record
+handle_request_of_any_stack, cloudformation.handle_request = cloudformation.handle_request, handle_request
+evaluate_simple_conditions = engine._evaluate_conditions
+for module in (engine, changesets, handlers, stacks):
+    module._evaluate_conditions = evaluate_conditions
+simple_alarm_record, provisioners._cw_metric_alarm_record = provisioners._cw_metric_alarm_record, alarm_record
 replace_bucket_policy = _RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["create"]
 _RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["create"] = create_bucket_policy
 for operation in ("create", "update"):

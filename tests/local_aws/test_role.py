@@ -135,7 +135,10 @@ def test_who_announces_logs_is_let_in_and_their_alerts_arrive(aws, stack):
                      "Resource": stack.log_topic}
         aws.sns.set_topic_attributes(TopicArn=stack.log_topic, AttributeName="Policy",
                                      AttributeValue=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-        configuration = {"TopicConfigurations": [{"TopicArn": stack.log_topic, "Events": ["s3:ObjectCreated:*"]}]}
+        # Without a filter S3 would refuse a notification of changes of the configuration beside it.
+        logs = {"Key": {"FilterRules": [{"Name": "prefix", "Value": "AWSLogs/"}]}}
+        configuration = {"TopicConfigurations": [
+            {"TopicArn": stack.log_topic, "Events": ["s3:ObjectCreated:*"], "Filter": logs}]}
         aws.s3.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration=configuration)
     aws.put_log(key, {"Records": [record("announced")]}, stack.bucket)
     assert event_ids(aws.receive(alerts, 1)) == ["announced"]
