@@ -8,9 +8,11 @@ import os
 import random
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from itertools import takewhile
@@ -121,22 +123,41 @@ def changes(messages):
     return [(record["eventName"].split(":")[0], record["s3"]["object"]["key"]) for record in records]
 
 
-AWS_CLI = f"""#!{sys.executable}
-# As much of the AWS CLI as the commands of the template's outputs need.
-import json, os, sys
-import boto3
-operation, options = sys.argv[2], dict(zip(sys.argv[3::2], sys.argv[4::2]))
-s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], verify=os.environ.get("AWS_CA_BUNDLE"))
-if operation == "get-bucket-notification-configuration":
-    found = s3.get_bucket_notification_configuration(Bucket=options["--bucket"])
-    del found["ResponseMetadata"]
-    if found:  # the CLI prints nothing for nothing
-        print(json.dumps(found))
-else:
-    assert operation == "put-bucket-notification-configuration"
-    configuration = json.loads(options["--notification-configuration"])
-    s3.put_bucket_notification_configuration(Bucket=options["--bucket"], NotificationConfiguration=configuration)
+AWS_CLI = f"""#!{sys.executable} -IS
+# As much of the AWS CLI as the commands of the template's outputs need. The program that runs them makes the calls.
+import socket, sys
+with socket.socket(socket.AF_UNIX) as caller:
+    caller.connect(sys.argv[0] + ".socket")
+    caller.sendall("\\0".join(sys.argv[2:]).encode())
+    caller.shutdown(socket.SHUT_WR)
+    answer = caller.makefile().read()
+failed, text = answer[0] == "!", answer[1:]
+print(text, end="", file=sys.stderr if failed else sys.stdout)
+sys.exit(failed)
 """
+
+
+class AwsCli(socketserver.StreamRequestHandler):
+    """Answers AWS_CLI: "!" and an error, or " " and the output."""
+
+    def handle(self):
+        operation, *options = self.rfile.read().decode().split("\0")
+        options = dict(zip(options[::2], options[1::2], strict=True))
+        try:
+            self.wfile.write(f" {self.call(operation, options)}".encode())
+        except Exception as error:
+            self.wfile.write(f"!{error}\n".encode())
+
+    def call(self, operation, options):
+        bucket = options["--bucket"]
+        if operation == "get-bucket-notification-configuration":
+            found = self.server.s3.get_bucket_notification_configuration(Bucket=bucket)
+            del found["ResponseMetadata"]
+            return json.dumps(found) if found else ""  # the CLI prints nothing for nothing
+        assert operation == "put-bucket-notification-configuration", operation
+        configuration = json.loads(options["--notification-configuration"])
+        self.server.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
+        return ""
 
 
 class LocalAws:
@@ -326,10 +347,16 @@ class LocalAws:
         program.parent.mkdir(exist_ok=True)
         program.write_text(AWS_CLI)
         program.chmod(0o755)
-        environment = {**self.function_environment(), "PATH": f"{program.parent}:{os.environ['PATH']}"}
-        if self.auth:
-            environment["AWS_CA_BUNDLE"] = str(self.certificate)
-        subprocess.run(["bash", "-c", command], env=environment, check=True)
+        environment = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+        address = Path(f"{program}.socket")
+        address.unlink(missing_ok=True)
+        with socketserver.UnixStreamServer(str(address), AwsCli) as server:
+            server.s3 = self.s3
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            try:
+                subprocess.run(["bash", "-c", command], env=environment, check=True)
+            finally:
+                server.shutdown()
 
     def queue_arn(self, url):
         """A queue's ARN."""
