@@ -1,6 +1,7 @@
 """A stack's second day: its source changes, what waits stays, the stack is deleted, and deployed again."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,59 @@ SOURCES = ["new-trail", "existing-bucket", "queue", "existing-sns-topic", "queue
 # Steps round the list of sources. A walk that begins at each source makes each change from one to another once.
 STEPS = [0, 1, -1, 2, -2, 3]
 KEYS = ["KmsKeyArn", "TrailKmsKeyArn"]
+
+DIGEST = {"MailQueue", "MailQueuePolicy", "MailQueueSubscription", "MailMapping", "MailTopic", "MailTopicPolicy",
+          "MailSubscription", "MailNotDelivered", "MailFallsBehind", "MessagesHandedBack"}
+ALARM_TOPIC = {"AlarmTopic", "AlarmTopicPolicy", "AlarmEmailSubscription"}
+# Updates, one after the other: source, parameters, and the resources that they remove (-), add (+) and replace (*). All
+# other resources stay, with all that they hold.
+UPDATES = [
+    ("new-trail", {"LogBucketExists": "true"}, {"-": {"LogBucket"}}),  # the bucket itself stays
+    ("new-trail", {"LogBucketExists": "false", "LogBucketName": "another-bucket"},
+     {"+": {"LogBucket"}, "*": {"LogBucketPolicy", "S3MayInvoke"}}),
+    ("new-trail", {"LogBucketName": "a-third-bucket"}, {"*": {"LogBucket", "LogBucketPolicy", "S3MayInvoke"}}),
+    ("new-trail", {"LogFileRetentionDays": "90"}, {}),
+    ("new-trail", {"AccessLogBucketName": "{bucket}"}, {}),
+    ("new-trail", {"ConfigKey": "other.json"}, {}),
+    ("new-trail", {"ConfigBucketName": "{bucket}"}, {}),
+    ("new-trail", {"EmailSeverity": "high"}, {}),
+    ("new-trail", {"EmailWindowSeconds": "60"}, {}),
+    ("new-trail", {"EmailWindowSeconds": "0"}, {"-": DIGEST, "+": {"EmailSubscription"}}),
+    ("new-trail", {"EmailSeverity": "low"}, {}),
+    ("new-trail", {"EmailWindowSeconds": "20"}, {"+": DIGEST, "-": {"EmailSubscription"}}),
+    ("new-trail", {"AlertEmail": "bob@example.com"}, {"*": {"MailSubscription", "AlarmEmailSubscription"}}),
+    ("new-trail", {"AlertEmail": ""}, {"-": DIGEST | {"AlarmEmailSubscription"}}),
+    ("new-trail", {"AlertEmail": "alice@example.com"}, {"+": DIGEST | {"AlarmEmailSubscription"}}),
+    ("new-trail", {"MoreTopicArns": "{topic}"}, {}),
+    ("new-trail", {"MoreKmsKeyArns": "{key}"}, {}),
+    ("new-trail", {"KmsKeyArn": "{key}"}, {}),
+    ("new-trail", {"TrailKmsKeyArn": "{key}"}, {}),
+    ("new-trail", {"LogGroupKmsKeyArn": "{key}"}, {}),
+    ("new-trail", {"AlarmTopicArn": "{topic}"}, {"-": ALARM_TOPIC}),
+    ("new-trail", {"AlarmTopicArn": ""}, {"+": ALARM_TOPIC}),
+    ("new-trail", {"HoursWithoutLogs": "3"}, {}),
+    ("new-trail", {"LogRetentionDays": "90"}, {}),
+    ("new-trail", {"ReservedConcurrency": "50"}, {}),
+    ("new-trail", {"XRayTracing": "true"}, {}),
+    ("new-trail", {"Architecture": "x86_64"}, {}),
+    ("new-trail", {"PermissionsBoundaryArn": "{policy}"}, {}),
+    ("new-trail", {"RolePath": "/security/"}, {"*": {"FunctionRole"}}),
+    ("new-trail", {"SubnetIds": "{subnet}", "SecurityGroupIds": "{group}"}, {}),
+    ("new-trail", {"SubnetIds": "", "SecurityGroupIds": ""}, {}),
+    ("existing-bucket", {"LogBucketName": "{bucket}"}, {"*": {"S3MayInvoke"}}),
+    ("existing-bucket", {"LogKeyPrefix": "trails/"}, {}),
+    ("eventbridge", {"LogBucketName": "{bucket}"}, {}),
+    ("eventbridge", {"LogKeyPrefix": "trails/"}, {}),
+    ("queue", {"LogBucketName": "{bucket}"}, {}),
+    ("queue", {"LogKeyPrefix": "trails/"}, {}),
+    ("queue", {"MaximumConcurrency": "50"}, {}),
+    ("queue", {"LogTopicArn": "{topic}"}, {"+": {"QueueSubscription"}}),
+    ("queue", {"LogTopicArn": "{other_topic}"}, {"*": {"QueueSubscription"}}),
+    ("queue", {"LogTopicArn": ""}, {"-": {"QueueSubscription"}}),
+    ("existing-sns-topic", {"LogBucketName": "{bucket}"}, {}),
+    ("existing-sns-topic", {"LogKeyPrefix": "trails/"}, {}),
+    ("existing-sns-topic", {"LogTopicArn": "{other_topic}"}, {"*": {"FunctionSubscription", "TopicMayInvoke"}}),
+]
 
 
 def walk_from(first):
@@ -237,3 +291,33 @@ def test_the_new_bucket_has_versions_a_life_cycle_and_an_access_log(aws):
         aws.s3.get_bucket_lifecycle_configuration(Bucket="life")
     assert "LoggingEnabled" not in aws.s3.get_bucket_logging(Bucket="life")
     assert aws.s3.get_bucket_versioning(Bucket="life")["Status"] == "Enabled"
+
+
+@pytest.mark.parametrize("source", dict.fromkeys(source for source, *_ in UPDATES))
+def test_an_update_of_each_parameter_replaces_what_the_manual_says(aws, source):
+    names = [f"{prefix}-{source}" for prefix in ("updated", "other")]
+    for name in names[source == "new-trail":]:
+        aws.s3.create_bucket(Bucket=name)
+    topics = [aws.sns.create_topic(Name=name)["TopicArn"] for name in names]
+    policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    values = {
+        "bucket": names[1], "topic": topics[0], "other_topic": topics[1], "key": aws.keys[0],
+        "policy": aws.iam.create_policy(PolicyName=source, PolicyDocument=json.dumps(policy))["Policy"]["Arn"],
+        "subnet": aws.ec2.describe_subnets()["Subnets"][0]["SubnetId"],
+        "group": aws.ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]}
+    stack = names[0]
+    aws.deploy(stack, Source=source, LogBucketName=stack, AlertEmail="alice@example.com",
+               LogTopicArn=topics[0] if source == "existing-sns-topic" else "")
+    for parameters, expected in [update for each, *update in UPDATES if each == source]:
+        before = aws.resources(stack)
+        aws.update(stack, **{name: value.format(**values) for name, value in parameters.items()})
+        after = aws.resources(stack)
+        replaced = {name for name in before.keys() & after.keys() if before[name] != after[name]}
+        found = {"-": before.keys() - after.keys(), "+": after.keys() - before.keys(), "*": replaced}
+        assert {sign: some for sign, some in found.items() if some} == expected, parameters
+
+
+def test_every_parameter_is_updated():
+    text = (ROOT / "template.yaml").read_text()
+    parameters = re.findall(r"^  (\w+):\n    Type:", text[text.index("\nParameters:"):text.index("\nMappings:")], re.M)
+    assert set(parameters) == {name for _, update, _ in UPDATES for name in update} | {"Source"}
