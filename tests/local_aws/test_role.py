@@ -16,6 +16,7 @@ from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, changes, event_id
 from runtime_api import RuntimeApi
 
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
+ENCRYPTED_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:encrypted"
 OTHER_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:others"
 NO_POLICY = '{"Version": "2012-10-17", "Statement": []}'
 # Its suffix is not announced: only the program that a test starts reads this log.
@@ -34,7 +35,9 @@ def aws():
         aws.s3.create_bucket(Bucket="other-bucket")
         aws.s3.put_object(Bucket="other-bucket", Key=log_key("a"), Body=b"private")
         aws.other_queue = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
-        aws.own_key, aws.trail_key, aws.other_key = (aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in range(3))
+        aws.own_key, aws.trail_key, aws.more_key, aws.other_key = (
+            aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in range(4))
+        aws.sns.create_topic(Name="encrypted", Attributes={"KmsMasterKeyId": aws.more_key})
         yield aws
 
 
@@ -45,15 +48,17 @@ class Stack:
         self.name = self.bucket = name
         self.source = name.removesuffix("-with-keys").removesuffix("-by-topic")
         self.log_topic, self.own_key, self.trail_key = None, None, None
-        parameters = {}
+        parameters = {"MoreTopicArns": MORE_TOPIC}
         if "topic" in name:
             self.log_topic = parameters["LogTopicArn"] = aws.sns.create_topic(Name=f"{name}-logs")["TopicArn"]
         if "keys" in name:
             self.own_key = parameters["KmsKeyArn"] = aws.own_key
             self.trail_key = parameters["TrailKmsKeyArn"] = aws.trail_key
+            parameters |= {"MoreTopicArns": f"{MORE_TOPIC},{ENCRYPTED_TOPIC}", "MoreKmsKeyArns": aws.more_key,
+                           "AlertEmail": "alice@example.com"}
         if self.source != "new-trail":
             aws.s3.create_bucket(Bucket=name)
-        self.outputs = aws.deploy(name, Source=self.source, LogBucketName=name, MoreTopicArns=MORE_TOPIC, **parameters)
+        self.outputs = aws.deploy(name, Source=self.source, LogBucketName=name, **parameters)
         self.resources = aws.resources(name)
         for key in ("private.txt", f"x/{log_key('a')}"):
             aws.s3.put_object(Bucket=name, Key=key, Body=b"private")
@@ -192,8 +197,11 @@ def allowed(aws, stack):
         ("logs", "create_log_stream", dict(logGroupName=group, logStreamName="s")),
         ("logs", "put_log_events", dict(logGroupName=group, logStreamName="s", logEvents=line)),
     ]
-    if stack.source == "queue":
-        url = stack.outputs["QueueUrl"]
+    if stack.own_key:
+        calls += [("sns", "publish", dict(TopicArn=topic, Message="m"))
+                  for topic in (ENCRYPTED_TOPIC, stack.outputs["MailTopicArn"])]
+    for queue in {"LogQueue", "MailQueue"} & set(stack.resources):
+        url = stack.resources[queue]
         calls += [
             ("sqs", "receive_message", dict(QueueUrl=url)),
             ("sqs", "delete_message", dict(QueueUrl=url, ReceiptHandle="none")),
@@ -245,6 +253,7 @@ def denied(aws, stack):
         ("kms", "generate_data_key", dict(KeyId=aws.own_key, KeySpec="AES_256")),
         ("kms", "generate_data_key", dict(KeyId=aws.trail_key, KeySpec="AES_256")),
         ("kms", "decrypt", dict(KeyId=aws.trail_key, CiphertextBlob=b"x")),
+        ("kms", "generate_data_key", dict(KeyId=aws.more_key, KeySpec="AES_256")),
         ("kms", "describe_key", dict(KeyId=aws.own_key)),
         ("iam", "get_role", dict(RoleName=role)),
         ("iam", "put_role_policy", dict(RoleName=role, PolicyName="p", PolicyDocument=NO_POLICY)),
@@ -252,8 +261,8 @@ def denied(aws, stack):
         ("lambda", "get_function", dict(FunctionName=stack.name)),
         ("lambda", "invoke", dict(FunctionName=stack.name, Payload=b"{}")),
     ]
-    if stack.source == "queue":
-        url = stack.outputs["QueueUrl"]
+    for queue in {"LogQueue", "MailQueue"} & set(stack.resources):
+        url = stack.resources[queue]
         calls += [
             ("sqs", "send_message", dict(QueueUrl=url, MessageBody="m")),
             ("sqs", "set_queue_attributes", dict(QueueUrl=url, Attributes={"VisibilityTimeout": "1"})),
@@ -295,6 +304,11 @@ def test_allowed_calls_are_denied_without_tls(aws, stack):
         ("sns", "publish", dict(TopicArn=stack.outputs["TopicArn"], Message="m")),
         ("sqs", "send_message", dict(QueueUrl=stack.outputs["DeadLetterQueueUrl"], MessageBody="m")),
     ]
+    if stack.own_key:
+        calls += [("sns", "publish", dict(TopicArn=stack.outputs["MailTopicArn"], Message="m")),
+                  ("sqs", "receive_message", dict(QueueUrl=stack.resources["MailQueue"]))]
+    if stack.source == "queue":
+        calls.append(("sqs", "receive_message", dict(QueueUrl=stack.outputs["QueueUrl"])))
     if stack.source == "new-trail":  # the policy of an existing bucket is not ours
         calls.append(("s3", "get_object", dict(Bucket=stack.bucket, Key="filter_config.json")))
     for service, operation, arguments in calls:
@@ -322,11 +336,12 @@ def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
         return {" ".join(call.split()[:2]) for call, code in found.items() if code}
 
     try:
-        own = {"sns publish", "sns publish_batch", "sqs send_message"}
-        # With a new trail the configuration is in a bucket of the stack; the queue belongs to the stack too.
-        own |= {"s3 get_object"} if stack.source == "new-trail" else {"sqs receive_message"}
+        own = {"sns publish", "sns publish_batch", "sqs send_message", "sqs receive_message"}
+        # With a new trail the configuration is in a bucket of the stack.
+        own |= {"s3 get_object"} if stack.source == "new-trail" else set()
         assert refused_without("UseEncryptedTopicsQueuesAndBucket") == own
         assert refused_without("ReadEncryptedLogs") == {"s3 get_object"}
+        assert refused_without("UseKeysOfOtherTopicsAndOfTheConfiguration") == {"sns publish"}
     finally:
         aws.iam.put_user_policy(UserName=stack.name, PolicyName=name, PolicyDocument=json.dumps(document))
 

@@ -25,7 +25,7 @@ class Stack:
             self.log_topic = aws.sns.create_topic(Name="announcements")["TopicArn"]
             self.more, self.configuration_bucket = MORE, "the.configuration"
             parameters |= {"Source": "queue", "LogTopicArn": self.log_topic, "MoreTopicArns": ",".join(MORE),
-                           "ConfigBucketName": self.configuration_bucket}
+                           "ConfigBucketName": self.configuration_bucket, "AlertEmail": "alice@example.com"}
         else:
             assert name == "by-rule"
             parameters |= {"Source": "eventbridge", "AlarmTopicArn": aws.sns.create_topic(Name="alarms")["TopicArn"]}
@@ -71,21 +71,22 @@ def calls(stack):
         for bucket in {stack.bucket, stack.configuration_bucket}:
             yield "s3", event, {"bucketName": bucket, "Host": f"{bucket}.s3.{REGION}.amazonaws.com"}
 
-    topics = [stack.outputs["TopicArn"], stack.outputs["AlarmTopicArn"], *stack.more]
-    for topic in topics + [stack.log_topic] * bool(stack.log_topic):
+    topics = [stack.outputs["TopicArn"], stack.outputs["AlarmTopicArn"], stack.outputs.get("MailTopicArn"),
+              stack.log_topic, *stack.more]
+    for topic in filter(None, topics):
         yield "sns", "Unsubscribe", {"subscriptionArn": f"{topic}:5a1e05f5-c5ca-424a-b837-959e25d6aea7"}
         yield "sns", "SetSubscriptionAttributes", {"subscriptionArn": f"{topic}:x", "attributeName": "FilterPolicy"}
         yield "sns", "PutDataProtectionPolicy", {"resourceArn": topic}
         for event in ("SetTopicAttributes", "DeleteTopic", "AddPermission", "RemovePermission"):
             yield "sns", event, {"topicArn": topic}
 
-    for queue in ("DeadLetters", "LogQueue"):
+    for queue in ("DeadLetters", "LogQueue", "MailQueue"):
         if url := ids.get(queue):
             for event in ("SetQueueAttributes", "PurgeQueue", "DeleteQueue", "AddPermission", "RemovePermission"):
                 yield "sqs", event, {"queueUrl": url}
             arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}"
             yield "sqs", "StartMessageMoveTask", {"sourceArn": arn}
-    if mapping := ids.get("QueueMapping"):
+    for mapping in filter(None, [ids.get("QueueMapping"), ids.get("MailMapping")]):
         for event in ("UpdateEventSourceMapping20150331", "DeleteEventSourceMapping20150331"):
             yield "lambda", event, {"uUID": mapping}
 
@@ -129,7 +130,8 @@ def calls(stack):
 def elsewhere(stack, text):
     """The same parameters with other names: longer at the end, and longer in front."""
     own = [stack.bucket, stack.configuration_bucket, stack.name, "announcements", "alarms", "more.fifo", "more"]
-    own += [key.rsplit("/", 1)[1] for key in stack.keys] + [stack.ids.get("QueueMapping", "")]
+    own += [key.rsplit("/", 1)[1] for key in stack.keys]
+    own += [stack.ids.get(f"{queue}Mapping", "") for queue in ("Queue", "Mail")]
     names = "|".join(re.escape(name) for name in sorted(filter(None, own), key=len, reverse=True))
     for other in (r"\g<0>-2", r"x-\g<0>"):
         yield re.sub(rf"(?<![\w.-])({names})(?![a-z])", other, text)

@@ -77,7 +77,9 @@ def test_no_policy_allows_a_wildcard_action_or_anybody():
             if statement["Effect"] == "Allow":
                 assert not [text for text in values(statement["Action"]) if "*" in text], (name, statement)
                 assert "*" not in list(values(statement.get("Principal", ""))), (name, statement)
-                assert list(values(statement.get("Resource", "role"))) != ["*"], (name, statement)
+                # Calls that IAM can't limit to a resource.
+                if statement.get("Sid") not in ("ConnectToTheVpc", "SendTraces"):
+                    assert list(values(statement.get("Resource", "role"))) != ["*"], (name, statement)
 
 
 def test_every_service_is_let_in_for_one_source_only():
@@ -104,8 +106,9 @@ def test_everything_that_keeps_data_is_encrypted_with_the_key_and_refuses_plain_
             assert properties["KmsMasterKeyId"] == {"If": key}, name
             policies = [other for other in RESOURCES.values()
                         if {"Ref": name} in other["Properties"].get("Topics", other["Properties"].get("Queues", []))]
-            denied = [statement["Condition"] for statement in statements(policies) if statement["Effect"] == "Deny"]
-            assert denied == [{"Bool": {"aws:SecureTransport": "false"}}], name
+            [denied] = [statement for statement in statements(policies) if statement["Effect"] == "Deny"]
+            assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}, name
+            assert denied["Action"] == ("sqs:*" if kind == "AWS::SQS::Queue" else "sns:Publish"), name
         if kind == "AWS::S3::Bucket":
             [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
             assert rule["ServerSideEncryptionByDefault"] == {
@@ -116,12 +119,47 @@ def test_everything_that_keeps_data_is_encrypted_with_the_key_and_refuses_plain_
 def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
     role = {statement["Sid"]: statement for statement in statements(RESOURCES["FunctionRole"]) if "Sid" in statement}
     own, trail = role["UseEncryptedTopicsQueuesAndBucket"], role["ReadEncryptedLogs"]
-    assert own["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"] and own["Resource"] == {"Ref": "KmsKeyArn"}
+    more = role["UseKeysOfOtherTopicsAndOfTheConfiguration"]
+    assert own["Action"] == more["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
+    assert (own["Resource"], more["Resource"]) == ({"Ref": "KmsKeyArn"}, {"Ref": "MoreKmsKeyArns"})
     assert trail["Action"] == "kms:Decrypt" and trail["Resource"] == {"Ref": "TrailKmsKeyArn"}
-    for statement, services in ((own, {"sns", "sqs", "s3"}), (trail, {"s3"})):
+    for statement, expected, services in ((own, "StringEquals", {"sns", "sqs", "s3"}), (trail, "StringEquals", {"s3"}),
+                                          (more, "StringLike", {"sns", "s3"})):
         [(operator, condition)] = statement["Condition"].items()
-        assert operator == "StringEquals"
-        assert {text.split(".")[0] for text in values(condition["kms:ViaService"])} == services
+        hosts = list(values(condition["kms:ViaService"]))
+        assert operator == expected and {host.split(".")[0] for host in hosts} == services
+        outside, in_china = ({host.removesuffix(suffix) for host in hosts if host.endswith(suffix)}
+                             for suffix in (".amazonaws.com", ".amazonaws.com.cn"))
+        assert outside == in_china
+
+
+def test_a_new_trail_encrypts_with_its_own_key_else_with_the_stacks():
+    key = {"If": ["WithKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+    assert RESOURCES["Trail"]["Properties"]["KMSKeyId"] == {"If": ["WithTrailKey", {"Ref": "TrailKmsKeyArn"}, key]}
+
+
+def test_waiting_announcements_and_logs_outlive_the_stack():
+    for name in ("LogBucket", "LogQueue", "LogQueuePolicy"):
+        policies = RESOURCES[name]["DeletionPolicy"], RESOURCES[name]["UpdateReplacePolicy"]
+        assert policies == ("RetainExceptOnCreate", "Retain")
+
+
+def test_the_interface_groups_every_parameter_once_and_the_version_is_the_programs():
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert sorted(name for group in groups for name in group["Parameters"]) == sorted(TEMPLATE["Parameters"])
+    version = re.search(r'^version = "(.*)"', (ROOT / "Cargo.toml").read_text(), re.M)[1]
+    assert TEMPLATE["Metadata"]["AWS::ServerlessRepo::Application"]["SemanticVersion"] == version
+
+
+def test_emails_are_filtered_by_severity_whichever_way_they_take():
+    levels = ["info", "low", "medium", "high", "critical"]
+    assert TEMPLATE["Parameters"]["EmailSeverity"]["AllowedValues"] == levels
+    above = {level: {"AndAbove": levels[number:]} for number, level in enumerate(levels)}
+    assert TEMPLATE["Mappings"]["Severities"] == above
+    policy = {"severity": {"FindInMap": ["Severities", {"Ref": "EmailSeverity"}, "AndAbove"]}}
+    for name in ("EmailSubscription", "MailQueueSubscription"):
+        assert RESOURCES[name]["Properties"]["FilterPolicy"] == policy
+    assert "RawMessageDelivery" not in RESOURCES["MailQueueSubscription"]["Properties"], "the subject would be lost"
 
 
 def test_targets_of_the_bucket_exist_before_it():
@@ -158,17 +196,41 @@ def test_every_alarm_says_what_it_means_and_what_to_do_and_tells_it_somebody(nam
     assert properties["AlarmName"] == {"Sub": f"${{AWS::StackName}}-{name}"}, "which the topic's policy lets in"
     # Most metrics have no value while nothing is wrong. The count of logs must always have one.
     assert properties["TreatMissingData"] == ("breaching" if name == "NoLogs" else "notBreaching")
-    assert properties["EvaluationPeriods"] == {"Ref": "HoursWithoutLogs"} or properties["Period"] == 300
+    assert properties["EvaluationPeriods"] == {"Ref": "HoursWithoutLogs"} or properties.get("Period", 300) == 300
+
+
+def stats(alarm):
+    """The metrics that an alarm watches: one, or those of its expression."""
+    metrics = ALARMS[alarm]["Properties"].get("Metrics")
+    if metrics is None:
+        return [ALARMS[alarm]["Properties"]]
+    metrics = [each["If"][1] if "If" in each else each for each in metrics]
+    return [each["MetricStat"]["Metric"] for each in metrics if "MetricStat" in each]
 
 
 def test_the_alarms_are_for_every_way_to_fail():
-    watched = {(each["Properties"]["Namespace"], each["Properties"]["MetricName"]) for each in ALARMS.values()}
+    watched = {(stat["Namespace"], stat["MetricName"]) for name in ALARMS for stat in stats(name)}
     assert watched == {
         (OWN, "Logs"), (OWN, "HandedBack"), (OWN, "ConfigurationUnavailable"), (OWN, "InvalidConfiguration"),
         (OWN, "PublishFailed"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles"),
         ("AWS/Lambda", "DeadLetterErrors"), ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
-        ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
+        ("AWS/SQS", "ApproximateAgeOfOldestMessage"), ("AWS/Events", "InvocationsFailedToBeSentToDlq"),
+        ("AWS/SNS", "NumberOfMessagesPublished"), ("AWS/SNS", "NumberOfNotificationsDelivered"),
+        ("AWS/SNS", "NumberOfNotificationsFilteredOut"), ("AWS/SNS", "NumberOfNotificationsFailed"),
     }
+
+
+@pytest.mark.parametrize("name, topic", [("AlertsNotDelivered", "Topic"), ("MailNotDelivered", "MailTopic")])
+@pytest.mark.parametrize("published, delivered, filtered, fires", [
+    (1, None, None, 1), (3, 0, 0, 1), (3, 1, None, 0), (3, None, 3, 0), (0, 0, 0, 0), (0, 1, 0, 0)])
+def test_an_alarm_fires_where_sns_took_messages_and_nobody_got_one(name, topic, published, delivered, filtered, fires):
+    """The expression, with its two functions as CloudWatch defines them: SUM leaves out what has no value."""
+    [expression] = [each for each in ALARMS[name]["Properties"]["Metrics"] if "Expression" in each]
+    assert {stat["Dimensions"][0]["Value"]["GetAtt"] for stat in stats(name)} == {f"{topic}.TopicName"}
+    text = expression["Expression"].replace("IF(", "if_(").replace("AND", "and")
+    functions = {"if_": lambda test, then, other: then if test else other,
+                 "SUM": lambda values: sum(value for value in values if value is not None)}
+    assert eval(text, functions | {"published": published, "delivered": delivered, "filtered": filtered}) == fires
 
 
 def metrics(lines):
@@ -209,7 +271,7 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
 
         def watched():
             alarms = aws.cloudwatch.describe_alarms()["MetricAlarms"]
-            assert len(alarms) == len(ALARMS)
+            assert alarms
             return {(alarm["Namespace"], alarm["MetricName"],
                      tuple((each["Name"], each["Value"]) for each in alarm["Dimensions"]))
                     for alarm in alarms if alarm["Namespace"] == OWN}
@@ -229,17 +291,21 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
 
 
 def test_alarms_on_metrics_of_lambda_and_sqs_name_the_right_function_and_queues():
-    dimensions = {name: each["Properties"]["Dimensions"] for name, each in ALARMS.items()}
-    queue = {"DeadLettersWaiting": "DeadLetters", "QueueFallsBehind": "LogQueue"}
+    queue = {"DeadLettersWaiting": "DeadLetters", "QueueFallsBehind": "LogQueue", "MailFallsBehind": "MailQueue"}
     for name in ALARMS:
-        if name in queue:
-            expected = {"Name": "QueueName", "Value": {"GetAtt": f"{queue[name]}.QueueName"}}
-        else:
-            expected = {"Name": "FunctionName", "Value": {"Ref": "Function"}}
-        assert dimensions[name] == [expected]
+        for stat in stats(name):
+            if name in queue:
+                expected = {"Name": "QueueName", "Value": {"GetAtt": f"{queue[name]}.QueueName"}}
+            elif stat["Namespace"] == "AWS/Events":
+                expected = {"Name": "RuleName", "Value": {"Ref": "LogRule"}}
+            elif stat["Namespace"] == "AWS/SNS":
+                continue
+            else:
+                expected = {"Name": "FunctionName", "Value": {"Ref": "Function"}}
+            assert stat["Dimensions"] == [expected]
 
 
-def test_the_queues_alarms_are_there_only_where_the_queue_is():
-    assert {name for name, each in ALARMS.items() if each.get("Condition") == "ByQueue"} == {
-        "MessagesHandedBack", "QueueFallsBehind"}
-    assert {each.get("Condition") for each in ALARMS.values()} == {"ByQueue", None}
+def test_alarms_are_there_only_where_what_they_watch_is():
+    assert {name: each["Condition"] for name, each in ALARMS.items() if "Condition" in each} == {
+        "QueueFallsBehind": "ByQueue", "MessagesHandedBack": "QueueOrMail", "MailFallsBehind": "MailDigest",
+        "MailNotDelivered": "MailDigest", "EventsLostByRule": "ByRule"}
