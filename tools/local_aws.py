@@ -1,6 +1,5 @@
 """A local AWS: MiniStack on a free port, in a temporary folder. `deploy` puts template.yaml and the function there."""
 
-import copy
 import gzip
 import io
 import json
@@ -254,9 +253,9 @@ class LocalAws:
 
     def as_account(self, account):
         """The same AWS, called by another account. MiniStack takes the access key for the number of the account."""
-        other = copy.copy(self)
-        for name in set(vars(other)) & set(self.session.get_available_services()):
-            delattr(other, name)
+        other = LocalAws(self.auth)
+        clients = self.session.get_available_services()
+        vars(other).update({name: value for name, value in vars(self).items() if name not in clients})
         other.session = boto3.Session(account, "test", region_name=REGION)
         return other
 

@@ -11,7 +11,8 @@ from urllib.parse import parse_qs
 
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
-from ministack.services import cloudformation, cloudtrail, lambda_svc, s3, sns, sqs
+from ministack.core.responses import request_scope
+from ministack.services import cloudformation, cloudtrail, kms, lambda_svc, s3, sns, sqs
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
@@ -150,6 +151,47 @@ def overlap(configurations, *more):
     return validate_without_overlap(configurations, *more)
 
 
+def in_account_of_topic(change):
+    """MiniStack subscribes nobody to a topic of another account. Here its policy is asked, as SNS does."""
+    def changed(*arguments):
+        properties = [each for each in arguments if isinstance(each, dict)][-1]
+        arn, account = properties["TopicArn"], sns.get_account_id()
+        if (owner := arn.split(":")[4]) == account:
+            return change(*arguments)
+        with request_scope(owner, arn.split(":")[3]):
+            topic = sns._topics.get(arn, {"attributes": {}})
+            asked = iam_evaluator.EvalContext(
+                f"arn:aws:iam::{account}:root", "Root", account, "sns:Subscribe", arn, sns.get_region(),
+                service_context={"sns:protocol": properties["Protocol"]})
+            policy = topic["attributes"].get("Policy")
+            if app.AUTH and iam_evaluator.evaluate_resource_policy(policy, asked).decision != "Allow":
+                raise ValueError(f"{account} is not authorized to perform: SNS:Subscribe on resource: {arn}")
+            return change(*arguments)
+    return changed
+
+
+def foreign_bucket_allows(owner, bucket, key, method, query, caller, headers=None):
+    """MiniStack asks the policy of another account's bucket about the caller's account. The policy may name a role."""
+    action = iam_actions._s3_action(method, f"/{bucket}/{key}", query)
+    asked = iam_evaluator.EvalContext(iam_evaluator.caller_arn(), "AssumedRole", caller or "", f"s3:{action}",
+                                      f"arn:aws:s3:::{bucket}/{key}".rstrip("/"), s3.get_region())
+    policy = s3._bucket_policies.get_scoped(owner, None, bucket)
+    return (iam_evaluator.evaluate_resource_policy(policy, asked).decision == "Allow"
+            or foreign_bucket_allows_account(owner, bucket, key, method, query, caller, headers))
+
+
+def key_policy(arn):
+    """MiniStack finds the policy of a key in its own account only."""
+    with request_scope(*arn.split(":")[4:2:-1]):
+        return own_key_policy(arn)
+
+
+def deliver_to_lambda(function_arn, *more):
+    """MiniStack looks for the function in the account of the topic."""
+    with request_scope(*function_arn.split(":")[4:2:-1]):
+        deliver_to_own_lambda(function_arn, *more)
+
+
 def alarm_record(name, properties):
     """MiniStack knows no metric math: such an alarm is kept here for its name and its actions, and never fires."""
     if metrics := properties.pop("Metrics", None):
@@ -273,8 +315,9 @@ def key_of(action, arn):
     if action.startswith("sqs:"):
         return (sqs._queue_by_arn(arn) or {}).get("attributes", {}).get("KmsMasterKeyId")
     bucket, _, key = arn.rpartition(":")[2].partition("/")
-    stored = s3._buckets.get(bucket, {}).get("objects", {}).get(key, {})
-    headers = s3._stored_sse_headers(stored) or s3._bucket_default_sse_headers(bucket)
+    with request_scope(s3._bucket_owner_account(bucket) or s3.get_account_id(), s3.get_region()):
+        stored = s3._buckets.get(bucket, {}).get("objects", {}).get(key, {})
+        headers = s3._stored_sse_headers(stored) or s3._bucket_default_sse_headers(bucket)
     return headers.get("x-amz-server-side-encryption-aws-kms-key-id")
 
 
@@ -295,6 +338,7 @@ evaluate_simple_conditions = engine._evaluate_conditions
 for module in (engine, changesets, handlers, stacks):
     module._evaluate_conditions = evaluate_conditions
 simple_alarm_record, provisioners._cw_metric_alarm_record = provisioners._cw_metric_alarm_record, alarm_record
+iam_evaluator._principal_org_id = lambda _: "o-exampleorgid"  # MiniStack gives each account an organization of its own
 replace_bucket_policy = _RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["create"]
 _RESOURCE_HANDLERS["AWS::S3::BucketPolicy"]["create"] = create_bucket_policy
 for operation in ("create", "update"):
@@ -303,6 +347,12 @@ for operation in ("create", "update"):
 for kind, finish in {"AWS::Lambda::Function": finish_function, "AWS::IAM::Role": finish_role,
                      "AWS::SNS::Topic": finish_topic, "AWS::S3::Bucket": finish_bucket}.items():
     complete(kind, finish)
+subscription = _RESOURCE_HANDLERS["AWS::SNS::Subscription"]
+for operation in ("create", "update", "delete"):
+    subscription[operation] = in_account_of_topic(subscription[operation])
+foreign_bucket_allows_account, s3._foreign_bucket_allows = s3._foreign_bucket_allows, foreign_bucket_allows
+own_key_policy, kms.key_policy_for_arn = kms.key_policy_for_arn, key_policy
+deliver_to_own_lambda, sns._deliver_to_lambda = sns._deliver_to_lambda, deliver_to_lambda
 stacks._provision_keeping_seed = provision
 sqs._receive_messages_for_esm = receive_batch
 lambda_svc._route_async_failure = send_dead_letter
