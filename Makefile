@@ -11,6 +11,7 @@ saved = $(shell sed -nE 's/$(1)/\1/p' samconfig.toml 2>/dev/null | head -n 1)
 ARCH ?= $(or $(call saved,.*Architecture=\\?"(arm64|x86_64).*),arm64)
 EVENT ?= fixtures/events/s3-put.json
 STACK ?= $(or $(call saved,^stack_name *= *"(.*)"),cloudtrail-alerter)
+REGION ?= $(call saved,^region *= *"(.*)")
 TARGET ?= log_file
 SECONDS ?= 600
 
@@ -129,8 +130,8 @@ deploy: .venv/build-ready .venv/sam/ready ## build and deploy the function into 
 	  echo "The package is for $(ARCH), but the stack was deployed for the other architecture. Run make deploy again." >&2; exit 1; fi
 
 .PHONY: redrive
-redrive: .venv/ready ## process the messages in the dead-letter queue again, in your AWS account (STACK=name)
-	$(VENV)/python tools/redrive.py $(STACK)
+redrive: .venv/ready ## process dead letters again, in your AWS account (STACK=name REGION=name QUEUE=url of another queue)
+	$(if $(REGION),AWS_DEFAULT_REGION=$(REGION)) $(VENV)/python tools/redrive.py $(STACK) $(QUEUE)
 
 .PHONY: clean
 clean: ## delete everything that was built or installed

@@ -6,6 +6,8 @@ use std::env;
 pub const AWS_LAMBDA_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 /// The variable that names the topic of configurations that name none.
 pub(crate) const TOPIC_ARN: &str = "TOPIC_ARN";
+/// The variable that names the topic for mail digests.
+pub(crate) const MAIL_TOPIC_ARN: &str = "MAIL_TOPIC_ARN";
 /// The configuration's default key, and its default file name for the command line.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "filter_config.json";
 
@@ -18,6 +20,8 @@ pub struct Settings {
     pub(crate) config_key: String,
     /// The topic of configurations that name none.
     pub(crate) topic_arn: Option<String>,
+    /// The topic for mail digests.
+    pub(crate) mail_topic_arn: Option<String>,
     /// The function's name, for metrics.
     pub(crate) function: String,
     /// The least severe level that is logged.
@@ -37,6 +41,7 @@ impl Settings {
             config_bucket: get("FILTER_CONFIG_BUCKET"),
             config_key: get("FILTER_CONFIG_FILE").unwrap_or_else(|| DEFAULT_CONFIG_FILE.to_owned()),
             topic_arn: get(TOPIC_ARN),
+            mail_topic_arn: get(MAIL_TOPIC_ARN),
             function: get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             log_level: match level.to_ascii_uppercase().as_str() {
                 "TRACE" => tracing::Level::TRACE,

@@ -29,9 +29,9 @@ pub enum Error {
     #[error("{log} is not a valid CloudTrail log: {cause}")]
     LogMalformed { log: S3Object, cause: String },
 
-    /// SNS did not take alerts, after all retries.
-    #[error("{alerts} alerts of {log} were not published to {topic}: {cause}")]
-    PublishFailed { log: S3Object, topic: String, alerts: u64, cause: String },
+    /// SNS did not take alerts of a log, or of a mail, after all retries.
+    #[error("{alerts} alerts {} were not published to {topic}: {cause}", purpose(log.as_ref()))]
+    PublishFailed { log: Option<S3Object>, topic: String, alerts: u64, cause: String },
 
     /// Several of the above in one invocation; everything else in it was done.
     #[error("{} failures: {}", .0.len(), joined(.0))]
@@ -50,6 +50,11 @@ pub enum Consequence {
     /// There is one for this log.
     #[error("{0} was read with the last good one")]
     ReadWithLastGood(S3Object),
+}
+
+/// The log of alerts, or `for mail`.
+fn purpose(log: Option<&S3Object>) -> String {
+    log.map_or_else(|| "for mail".to_owned(), |log| format!("of {log}"))
 }
 
 /// The length of a message of several failures, in bytes. Lambda's answer holds [6 MB](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
@@ -79,9 +84,9 @@ impl Error {
         match self {
             Error::LogUnavailable { log, .. }
             | Error::LogMalformed { log, .. }
-            | Error::PublishFailed { log, .. }
             | Error::ConfigurationUnavailable { consequence: Consequence::NotRead(log), .. }
             | Error::InvalidConfiguration { consequence: Consequence::NotRead(log), .. } => Some(log),
+            Error::PublishFailed { log, .. } => log.as_ref(),
             _ => None,
         }
     }

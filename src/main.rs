@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use cloudtrail_alerter::aws::{S3, Sns};
+use cloudtrail_alerter::aws::{S3, Sns, certificates};
 use cloudtrail_alerter::cli;
 use cloudtrail_alerter::environment::{AWS_LAMBDA_RUNTIME_API, Settings};
 use cloudtrail_alerter::lambda::{Handler, LogLines};
@@ -59,7 +59,11 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
 
 async fn build(settings: &Settings) -> Handler {
     let timeouts = TimeoutConfig::builder().read_timeout(TIME_TO_ANSWER).build();
-    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).load().await;
+    let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
+    if let Some(client) = certificates::client_of_the_system(|name| std::env::var_os(name), &certificates::BUNDLES) {
+        config = config.http_client(client);
+    }
+    let config = config.load().await;
     Handler::new(settings.clone(), S3::new(&config), Sns::new(config))
 }
 

@@ -10,16 +10,19 @@ use serde_json::{Value, json};
 fuzz_target!(|input: &[u8]| {
     let text = String::from_utf8_lossy(input);
     let in_sns = json!({"Type": "Notification", "Message": text}).to_string();
+    let alert = json!({"Type": "Notification", "Subject": text, "Message": text, "MessageId": text,
+        "MessageAttributes": {"rule": {"Value": text}, "severity": {"Value": text}, "eventName": {"Value": text}}});
     let in_sqs = |body: &str| json!({"Records": [{"messageId": "m", "eventSource": "aws:sqs", "body": body}]});
-    let mut payloads = vec![in_sqs(&text), in_sqs(&in_sns), json!({"Records": [{"Sns": {"Message": text}}]})];
+    let mut payloads = vec![in_sqs(&text), in_sqs(&in_sns), in_sqs(&alert.to_string())];
+    payloads.push(json!({"Records": [{"Sns": {"Message": text}}]}));
     payloads.extend(serde_json::from_slice::<Value>(input).ok());
     for payload in payloads {
         let parsed = event::parse(&payload);
         let records = payload.get("Records").and_then(Value::as_array);
         assert_eq!(parsed.announcements.len(), if parsed.from_sqs { records.unwrap().len() } else { 1 });
         for announcement in &parsed.announcements {
-            let nothing =
-                announcement.objects.is_empty() && announcement.no_logs.is_empty() && announcement.invalid.is_empty();
+            let no_objects = announcement.objects.is_empty() && announcement.no_logs.is_empty();
+            let nothing = no_objects && announcement.alerts.is_empty() && announcement.invalid.is_empty();
             // Only an empty list announces nothing.
             assert!(!nothing || text.contains('['), "{payload} is lost");
             for object in &announcement.objects {

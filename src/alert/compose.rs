@@ -140,6 +140,7 @@ mod tests {
     use serde_json::value::RawValue;
     use serde_json::{Value, json};
 
+    use super::super::digest::{self, Delivered};
     use super::super::message::SIZE_LIMIT;
     use super::*;
     use crate::rules::Format;
@@ -540,6 +541,10 @@ mod tests {
                 for attribute in &alert.attributes {
                     prop_assert!(!attribute.value.is_empty() && !attribute.value.contains(char::is_control));
                 }
+                let delivered = Delivered::new(subject, &alert.body, "", |_| None);
+                let mail = digest::mail(&[&delivered]);
+                prop_assert_eq!((&mail.subject, &mail.body), (&alert.subject, &alert.body), "word for word");
+                prop_assert!(alert.body.lines().all(|line| !line.starts_with('-')), "as alerts of a mail are separated");
                 let lines = alert.body.lines().count();
                 let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\u{200b}', '\u{feff}', '\u{e0041}', '\0', '\x1b'];
                 prop_assert!(!alert.body.contains(dangerous));

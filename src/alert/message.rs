@@ -9,6 +9,9 @@ use crate::rules::{Rule, Severity, TopicArn};
 /// of all messages of one request.
 pub(crate) const SIZE_LIMIT: usize = 262_144;
 
+/// The end of a body that was cut.
+pub(super) const TRUNCATED: &str = "\n(cut: the message was over SNS's limit of 262144 bytes)\n";
+
 /// The most bytes of an attribute's value. A filter policy has no use for longer ones.
 const ATTRIBUTE_LIMIT: usize = 256;
 

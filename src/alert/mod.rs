@@ -3,6 +3,7 @@
 mod call;
 pub(crate) mod compose;
 mod context;
+pub(crate) mod digest;
 mod facts;
 mod flood;
 pub(crate) mod id;

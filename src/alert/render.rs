@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::context::Context;
 use super::id;
-use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, overhead, rule_names, severity, to_json};
+use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, TRUNCATED, overhead, rule_names, severity, to_json};
 use super::sanitize::{escape, escape_for_chat, truncate};
 use super::tally::Others;
 use crate::log::Record;
@@ -20,8 +20,6 @@ pub(super) const CONSOLE: &str = "Console";
 /// The labels' width in the original four lines, and in those that follow.
 const ORIGINAL_WIDTH: usize = 7;
 const WIDTH: usize = 8;
-
-const TRUNCATED: &str = "\n(cut: the message was over SNS's limit of 262144 bytes)\n";
 
 /// The version of the form of a message in JSON.
 const JSON_VERSION: u32 = 1;

@@ -8,7 +8,7 @@ use crate::rules::{Rule, Severity};
 
 /// SNS takes [fewer than 100 characters](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), of ASCII, without
 /// line breaks.
-const LIMIT: usize = 99;
+pub(super) const LIMIT: usize = 99;
 
 /// The event, the caller, the name of an account and the name of a rule keep at least so many characters each.
 const LEAST_ROOM: usize = 20;

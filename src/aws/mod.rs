@@ -1,5 +1,6 @@
 //! The AWS clients: the only files that name one.
 
+pub mod certificates;
 mod no_answer;
 pub(crate) mod s3;
 pub(crate) mod sns;

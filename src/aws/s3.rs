@@ -143,12 +143,12 @@ fn cause(error: &SdkError<GetObjectError>) -> String {
         _ => format!("S3 answered {status}"),
     };
     let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
-    said + &advice(status, error.code().unwrap_or_default(), region)
+    said + &advice(status, error.code().unwrap_or_default(), error.message().unwrap_or_default(), region)
 }
 
 /// What to do about [an error of S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html). Many that come
-/// with 403 are not a matter of permissions.
-fn advice(status: u16, code: &str, region: Option<&str>) -> String {
+/// with 403 are not a matter of permissions. Those that are name the parameters by which the stack gives the permission.
+fn advice(status: u16, code: &str, message: &str, region: Option<&str>) -> String {
     let advice = match (status, code) {
         (301, _) => {
             let region = region.unwrap_or("another region");
@@ -167,9 +167,15 @@ fn advice(status: u16, code: &str, region: Option<&str>) -> String {
         }
         (_, "InvalidObjectState") => "; it is archived: restore it with `aws s3api restore-object`, then replay it",
         (_, code) if code.starts_with("KMS.") => "; check that the KMS key that encrypts it exists and is enabled",
+        (403, "AccessDenied") if message.contains("kms:Decrypt") => {
+            "; allow the function's role kms:Decrypt on the KMS key that encrypts it (in the stack: name the key in \
+             TrailKmsKeyArn for a log, in MoreKmsKeyArns for the configuration), and check the key's policy"
+        }
         (403, "" | "AccessDenied") => {
-            "; allow the function's role s3:GetObject on it (and kms:Decrypt, if it is encrypted with a KMS key); S3 \
-             answers the same for an object that does not exist, unless the role has s3:ListBucket"
+            "; check that it exists, because S3 answers the same if it does not; then allow the function's role \
+             s3:GetObject on it (in the stack: LogBucketName and LogKeyPrefix for a log, ConfigBucketName and ConfigKey for \
+             the configuration), and kms:Decrypt, if a KMS key encrypts it (in the stack: TrailKmsKeyArn for a log, \
+             MoreKmsKeyArns for the configuration)"
         }
         (412, _) => "; it was replaced while it was being read",
         (404, _) => "; check whether it was deleted, and whether its name is right",
@@ -197,10 +203,14 @@ mod tests {
             (412, "PreconditionFailed", "replaced"),
             (503, "SlowDown", ""),
         ] {
-            let text = advice(status, code, None);
+            let text = advice(status, code, "Access Denied", None);
             assert!(text.contains(right) && text.is_empty() == right.is_empty(), "{status} {code}: {text}");
             assert_eq!(text.contains("s3:GetObject"), right == "s3:GetObject", "{status} {code}: {text}");
         }
-        assert!(advice(301, "PermanentRedirect", Some("eu-west-1")).contains("in eu-west-1"));
+        assert!(advice(301, "PermanentRedirect", "", Some("eu-west-1")).contains("in eu-west-1"));
+        let of_kms =
+            "User: arn is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";
+        let text = advice(403, "AccessDenied", of_kms, None);
+        assert!(text.contains("kms:Decrypt") && !text.contains("s3:GetObject"), "{text}");
     }
 }

@@ -386,15 +386,19 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         _ => Kind::Refused,
     };
     let hint = match (status, code) {
+        (_, "KMSAccessDenied" | "KMSAccessDeniedException") => {
+            "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key (in the \
+             stack: name the key in MoreKmsKeyArns, or in KmsKeyArn for the stack's own topics), and check the key's policy"
+        }
         (_, code) if code.starts_with("KMS") && !is_throttling(code) => {
-            "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key"
+            "; the topic is encrypted: check that its KMS key exists and is enabled"
         }
         (_, code) if is_stale(code) => "; the request's signature was too old: it may have waited for a connection",
         (403, "AuthorizationError" | "AccessDenied" | "AccessDeniedException") => {
-            "; allow the function's role sns:Publish on the topic, and check the topic's data protection policy, if it has \
-             one"
+            "; allow the function's role sns:Publish on the topic (in the stack: name it in MoreTopicArns), and check the \
+             topic's policy, and its data protection policy, if it has one"
         }
-        (404, _) => "; the topic does not exist: correct the ARN in the configuration, or TOPIC_ARN",
+        (404, _) => "; the topic does not exist: correct its ARN in the configuration or in the function's environment",
         _ => "",
     };
     let message = without_request_ids(error.message().unwrap_or("no reason"));

@@ -1,10 +1,11 @@
-//! The payload of an invocation: the forms in which logs are announced, told apart by content.
+//! The payload of an invocation: the forms in which logs are announced and alerts come back, told apart by content.
 
 use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use crate::alert::digest::Delivered;
 use crate::log::S3Object;
 use crate::rules::TopicArn;
 
@@ -17,13 +18,15 @@ pub struct Payload {
     pub announcements: Vec<Announcement>,
 }
 
-/// The objects that one message names.
+/// The objects that one message names, and the alerts that it holds.
 #[derive(Debug, Default, PartialEq)]
 pub struct Announcement {
     /// The id by which SQS knows the message.
     pub(crate) message_id: Option<String>,
     /// The objects that were created, in the message's order, whether or not they are logs.
     pub objects: Vec<S3Object>,
+    /// Alerts of this program that come back from their topic, to be mailed.
+    pub alerts: Vec<Delivered>,
     /// What AWS is known to send and announces no log.
     pub no_logs: Vec<NoLog>,
     /// What somebody should do although nothing failed.
@@ -51,6 +54,13 @@ impl Payload {
         let mut known = HashSet::new();
         let objects = self.announcements.iter().flat_map(|announcement| &announcement.objects);
         objects.filter(move |object| known.insert(*object))
+    }
+
+    /// The alerts, each once.
+    pub(crate) fn alerts(&self) -> impl Iterator<Item = &Delivered> {
+        let mut known = HashSet::new();
+        let alerts = self.announcements.iter().flat_map(|announcement| &announcement.alerts);
+        alerts.filter(move |alert| known.insert(alert.key))
     }
 }
 
@@ -174,8 +184,25 @@ impl Announcement {
                 self.no_logs.push(NoLog::Confirmation);
                 self.warnings.push(what_to_confirm(kind, topic, text(message, "/Token")));
             }
+            _ if is_alert(message) => self.take_alert(at, message),
             (_, _, Some(inner)) => self.open_text(&format!("the SNS message in {at}"), inner, envelopes),
             _ => self.invalid.push(format!("{at} is not known: {EXPECTED}")),
+        }
+    }
+
+    /// Takes an alert of this program.
+    fn take_alert(&mut self, at: &str, message: &Value) {
+        let said = |name| text(message, name).filter(|text| !text.trim().is_empty());
+        match (said("/Subject"), said("/Message")) {
+            (Some(subject), Some(body)) => {
+                let id = text(message, "/MessageId").unwrap_or(at);
+                self.alerts.push(Delivered::new(subject, body, id, |name| attribute(message, name)));
+            }
+            (subject, _) => self.invalid.push(format!(
+                "{at} is an alert without a {}, and can't be mailed: let SNS deliver alerts as this function published \
+                 them",
+                if subject.is_none() { "subject" } else { "text" }
+            )),
         }
     }
 
@@ -224,6 +251,16 @@ fn bridged_object(what: &str, event: &Value) -> Result<Option<S3Object>, String>
         "is `{what}` of {object}, a kind of event that is not known: let the rule match \"detail-type\": [\"Object \
          Created\"] only"
     ))
+}
+
+/// An attribute of a message of SNS, as text.
+fn attribute<'v>(message: &'v Value, name: &str) -> Option<&'v str> {
+    text(message, &format!("/MessageAttributes/{name}/Value"))
+}
+
+/// Whether a message of SNS is an alert of this program. A mail has no `rule`.
+fn is_alert(message: &Value) -> bool {
+    attribute(message, "rule").is_some() && attribute(message, "severity").is_some()
 }
 
 /// Whether AWS Config sent it, by way of SNS or of EventBridge.
@@ -469,6 +506,42 @@ mod tests {
                 assert!(told.iter().all(|told| *told == [NoLog::ConfigMessage]), "{message}: {told:?}");
             }
         }
+    }
+
+    #[test]
+    fn an_alert_is_known_by_its_attributes_in_any_envelope_and_a_mail_is_none() {
+        let alert = |change: Value| {
+            let mut alert = json!({"Type": "Notification", "MessageId": "x", "Subject": "[high] A", "Message": "Event: A",
+                "MessageAttributes": {"rule": {"Type": "String.Array", "Value": "[\"a\"]"},
+                    "severity": {"Type": "String", "Value": "high"}}});
+            alert.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+            let in_sns = json!({"Records": [{"EventSource": "aws:sns", "Sns": alert}]});
+            [in_sqs(&[alert.to_string()]), in_sqs(&[in_sns.to_string()]), in_sns, alert].map(|payload| {
+                let [announcement] = <[_; 1]>::try_from(parse(&payload).announcements).unwrap();
+                assert!(announcement.objects.is_empty() && announcement.no_logs.is_empty(), "{announcement:?}");
+                announcement
+            })
+        };
+        for Announcement { alerts, invalid, .. } in alert(json!({})) {
+            assert_eq!((alerts.len(), invalid.len()), (1, 0), "{invalid:?}");
+        }
+        let one = |name: &str| json!({name: {"Type": "String", "Value": "high"}});
+        for (change, why) in [
+            (json!({"Subject": null}), "is an alert without a subject"),
+            (json!({"Subject": " \n"}), "is an alert without a subject"),
+            (json!({"Message": ["Event: A"]}), "is an alert without a text"),
+            (json!({"Message": "\n"}), "is an alert without a text"),
+            (json!({"MessageAttributes": one("severity")}), "is not JSON"),
+            (json!({"MessageAttributes": one("rule")}), "is not JSON"),
+            (json!({"MessageAttributes": []}), "is not JSON"),
+            (json!({"MessageAttributes": {"rule": "a", "severity": {"Value": 7}}}), "is not JSON"),
+        ] {
+            for Announcement { alerts, invalid, .. } in alert(change.clone()) {
+                assert!(alerts.is_empty() && invalid.len() == 1 && invalid[0].contains(why), "{change}: {invalid:?}");
+            }
+        }
+        let [in_sqs, ..] = alert(json!({"Subject": null}));
+        assert!(in_sqs.invalid[0].starts_with("the body of SQS message 0 is"), "{:?}", in_sqs.invalid);
     }
 
     #[test]

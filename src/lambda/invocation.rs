@@ -1,5 +1,6 @@
-//! One invocation: from the announced logs to the alerts that they lead to, and to an answer.
+//! One invocation: from the announced logs to the alerts that they lead to, from alerts to mails, and to an answer.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lambda_events::sqs::SqsBatchResponse;
@@ -8,10 +9,10 @@ use serde::Serialize;
 use super::config_store::ConfigStore;
 use super::dedup::RecentAlerts;
 use super::event::{Announcement, Payload};
-use super::metrics;
 use super::outbox::Outbox;
 use super::reading::Reading;
 use super::report::Report;
+use super::{mail, metrics};
 use crate::aws::{S3, Sns};
 use crate::environment::Settings;
 use crate::error::Error;
@@ -49,15 +50,17 @@ pub(super) struct Invocation<'a> {
     deadline: SystemTime,
     report: Report,
     failures: Vec<Error>,
+    /// The keys of the alerts that were to be mailed, and were not.
+    unmailed: HashSet<u128>,
 }
 
 impl<'a> Invocation<'a> {
     pub(super) fn new(settings: &'a Settings, s3: &'a S3, state: &'a mut State, deadline: SystemTime) -> Self {
-        let (report, failures) = (Report::default(), Vec::new());
-        Invocation { settings, s3, state, start: Instant::now(), deadline, report, failures }
+        let (report, failures, unmailed) = (Report::default(), Vec::new(), HashSet::new());
+        Invocation { settings, s3, state, start: Instant::now(), deadline, report, failures, unmailed }
     }
 
-    /// Processes every log of the payload, whatever happens to the others.
+    /// Processes every log and every alert of the payload, whatever happens to the others.
     pub(super) async fn run(mut self, payload: &Payload) -> Result<Answer, Error> {
         let logs: Vec<_> = payload.objects().filter(|object| self.count_object(object)).collect();
         let time_left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
@@ -67,6 +70,8 @@ impl<'a> Invocation<'a> {
         let reading = Reading::new(self.s3, configs, &outbox, &mut self.report, end_of_reading);
         self.failures = outbox.publish_all(reading.read(&logs)).await;
         self.failures.extend(outbox.finish(&mut self.report));
+        let (report, failures) = (&mut self.report, &mut self.failures);
+        self.unmailed = mail::send(payload, self.settings, sns, self.deadline, report, failures).await;
         self.answer(payload)
     }
 
@@ -82,8 +87,8 @@ impl<'a> Invocation<'a> {
         !is_configuration
     }
 
-    /// Whether something failed of what a message announces.
-    fn has_failed(&self, Announcement { invalid, objects, .. }: &Announcement) -> bool {
+    /// Whether something failed of what a message announces or holds.
+    fn has_failed(&self, Announcement { invalid, objects, alerts, .. }: &Announcement) -> bool {
         // A log may have been read with the last good configuration. Its message comes again, as an event would.
         let configuration = |log: &S3Object| {
             let location = self.state.configs.location(log);
@@ -95,7 +100,9 @@ impl<'a> Invocation<'a> {
                     .outdated_configuration()
                     .is_some_and(|outdated| configuration(log).as_ref() == Some(outdated))
         };
-        !invalid.is_empty() || objects.iter().any(|log| self.failures.iter().any(|failure| is_about(failure, log)))
+        !invalid.is_empty()
+            || alerts.iter().any(|alert| self.unmailed.contains(&alert.key))
+            || objects.iter().any(|log| self.failures.iter().any(|failure| is_about(failure, log)))
     }
 
     /// Logs the failures and the counts, and makes the answer.

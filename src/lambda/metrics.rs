@@ -43,6 +43,8 @@ fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
         ("SkippedConfigMessage", report.skipped.config_message, COUNT),
         ("SkippedConfirmation", report.skipped.confirmation, COUNT),
         ("HandedBack", report.handed_back, COUNT),
+        ("Mails", report.mails, COUNT),
+        ("Mailed", report.mailed, COUNT),
     ];
     let rarely = rarely.into_iter().filter(|(_, value, _)| *value > 0);
     let failures = report.failures.iter().map(|(kind, n)| (*kind, *n, COUNT));

@@ -7,6 +7,7 @@ pub mod event;
 mod handler;
 mod invocation;
 mod log_lines;
+mod mail;
 mod metrics;
 mod outbox;
 mod places;

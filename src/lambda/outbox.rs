@@ -22,7 +22,7 @@ use crate::log::S3Object;
 use crate::rules::TopicArn;
 
 /// The time that an invocation needs at its end for its report.
-const TIME_TO_REPORT: Duration = Duration::from_millis(500);
+pub(super) const TIME_TO_REPORT: Duration = Duration::from_millis(500);
 
 /// How often the clock is asked whether a batch is due, or a topic is stuck.
 const TICK: Duration = Duration::from_millis(50);
@@ -201,7 +201,7 @@ impl<'a> Outbox<'a> {
         }
         let errors = |((log, topic), causes): ((Rc<S3Object>, TopicArn), BTreeMap<String, u64>)| {
             causes.into_iter().map(move |(cause, alerts)| Error::PublishFailed {
-                log: (*log).clone(),
+                log: Some((*log).clone()),
                 topic: topic.as_str().to_owned(),
                 alerts,
                 cause,

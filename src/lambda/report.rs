@@ -39,6 +39,10 @@ pub struct Report {
     pub(crate) failed: u64,
     /// Objects that were not read and messages that announced none, by reason.
     pub(crate) skipped: Skipped,
+    /// Messages that the topic for mail took.
+    pub(crate) mails: u64,
+    /// Alerts that these mails tell, each once. They came with the payload, and are in no other count.
+    pub(crate) mailed: u64,
     /// Bytes of logs, as S3 keeps them.
     pub(crate) bytes: u64,
     /// The duration of the invocation.
@@ -137,6 +141,8 @@ impl Report {
             skipped.confirmation = self.skipped.confirmation,
             failures = self.failures.values().sum::<u64>(),
             handedBack = self.handed_back,
+            mails = self.mails,
+            mailed = self.mailed,
             bytes = self.bytes,
             milliseconds = self.milliseconds,
             "invocation done"

@@ -191,7 +191,7 @@ pub(crate) enum Severity {
 
 impl Severity {
     /// As the configuration and messages write them.
-    pub(super) const NAMES: [(&'static str, Severity); 5] = [
+    pub(crate) const NAMES: [(&'static str, Severity); 5] = [
         ("info", Self::Info),
         ("low", Self::Low),
         ("medium", Self::Medium),

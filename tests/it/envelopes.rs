@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::fake_aws::{S3Fault, SnsFault};
 use crate::golden::golden_lines;
-use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, metrics, world, world_with};
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, configuration, metrics, world, world_with};
 use crate::{event, file, gzip, log, record, records};
 
 /// The characters that S3 does not encode when it writes a key into a notification.
@@ -39,7 +39,7 @@ fn in_sns(message: &str) -> Value {
 }
 
 /// The messages `m0`, `m1`, …
-fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
+pub fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
     let template = event("sqs-s3")["Records"][0].clone();
     let messages = bodies.iter().enumerate().map(|(number, body)| {
         let mut message = template.clone();
@@ -51,7 +51,7 @@ fn in_sqs<T: ToString>(bodies: &[T]) -> Value {
 }
 
 /// The envelope in which SNS puts a message into a queue.
-fn wrapped(message: &impl ToString) -> Value {
+pub fn wrapped(message: &impl ToString) -> Value {
     let mut envelope: Value =
         serde_json::from_str(event("sqs-sns-s3")["Records"][0]["body"].as_str().unwrap()).unwrap();
     envelope["Message"] = message.to_string().into();
@@ -105,7 +105,7 @@ async fn succeeds(world: &mut World, payload: &Value) -> Value {
 }
 
 /// Invokes with a batch of SQS, asserts that just these messages are handed back, and returns the counts.
-async fn hands_back(world: &mut World, batch: &Value, messages: &[&str]) -> Value {
+pub async fn hands_back(world: &mut World, batch: &Value, messages: &[&str]) -> Value {
     let answer = world.invoke(batch).await.unwrap();
     let messages: Vec<_> = messages.iter().map(|id| json!({ "itemIdentifier": id })).collect();
     assert_eq!(answer, json!({ "batchItemFailures": messages }));
@@ -403,7 +403,7 @@ async fn a_message_without_a_usable_configuration_fails_itself_only() {
         world.aws.put(bucket, "a", gzip(&log(&[record(number + 2)])));
     }
     world.aws.put("broken", CONFIG, "{");
-    world.aws.put("fine", CONFIG, file(CONFIG));
+    world.aws.put("fine", CONFIG, configuration());
     let both = json!({ "Records": [s3("a")["Records"][0], elsewhere("bare", "a")["Records"][0]] });
     let batch = in_sqs(&[
         elsewhere("broken", "a"),
@@ -417,8 +417,8 @@ async fn a_message_without_a_usable_configuration_fails_itself_only() {
     assert_eq!((&counts["published"], &counts["failures"]), (&json!(2), &json!(2)));
     let metrics = metrics(world.lines().await.last().unwrap());
     assert_eq!((metrics["InvalidConfiguration"], metrics["ConfigurationUnavailable"]), (1, 1));
-    world.aws.put("broken", CONFIG, file(CONFIG));
-    world.aws.put("bare", CONFIG, file(CONFIG));
+    world.aws.put("broken", CONFIG, configuration());
+    world.aws.put("bare", CONFIG, configuration());
     assert_eq!(hands_back(&mut world, &batch, &[]).await["published"], 2);
 }
 
@@ -426,7 +426,7 @@ async fn a_message_without_a_usable_configuration_fails_itself_only() {
 async fn messages_whose_logs_were_read_with_the_last_good_configuration_come_again() {
     let mut world = world().await;
     world.aws.put("fine", "f", gzip(&log(&[record(8)])));
-    world.aws.put("fine", CONFIG, file(CONFIG));
+    world.aws.put("fine", CONFIG, configuration());
     for (number, key) in ["a", "b"].into_iter().enumerate() {
         world.aws.put(BUCKET, key, gzip(&log(&[record(number)])));
     }
@@ -439,7 +439,7 @@ async fn messages_whose_logs_were_read_with_the_last_good_configuration_come_aga
     let all = in_sqs(&[s3("a"), s3("b")]);
     let counts = world.fails(&all, "InvalidConfiguration", &["the last good one"]).await;
     assert_eq!((&counts["duplicates"], &counts["handedBack"]), (&json!(2), &json!(0)), "{counts}");
-    world.aws.put(BUCKET, CONFIG, file(CONFIG));
+    world.aws.put(BUCKET, CONFIG, configuration());
     assert_eq!(hands_back(&mut world, &batch, &[]).await["duplicates"], 3);
 }
 
@@ -455,7 +455,7 @@ async fn without_a_configuration_or_a_message_id_a_batch_fails_as_a_whole() {
     world.fails(&batch, "ConfigurationUnavailable", &[&object, "AccessDenied"]).await;
     assert_eq!(world.aws.messages().len(), 0);
 
-    world.aws.put(BUCKET, CONFIG, file(CONFIG));
+    world.aws.put(BUCKET, CONFIG, configuration());
     let mut nameless = in_sqs(&[s3(KEY).to_string(), "garbage".to_owned()]);
     nameless["Records"][1].as_object_mut().unwrap().remove("messageId");
     let counts = world.fails(&nameless, "InvalidPayload", &["Records[1]", "messageId"]).await;

@@ -11,8 +11,10 @@ use tokio::task::JoinSet;
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::runtime_api::{Failure, Lambda};
-use crate::world::{BUCKET, CONFIG, KEY, TOPIC, World, add_up, assert_in_time, metrics, put_keys, world, world_with};
-use crate::{file, gzip, log, record, records};
+use crate::world::{
+    BUCKET, CONFIG, KEY, TOPIC, World, add_up, assert_in_time, configuration, metrics, put_keys, world, world_with,
+};
+use crate::{gzip, log, record, records};
 
 /// Announced after the log that has the fault.
 const NEIGHBOUR: &str = "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20/neighbour.json.gz";
@@ -121,7 +123,7 @@ impl Row {
 
         world.aws.mend();
         put(&world.aws, KEY, sound);
-        put(&world.aws, CONFIG, file(CONFIG));
+        put(&world.aws, CONFIG, configuration());
         let again = world.counts(&event).await;
         assert_eq!(again["duplicates"], messages.len(), "{name}: {again}");
         messages.extend(world.aws.messages());
@@ -181,6 +183,8 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         ("Failed", "failed"),
         ("Bytes", "bytes"),
         ("HandedBack", "handedBack"),
+        ("Mails", "mails"),
+        ("Mailed", "mailed"),
         ("SkippedDigest", "skipped.digest"),
         ("SkippedInsight", "skipped.insight"),
         ("SkippedAggregated", "skipped.aggregated"),
@@ -239,7 +243,14 @@ async fn faults_of_s3_with_a_log() {
         ("503 for a while", vec![(Status(503, "SlowDown"), 2)], FINE, 401..=401),
         ("503 for ever", vec![(Status(503, "SlowDown"), FOR_EVER)], unavailable(&["503 SlowDown"]), 1..=1),
         ("500 for ever", vec![(Status(500, "InternalError"), FOR_EVER)], unavailable(&["500 InternalError"]), 1..=1),
-        ("denied", vec![(Status(403, "AccessDenied"), 1)], unavailable(&["403 AccessDenied", "s3:GetObject"]), 1..=1),
+        (
+            "denied",
+            vec![(Status(403, "AccessDenied"), 1)],
+            unavailable(&[
+                "403 AccessDenied", "s3:GetObject", "LogBucketName and LogKeyPrefix", "TrailKmsKeyArn for a log",
+            ]),
+            1..=1,
+        ),
         (
             "signed too long ago",
             vec![(Status(403, "RequestTimeTooSkewed"), 1)],
@@ -382,7 +393,7 @@ async fn faults_in_a_log() {
 #[tokio::test]
 async fn faults_of_the_configuration() {
     use S3Fault::{CutAfter, Dropped, Silent, StallAfter, Status};
-    let good = file(CONFIG);
+    let good = configuration();
     let huge = [&good[..], &b" ".repeat(2 << 20)].concat();
     let rules = (0..100).map(|n| json!({ "name": format!("r{n}"), "where": { "userIdentity.userName": format!(r"^[\w+=,.@-]{{1,64}}-tmp{n}$") } }));
     let patterns = json!({ "rules": rules.collect::<Vec<_>>() }).to_string().into_bytes();
@@ -399,7 +410,7 @@ async fn faults_of_the_configuration() {
             row(
                 "denied",
                 At::Config(vec![(Status(403, "AccessDenied"), FOR_EVER)]),
-                unavailable(&["403", "s3:GetObject"]),
+                unavailable(&["403", "s3:GetObject", "ConfigBucketName", "ConfigKey", "MoreKmsKeyArns for the config"]),
                 0..=0,
             ),
             row(
@@ -443,21 +454,45 @@ async fn faults_of_the_configuration() {
     hold(cold.chain(warm).chain(rest).collect()).await;
 }
 
+/// So that whoever follows the advice of an error can give the permission.
+#[test]
+fn the_parameters_that_errors_advise_are_the_templates() {
+    let text = |of: &str| String::from_utf8(file(of)).unwrap();
+    let (template, sources) = (text("template.yaml"), text("src/aws/s3.rs") + &text("src/aws/sns.rs"));
+    let names = sources.split(|c: char| !c.is_ascii_alphanumeric());
+    let is_one =
+        |name: &&str| ["Arn", "Arns", "BucketName", "KeyPrefix", "ConfigKey"].iter().any(|end| name.ends_with(end));
+    let advised: std::collections::BTreeSet<_> =
+        names.filter(is_one).filter(|name| !["Arn", "TopicArn"].contains(name)).collect();
+    assert!(advised.len() >= 8, "{advised:?}");
+    for name in advised {
+        assert!(template.contains(&format!("\n  {name}:\n    Type: ")), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn faults_of_sns() {
     use SnsFault::{Entries, Silent, Status};
     let failed = told("PublishFailed");
     let several = told("SeveralFailures");
-    let kms = &[TOPIC, NEIGHBOUR, "KMSAccessDenied", "kms:GenerateDataKey"][..];
+    let kms =
+        &[TOPIC, NEIGHBOUR, "KMSAccessDenied", "kms:GenerateDataKey", "key in MoreKmsKeyArns, or in KmsKeyArn"][..];
     let rows = [
         ("throttled for a while", Status(429, "Throttled"), 5, FINE, 21),
         ("500 for a while", Status(500, "InternalError"), 5, FINE, 21),
         ("KMS throttled for a while", Status(400, "KMSThrottling"), 5, FINE, 21),
         ("a part failed", Entries(&[0, 3, 4], false), 3, FINE, 21),
         ("a part refused", Entries(&[0, 3], true), 1, failed(&[TOPIC, "2 alerts", "InvalidParameter"]), 19),
-        ("denied", Status(403, "AuthorizationError"), FOR_EVER, several(&[TOPIC, NEIGHBOUR, "sns:Publish"]), 0),
+        (
+            "denied",
+            Status(403, "AuthorizationError"),
+            FOR_EVER,
+            several(&["sns:Publish", "name it in MoreTopicArns"]),
+            0,
+        ),
         ("topic gone", Status(404, "NotFound"), FOR_EVER, several(&[TOPIC, NEIGHBOUR, "does not exist"]), 0),
         ("KMS denied", Status(400, "KMSAccessDenied"), FOR_EVER, several(kms), 0),
+        ("key disabled", Status(400, "KMSDisabled"), FOR_EVER, several(&["KMSDisabled: ", "exists and is enabled"]), 0),
         ("request refused", Status(400, "InvalidParameter"), FOR_EVER, several(&[TOPIC, "InvalidParameter"]), 0),
         ("denied as a whole, once", Status(403, "AuthorizationError"), 1, FINE, 21),
         ("gone, once", Status(404, "NotFound"), 1, failed(&[TOPIC, "10 alerts", "NotFound"]), 11),

@@ -40,7 +40,7 @@ pub fn text_of(log: &str) -> String {
 }
 
 /// A line of the documentation may leave out a part: `…` stands for it.
-fn shows(shown: &str, line: &str) -> bool {
+pub fn shows(shown: &str, line: &str) -> bool {
     match shown.split_once('…') {
         Some((start, end)) => line.len() >= start.len() + end.len() && line.starts_with(start) && line.ends_with(end),
         None => shown == line,

@@ -1,8 +1,13 @@
 //! The function behind TLS, and behind a proxy.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
+use aws_config::BehaviorVersion;
+use aws_sdk_s3::config::Credentials;
+use aws_sdk_s3::config::retry::RetryConfig;
+use cloudtrail_alerter::aws::certificates::{BUNDLES, client_of_the_system};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -14,8 +19,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 use crate::fake_aws::FakeAws;
-use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, put_keys};
-use crate::{file, gzip, log, records};
+use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, configuration, put_keys};
+use crate::{gzip, log, records};
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -70,7 +75,7 @@ impl Server {
 /// A function that asks `server`, with a log in S3 that makes one alert.
 async fn world(server: Server, authority: &Authority, environment: &[(&str, &str)]) -> World {
     let aws = FakeAws::start().await;
-    aws.put(BUCKET, CONFIG, file(CONFIG));
+    aws.put(BUCKET, CONFIG, configuration());
     aws.put(BUCKET, KEY, gzip(&log(&records(1))));
     let endpoint = format!("https://{}", server.start(aws.address, authority).await);
     let environment = [&[("AWS_ENDPOINT_URL", endpoint.as_str()), ("TOPIC_ARN", TOPIC)], environment].concat();
@@ -106,6 +111,97 @@ async fn certificates_that_could_not_be_read_are_a_warning_where_others_could() 
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
     let output = world.lambda.output();
     assert!(output.contains("WARN") && output.contains("/nonexistent"), "{output}");
+}
+
+/// Paths for `SSL_CERT_FILE` that name no certificate: nothing is there, an empty file, a folder, a text, a part of a certificate
+/// and what only looks like one.
+fn useless(authority: &Authority) -> (Vec<NamedTempFile>, Vec<String>) {
+    let pem = authority.pem();
+    let odd = "-----BEGIN CERTIFICATE-----\naGVsbG8=\n-----END CERTIFICATE-----\n";
+    let (files, paths): (Vec<_>, Vec<_>) = ["", "no certificate\n", &pem[..pem.len() / 2], odd]
+        .into_iter()
+        .map(|text| {
+            let (file, path) = trusted(authority);
+            std::fs::write(&path, text).unwrap();
+            (file, path)
+        })
+        .unzip();
+    (files, [vec!["/nonexistent".to_owned(), "/".to_owned()], paths].concat())
+}
+
+/// The function has the paths of a real system, where no test can put an authority. So this test asks with the function's
+/// client, and the next one checks that the function has it.
+#[tokio::test]
+async fn where_the_environment_names_no_certificate_those_of_the_system_count() {
+    let ours = authority("ours");
+    let (_files, useless) = useless(&ours);
+    let (_file, certificates) = trusted(&ours);
+    let (_other_file, others) = trusted(&authority("other"));
+    // A bundle may hold an odd one.
+    let bundle = std::fs::read_to_string(&useless[useless.len() - 1]).unwrap() + &ours.pem();
+    std::fs::write(&certificates, bundle).unwrap();
+    let aws = FakeAws::start().await;
+    aws.put(BUCKET, CONFIG, "{}");
+    let endpoint = format!("https://{}", SERVER.start(aws.address, &ours).await);
+    for path in &useless {
+        for (bundles, answers) in
+            [([path, &certificates], true), ([&certificates, &others], true), ([&others, path], false)]
+        {
+            let named = |name: &str| (name == "SSL_CERT_FILE").then(|| path.into());
+            let client = client_of_the_system(named, &bundles).unwrap();
+            let config = aws_config::defaults(BehaviorVersion::latest()).http_client(client).endpoint_url(&endpoint);
+            let config = config.region("us-east-1").retry_config(RetryConfig::disabled());
+            let config = config.credentials_provider(Credentials::new("id", "key", None, None, "test")).load().await;
+            let got = aws_sdk_s3::Client::new(&config).get_object().bucket(BUCKET).key(CONFIG).send().await;
+            assert_eq!(got.is_ok(), answers, "{path} and {bundles:?}: {got:?}");
+        }
+        let named = |name: &str| (name == "SSL_CERT_FILE").then(|| path.into());
+        assert!(client_of_the_system(named, &useless).is_none(), "{path}: no bundle has one either");
+        let named = |name: &str| Some(if name == "SSL_CERT_FILE" { path } else { "/nonexistent" }.into());
+        assert!(client_of_the_system(named, &[&certificates]).is_some(), "{path}: nor has the folder");
+    }
+    for named in [None, Some(&certificates)] {
+        let named = |name: &str| named.filter(|_| name == "SSL_CERT_FILE").map(Into::into);
+        assert!(client_of_the_system(named, &[&others]).is_none(), "the SDK's own client has them");
+    }
+}
+
+#[tokio::test]
+async fn the_function_warns_of_certificates_that_are_missing_and_goes_on_with_those_of_the_system() {
+    let ours = authority("ours");
+    let (_files, useless) = useless(&ours);
+    let mut rows = JoinSet::new();
+    for path in useless {
+        let mut world = world(SERVER, &ours, &[("SSL_CERT_FILE", &path)]).await;
+        rows.spawn(async move {
+            // The system's authorities know no test.
+            world.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &["UnknownIssuer", "SSL_CERT_FILE"]).await;
+            let output = world.lambda.output();
+            let [warning] = output.lines().filter(|line| line.contains("WARN")).collect::<Vec<_>>()[..] else {
+                panic!("{path}: {output}")
+            };
+            let bundle = BUNDLES.iter().find(|bundle| Path::new(bundle).exists()).unwrap();
+            let instead = format!("; the system's certificates in {bundle} are used instead");
+            let named = format!("SSL_CERT_FILE={path} names no certificate that can be read");
+            assert!(warning.contains(&(named + &instead)), "{warning}");
+        });
+    }
+    rows.join_all().await;
+}
+
+#[tokio::test]
+async fn a_folder_makes_up_for_a_missing_file_and_the_other_way_round() {
+    let ours = authority("ours");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ours.pem");
+    std::fs::write(&path, ours.pem()).unwrap();
+    let (file, folder) = (path.to_str().unwrap(), folder.path().to_str().unwrap());
+    let folders = format!("/nonexistent:{folder}");
+    for (file, folder) in [("/nonexistent", folder), ("/nonexistent", &folders), (file, "/nonexistent")] {
+        let mut world = world(SERVER, &ours, &[("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)]).await;
+        assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1, "{file} and {folder}");
+        assert!(!world.lambda.output().contains("used instead"), "{}", world.lambda.output());
+    }
 }
 
 #[tokio::test]
@@ -163,6 +259,13 @@ async fn a_proxy_is_used_where_the_environment_names_one() {
     let head = heads.recv().await.unwrap();
     assert!(head.starts_with("CONNECT 127.0.0.1:"), "{head}");
     assert!(head.to_lowercase().contains("proxy-authorization: basic dxnlcjpzzwnyzxq="), "{head}");
+
+    // The client that trusts the system's certificates uses it too.
+    while heads.try_recv().is_ok() {}
+    let without_file = [("SSL_CERT_FILE", "/nonexistent"), environment[1]];
+    let mut proxied = world(SERVER, &authority, &without_file).await;
+    proxied.fails(&put_keys(&[KEY]), "ConfigurationUnavailable", &["UnknownIssuer"]).await;
+    assert!(heads.recv().await.unwrap().starts_with("CONNECT 127.0.0.1:"));
 
     while heads.try_recv().is_ok() {}
     let environment = [&environment[..], &[("NO_PROXY", "127.0.0.1")]].concat();

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::golden::{assert_golden, golden, golden_lines};
 use crate::world::{
-    BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, put_keys, world, world_with,
+    BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, configuration, put_keys, world,
+    world_with,
 };
 use crate::{event, file, gzip, log, record, records};
 
@@ -187,7 +188,7 @@ const WARM: [(&str, &str); 2] = [("TOPIC_ARN", TOPIC), ("FILTER_CONFIG_BUCKET", 
 #[tokio::test]
 async fn the_configuration_is_loaded_before_the_first_event_if_its_bucket_is_known() {
     let aws = FakeAws::start().await;
-    aws.put(BUCKET, CONFIG, file(CONFIG));
+    aws.put(BUCKET, CONFIG, configuration());
     aws.put(BUCKET, KEY, gzip(&log(&records(1))));
     let mut world = World::start(aws, &WARM, TIMEOUT).await;
     world.lambda.is_ready().await;
@@ -229,7 +230,7 @@ async fn a_failure_before_the_first_event_is_a_warning_and_the_event_asks_again(
             world.fails(&put_keys(&[KEY]), kind, &[CONFIG, part, "was not read"]).await;
         }
         world.aws.mend();
-        world.aws.put(BUCKET, CONFIG, file(CONFIG));
+        world.aws.put(BUCKET, CONFIG, configuration());
         assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1);
     }
 }
@@ -330,7 +331,7 @@ async fn no_usable_configuration_is_an_error_that_names_it() {
         world.aws.put(BUCKET, CONFIG, config);
         let object = format!("s3://{BUCKET}/{CONFIG}");
         world.fails(&put_keys(&[KEY]), kind, &[&object, part]).await;
-        world.aws.put(BUCKET, CONFIG, file(CONFIG));
+        world.aws.put(BUCKET, CONFIG, configuration());
         assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 2, "once it is mended");
     }
     for (fault, part) in [
@@ -361,7 +362,7 @@ async fn a_warm_function_goes_on_with_the_last_good_configuration_and_reports_th
     world.counts(&put_keys(&[KEY])).await;
     for (number, broken) in [(5, Some("{")), (6, None)] {
         world.aws.put(BUCKET, KEY, gzip(&log(&[record(number)])));
-        world.aws.put(BUCKET, CONFIG, broken.map_or_else(|| file(CONFIG), |text| text.as_bytes().to_vec()));
+        world.aws.put(BUCKET, CONFIG, broken.map_or_else(configuration, |text| text.as_bytes().to_vec()));
         let kind = if broken.is_some() { "InvalidConfiguration" } else { "ConfigurationUnavailable" };
         if broken.is_none() {
             world.aws.s3_fault(BUCKET, CONFIG, S3Fault::Status(403, "AccessDenied"), 1);
@@ -731,7 +732,7 @@ async fn a_retry_repeats_nothing_until_the_configuration_changes() {
     // The configuration of another bucket changes nothing here.
     let elsewhere = json!({ "Records": [{ "eventName": "ObjectCreated:Put",
         "s3": { "bucket": { "name": "another" }, "object": { "key": KEY } } }] });
-    world.aws.put("another", CONFIG, file(CONFIG));
+    world.aws.put("another", CONFIG, configuration());
     world.aws.put("another", KEY, gzip(&log(&[record(20)])));
     assert_eq!(world.counts(&elsewhere).await["published"], 1);
     // But if its rules match an event that was alerted on before, that is another message.

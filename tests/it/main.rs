@@ -11,6 +11,7 @@ mod faults;
 mod golden;
 mod https;
 mod lambda;
+mod mail;
 mod messages;
 mod neighbours;
 mod packs;

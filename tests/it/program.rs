@@ -5,7 +5,8 @@ use std::path::Path;
 use assert_cmd::Command;
 use tempfile::TempDir;
 
-use crate::{PROGRAM, file, path};
+use crate::world::{CONFIG, configuration};
+use crate::{PROGRAM, path};
 
 /// A finished run of the program.
 #[derive(Debug)]
@@ -46,10 +47,10 @@ pub fn run(arguments: &[&str]) -> Run {
     run_in(&path(""), arguments, Vec::new())
 }
 
-/// A folder with the configuration of this repository and these files.
+/// A folder with the configuration of this repository, without its limit, and these files.
 pub fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = TempDir::new().unwrap();
-    for (name, bytes) in [("filter_config.json", &file("filter_config.json")[..])].iter().chain(files) {
+    for (name, bytes) in [(CONFIG, &configuration()[..])].iter().chain(files) {
         let path = folder.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, bytes).unwrap();

@@ -24,7 +24,14 @@ pub struct World {
     invocations: usize,
 }
 
-/// A function with the configuration of this repository and a topic from the environment.
+/// The configuration of this repository, without its limit: logs of tests have more alerts.
+pub fn configuration() -> Vec<u8> {
+    let mut configuration: Value = serde_json::from_slice(&file(CONFIG)).unwrap();
+    assert!(configuration.as_object_mut().unwrap().remove("maxAlertsPerLog").is_some());
+    configuration.to_string().into_bytes()
+}
+
+/// A function with this configuration and a topic from the environment.
 pub async fn world() -> World {
     world_with(&[("TOPIC_ARN", TOPIC)], TIMEOUT).await
 }
@@ -32,7 +39,7 @@ pub async fn world() -> World {
 /// The same with other environment variables and another timeout.
 pub async fn world_with(environment: &[(&str, &str)], timeout: Duration) -> World {
     let aws = FakeAws::start().await;
-    aws.put(BUCKET, CONFIG, file(CONFIG));
+    aws.put(BUCKET, CONFIG, configuration());
     World::start(aws, environment, timeout).await
 }
 
@@ -120,7 +127,7 @@ pub fn assert_in_time(counts: &Value, timeout: Duration, name: &str) {
 pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
         "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
-        "duplicates": 0, "summarised": 0, "failed": 0,
+        "duplicates": 0, "summarised": 0, "failed": 0, "mails": 0, "mailed": 0,
         "skipped": {
             "digest": 0, "insight": 0, "aggregated": 0, "otherService": 0, "placeholder": 0, "configuration": 0,
             "testEvent": 0, "otherEvent": 0, "configMessage": 0, "confirmation": 0,

@@ -243,7 +243,32 @@ def test_an_existing_alarm_topic_is_used(aws):
     ("TrailKmsKeyArn", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/key"),
     ("Architecture", "riscv"),
     ("LogRetentionDays", "2"),
+    ("LogBucketExists", "yes"),
+    ("LogFileRetentionDays", "-1"),
+    ("AccessLogBucketName", "no/path"),
+    ("EmailSeverity", "urgent"),
+    ("EmailWindowSeconds", "301"),
+    ("MoreKmsKeyArns", "alias/key"),
+    ("LogGroupKmsKeyArn", "alias/key"),
+    ("ReservedConcurrency", "0"),
+    ("XRayTracing", "yes"),
+    ("PermissionsBoundaryArn", "boundary"),
+    ("RolePath", "no-slash"),
+    ("SubnetIds", "subnet"),
+    ("SubnetIds", "subnet-0123456789abcdef0"),
+    ("SecurityGroupIds", "sg-0123456789abcdef0"),
 ])
 def test_a_wrong_parameter_is_refused(aws, name, value):
     with pytest.raises(ClientError, match="ValidationError"):
         aws.deploy("refused", **{name: value})
+
+
+@pytest.mark.parametrize("parameters", [
+    {"Source": "existing-bucket", "LogBucketExists": "true"},
+    {"Source": "existing-bucket", "LogFileRetentionDays": "30"},
+    {"Source": "queue", "AccessLogBucketName": "access-logs"},
+    {"LogBucketExists": "true", "LogFileRetentionDays": "30"},
+])
+def test_settings_of_a_bucket_that_the_stack_does_not_create_are_refused(aws, parameters):
+    with pytest.raises(ClientError, match="ValidationError"):
+        aws.deploy("refused", **parameters)

@@ -124,7 +124,7 @@ def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
     assert (own["Resource"], more["Resource"]) == ({"Ref": "KmsKeyArn"}, {"Ref": "MoreKmsKeyArns"})
     assert trail["Action"] == "kms:Decrypt" and trail["Resource"] == {"Ref": "TrailKmsKeyArn"}
     for statement, expected, services in ((own, "StringEquals", {"sns", "sqs", "s3"}), (trail, "StringEquals", {"s3"}),
-                                          (more, "StringLike", {"sns", "s3"})):
+                                          (more, "StringLike", {"sns", "sqs", "s3"})):
         [(operator, condition)] = statement["Condition"].items()
         hosts = list(values(condition["kms:ViaService"]))
         assert operator == expected and {host.split(".")[0] for host in hosts} == services
