@@ -19,8 +19,6 @@ from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 PR_SET_PDEATHSIG = 1
 LAMBDA_PAYLOAD = 6_000_000  # bytes that Lambda hands to a function at most
 PERMISSION_OF_A_TRAIL = {"s3:GetBucketAcl": "", "s3:PutObject": "/AWSLogs/{account}/x"}
-
-
 STACK_NAME = contextvars.ContextVar("the name of the stack that a request is about", default="")
 
 
@@ -311,7 +309,7 @@ KEY_ACTIONS = {
 def key_of(action, arn):
     """The ARN of the key that encrypts a topic, a queue or an object; None if there is none."""
     if action.startswith("sns:"):
-        return sns._topics.get(arn, {}).get("attributes", {}).get("KmsMasterKeyId")
+        return (sns._topic_by_arn_any_scope(arn) or {}).get("attributes", {}).get("KmsMasterKeyId")
     if action.startswith("sqs:"):
         return (sqs._queue_by_arn(arn) or {}).get("attributes", {}).get("KmsMasterKeyId")
     bucket, _, key = arn.rpartition(":")[2].partition("/")

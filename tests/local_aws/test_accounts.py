@@ -131,7 +131,13 @@ def test_a_stack_in_the_account_of_the_logs_needs_only_the_policy_of_a_key_of_an
 
 
 def test_a_stack_in_each_account_publishes_to_one_topic_of_the_security_account(aws):
-    central = aws.sns.create_topic(Name="central")["TopicArn"]
+    key = aws.kms.create_key()["KeyMetadata"]["Arn"]
+    central = aws.sns.create_topic(Name="central", Attributes={"KmsMasterKeyId": key})["TopicArn"]
+    aws.kms.put_key_policy(KeyId=key, PolicyName="default", Policy=policy({
+        "Sid": "TheOrganizationPublishesToTheEncryptedTopic", "Effect": "Allow", "Principal": {"AWS": "*"},
+        "Action": ["kms:GenerateDataKey*", "kms:Decrypt"], "Resource": "*",
+        "Condition": {"StringEquals": {"aws:PrincipalOrgID": ORGANIZATION},
+                      "StringLike": {"kms:ViaService": "sns.*.amazonaws.com"}}}))
     alerts = aws.subscribe(central, "central-alerts")
     aws.sns.set_topic_attributes(TopicArn=central, AttributeName="Policy", AttributeValue=policy({
         "Sid": "TheOrganizationPublishes", "Effect": "Allow", "Principal": "*", "Action": "sns:Publish",
@@ -139,14 +145,15 @@ def test_a_stack_in_each_account_publishes_to_one_topic_of_the_security_account(
     # The longest name that a StackSet may give, in one account, and a short one in the other.
     for account, stack in ((LOGS, f"StackSet-{'x' * 82}-{uuid.uuid4()}"), (MEMBER, f"StackSet-alerter-{uuid.uuid4()}")):
         member, bucket = aws.as_account(account), f"cloudtrail-logs-{account}"
-        outputs = member.deploy(stack, LogBucketName=bucket, MoreTopicArns=central, AlertEmail="alice@example.com")
+        outputs = member.deploy(stack, LogBucketName=bucket, MoreTopicArns=central, MoreKmsKeyArns=key,
+                                AlertEmail="alice@example.com")
         stack_id = member.cloudformation.describe_stacks(StackName=stack)["Stacks"][0]["StackId"]
         name = f"cloudtrail-alerter-{stack_id.rsplit('/', 1)[1]}"
         assert (outputs["FunctionName"], outputs["LogGroupName"]) == (name, f"/aws/lambda/{name}")
         assert member.cloudtrail.get_trail(Name=name)["Trail"]["S3BucketName"] == bucket
         member.configure({**CONFIGURATION, "sns": {"topicARN": central}}, bucket)
-        key = f"AWSLogs/{account}/CloudTrail/{REGION}/2026/11/20/{account}_CloudTrail_{REGION}_20261120T2110Z_a.json.gz"
-        member.put_log(key, {"Records": [{**record(f"of-{account}"), "recipientAccountId": account}]}, bucket)
+        log = f"AWSLogs/{account}/CloudTrail/{REGION}/2026/11/20/{account}_CloudTrail_{REGION}_20261120T2110Z_a.json.gz"
+        member.put_log(log, {"Records": [{**record(f"of-{account}"), "recipientAccountId": account}]}, bucket)
         [alert] = aws.receive(alerts, 1)
         assert event_ids([alert]) == [f"of-{account}"]
         assert alert["MessageAttributes"]["accountId"]["Value"] == account

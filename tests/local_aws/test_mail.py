@@ -128,8 +128,7 @@ def break_topic(aws, arn, fault):
         {"Version": "2012-10-17", "Statement": [statement]}))
 
 
-@pytest.mark.parametrize("fault", ["deleted", "denied"])
-@pytest.mark.parametrize("lasting", [False, True])
+@pytest.mark.parametrize("fault, lasting", [("deleted", False), ("denied", True)])
 def test_a_fault_of_the_emails_loses_none(aws, fault, lasting):
     stack = Stack(aws, f"{fault}-{'lasting' if lasting else 'short'}", EmailWindowSeconds="1")
     topic, dead_letters = stack.outputs["MailTopicArn"], stack.outputs["DeadLetterQueueUrl"]

@@ -1,8 +1,7 @@
 """For each source, with keys and without: the function's role allows a whole invocation and nothing beyond it; those
 that announce logs are let in, and nobody else.
 
-MiniStack lets its functions do everything. So here a user with the policies of the role makes the calls, and the
-program runs as a process with the keys of that user.
+A user with the policies of the role makes the calls, and the program runs as a process with the keys of that user.
 """
 
 import json
