@@ -7,11 +7,14 @@ import os
 import random
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import unquote_plus
 
@@ -26,6 +29,8 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 BUCKET = f"cloudtrail-logs-{ACCOUNT}"
 STACK = "cloudtrail-alerter"
+
+CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
 
 # How long anything may take before the caller gives up. No test measures time by it.
 PATIENCE = 240
@@ -117,22 +122,41 @@ def changes(messages):
     return [(record["eventName"].split(":")[0], record["s3"]["object"]["key"]) for record in records]
 
 
-AWS_CLI = f"""#!{sys.executable}
-# As much of the AWS CLI as the commands of the template's outputs need.
-import json, os, sys
-import boto3
-operation, options = sys.argv[2], dict(zip(sys.argv[3::2], sys.argv[4::2]))
-s3 = boto3.client("s3", endpoint_url=os.environ["AWS_ENDPOINT_URL"], verify=os.environ.get("AWS_CA_BUNDLE"))
-if operation == "get-bucket-notification-configuration":
-    found = s3.get_bucket_notification_configuration(Bucket=options["--bucket"])
-    del found["ResponseMetadata"]
-    if found:  # the CLI prints nothing for nothing
-        print(json.dumps(found))
-else:
-    assert operation == "put-bucket-notification-configuration"
-    configuration = json.loads(options["--notification-configuration"])
-    s3.put_bucket_notification_configuration(Bucket=options["--bucket"], NotificationConfiguration=configuration)
+AWS_CLI = f"""#!{sys.executable} -IS
+# As much of the AWS CLI as the commands of the template's outputs need. The program that runs them makes the calls.
+import socket, sys
+with socket.socket(socket.AF_UNIX) as caller:
+    caller.connect(sys.argv[0] + ".socket")
+    caller.sendall("\\0".join(sys.argv[2:]).encode())
+    caller.shutdown(socket.SHUT_WR)
+    answer = caller.makefile().read()
+failed, text = answer[0] == "!", answer[1:]
+print(text, end="", file=sys.stderr if failed else sys.stdout)
+sys.exit(failed)
 """
+
+
+class AwsCli(socketserver.StreamRequestHandler):
+    """Answers AWS_CLI: "!" and an error, or " " and the output."""
+
+    def handle(self):
+        operation, *options = self.rfile.read().decode().split("\0")
+        options = dict(zip(options[::2], options[1::2], strict=True))
+        try:
+            self.wfile.write(f" {self.call(operation, options)}".encode())
+        except Exception as error:
+            self.wfile.write(f"!{error}\n".encode())
+
+    def call(self, operation, options):
+        bucket = options["--bucket"]
+        if operation == "get-bucket-notification-configuration":
+            found = self.server.s3.get_bucket_notification_configuration(Bucket=bucket)
+            del found["ResponseMetadata"]
+            return json.dumps(found) if found else ""  # the CLI prints nothing for nothing
+        assert operation == "put-bucket-notification-configuration", operation
+        configuration = json.loads(options["--notification-configuration"])
+        self.server.s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=configuration)
+        return ""
 
 
 class LocalAws:
@@ -229,32 +253,70 @@ class LocalAws:
         setattr(self, service, client)
         return client
 
+    def as_account(self, account):
+        """The same AWS, called by another account. MiniStack takes the access key for the number of the account."""
+        other = LocalAws(self.auth)
+        clients = self.session.get_available_services()
+        vars(other).update({name: value for name, value in vars(self).items() if name not in clients})
+        other.session = boto3.Session(account, "test", region_name=REGION)
+        return other
+
     def deploy(self, stack=STACK, **parameters):
         """Deploy template.yaml with the built function; the outputs of the stack."""
         package = io.BytesIO()
         with zipfile.ZipFile(package, "w") as archive:
             archive.write(binary(), "bootstrap")
-        self.s3.create_bucket(Bucket="artifacts")
-        self.s3.put_object(Bucket="artifacts", Key="function.zip", Body=package.getvalue())
+        artifacts = f"artifacts-{self.session.get_credentials().access_key}"
+        self.s3.create_bucket(Bucket=artifacts)
+        self.s3.put_object(Bucket=artifacts, Key="function.zip", Body=package.getvalue())
         template = (ROOT / "template.yaml").read_text()
-        packaged = template.replace("CodeUri: .\n", "CodeUri: s3://artifacts/function.zip\n")  # as `sam package` does
+        # As `sam package` does.
+        packaged = template.replace("CodeUri: .\n", f"CodeUri: s3://{artifacts}/function.zip\n")
         assert packaged != template
-        self.s3.put_object(Bucket="artifacts", Key="template.yaml", Body=packaged.encode())
+        self.s3.put_object(Bucket=artifacts, Key="template.yaml", Body=packaged.encode())
         parameters = {"LogBucketName": BUCKET, **parameters}
         self.cloudformation.create_stack(
             StackName=stack,
-            TemplateURL=f"{self.endpoint}/artifacts/template.yaml",  # a body may have 51,200 bytes
-            Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+            TemplateURL=f"{self.endpoint}/{artifacts}/template.yaml",  # a body may have 51,200 bytes
+            Capabilities=CAPABILITIES,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         )
-        wait_until(lambda: self._stack(stack)["StackStatus"] != "CREATE_IN_PROGRESS", f"stack {stack}")
-        if self._stack(stack)["StackStatus"] != "CREATE_COMPLETE":
-            events = self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"]
-            failed = [event for event in events if "FAILED" in event["ResourceStatus"]]
-            raise RuntimeError("\n".join(event.get("ResourceStatusReason", "") for event in failed))
-        if self.auth:
-            self._trust(stack)
-        return {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
+        return self._wait_for(stack, "CREATE")
+
+    def update(self, stack=STACK, **parameters):
+        """Update a stack. A parameter that is not given keeps its value. The outputs of the stack."""
+        known = {parameter["ParameterKey"] for parameter in self._stack(stack)["Parameters"]}
+        given = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+        kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in known - set(parameters)]
+        self.cloudformation.update_stack(
+            StackName=stack,
+            UsePreviousTemplate=True,
+            Capabilities=CAPABILITIES,
+            Parameters=given + kept,
+        )
+        return self._wait_for(stack, "UPDATE")
+
+    def delete(self, stack=STACK):
+        """Delete a stack."""
+        stack_id = self._stack(stack)["StackId"]
+        self.cloudformation.delete_stack(StackName=stack)
+        self._wait_for(stack_id, "DELETE")
+
+    def _wait_for(self, stack, operation):
+        """Wait for the end of an operation; the outputs of the stack."""
+        wait_until(lambda: not self._stack(stack)["StackStatus"].endswith("_IN_PROGRESS"), f"stack {stack}")
+        # The newest comes first.
+        events = takewhile(lambda event: event["ResourceType"] != "AWS::CloudFormation::Stack"
+                           or event["ResourceStatus"] != f"{operation}_IN_PROGRESS",
+                           self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"])
+        failed = [f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
+                  for event in events if event["ResourceStatus"].endswith("_FAILED")]
+        if self._stack(stack)["StackStatus"] != f"{operation}_COMPLETE" or failed:
+            raise RuntimeError("\n".join([f"{stack}: {self._stack(stack)['StackStatus']}", *failed]))
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
+        if self.auth and operation != "DELETE":
+            self._trust(outputs["FunctionName"])
+        return outputs
 
     def _trust(self, function):
         """Make a deployed function trust the certificate of MiniStack instead of those of AWS."""
@@ -286,10 +348,16 @@ class LocalAws:
         program.parent.mkdir(exist_ok=True)
         program.write_text(AWS_CLI)
         program.chmod(0o755)
-        environment = {**self.function_environment(), "PATH": f"{program.parent}:{os.environ['PATH']}"}
-        if self.auth:
-            environment["AWS_CA_BUNDLE"] = str(self.certificate)
-        subprocess.run(["bash", "-c", command], env=environment, check=True)
+        environment = {"PATH": f"{program.parent}:{os.environ['PATH']}"}
+        address = Path(f"{program}.socket")
+        address.unlink(missing_ok=True)
+        with socketserver.UnixStreamServer(str(address), AwsCli) as server:
+            server.s3 = self.s3
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+            try:
+                subprocess.run(["bash", "-c", command], env=environment, check=True)
+            finally:
+                server.shutdown()
 
     def queue_arn(self, url):
         """A queue's ARN."""

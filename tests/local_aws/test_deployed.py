@@ -179,9 +179,11 @@ def test_the_function_and_what_may_invoke_it(aws):
     assert {rule["Name"].lower(): rule["Value"] for rule in rules} == {"prefix": "AWSLogs/", "suffix": ".json.gz"}
 
 
-def test_the_email_address_is_subscribed(aws):
-    subscriptions = aws.sns.list_subscriptions_by_topic(TopicArn=aws.outputs["TopicArn"])["Subscriptions"]
-    assert ("email", "alice@example.com") in [(each["Protocol"], each["Endpoint"]) for each in subscriptions]
+def test_the_email_address_is_subscribed_to_the_topic_of_the_emails_only(aws):
+    alerts, mails = (aws.sns.list_subscriptions_by_topic(TopicArn=aws.outputs[name])["Subscriptions"]
+                     for name in ("TopicArn", "MailTopicArn"))
+    assert "email" not in [each["Protocol"] for each in alerts]
+    assert [(each["Protocol"], each["Endpoint"]) for each in mails] == [("email", "alice@example.com")]
 
 
 def test_alarms_and_changes_of_the_configuration_reach_the_alarm_topic(aws):
@@ -194,7 +196,8 @@ def test_alarms_and_changes_of_the_configuration_reach_the_alarm_topic(aws):
     alarms = {alarm["AlarmName"]: alarm for alarm in aws.cloudwatch.describe_alarms()["MetricAlarms"]}
     assert sorted(alarms) == sorted(f"{STACK}-{name}" for name in (
         "NoLogs", "FunctionErrors", "FunctionThrottled", "DeadLettersWaiting", "EventsLost", "ConfigurationUnavailable",
-        "InvalidConfiguration", "AlertsNotPublished"))
+        "InvalidConfiguration", "AlertsNotPublished", "AlertsNotDelivered", "DeliveriesFailed", "MailNotDelivered",
+        "MailFallsBehind", "MessagesHandedBack"))
     for name, alarm in alarms.items():
         assert alarm["AlarmActions"] == alarm["OKActions"] == [topic] and alarm["ActionsEnabled"]
         aws.cloudwatch.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="a test")

@@ -1,8 +1,7 @@
 """For each source, with keys and without: the function's role allows a whole invocation and nothing beyond it; those
 that announce logs are let in, and nobody else.
 
-MiniStack lets its functions do everything. So here a user with the policies of the role makes the calls, and the
-program runs as a process with the keys of that user.
+A user with the policies of the role makes the calls, and the program runs as a process with the keys of that user.
 """
 
 import json
@@ -131,7 +130,10 @@ def test_who_announces_logs_is_let_in_and_their_alerts_arrive(aws, stack):
                      "Resource": stack.log_topic}
         aws.sns.set_topic_attributes(TopicArn=stack.log_topic, AttributeName="Policy",
                                      AttributeValue=json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
-        configuration = {"TopicConfigurations": [{"TopicArn": stack.log_topic, "Events": ["s3:ObjectCreated:*"]}]}
+        # Without a filter S3 would refuse a notification of changes of the configuration beside it.
+        logs = {"Key": {"FilterRules": [{"Name": "prefix", "Value": "AWSLogs/"}]}}
+        configuration = {"TopicConfigurations": [
+            {"TopicArn": stack.log_topic, "Events": ["s3:ObjectCreated:*"], "Filter": logs}]}
         aws.s3.put_bucket_notification_configuration(Bucket=stack.bucket, NotificationConfiguration=configuration)
     aws.put_log(key, {"Records": [record("announced")]}, stack.bucket)
     assert event_ids(aws.receive(alerts, 1)) == ["announced"]
