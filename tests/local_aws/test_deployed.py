@@ -253,7 +253,7 @@ def test_an_existing_alarm_topic_is_used(aws):
     ("EmailWindowSeconds", "301"),
     ("MoreKmsKeyArns", "alias/key"),
     ("LogGroupKmsKeyArn", "alias/key"),
-    ("ReservedConcurrency", "0"),
+    ("ReservedConcurrency", "1"),
     ("XRayTracing", "yes"),
     ("PermissionsBoundaryArn", "boundary"),
     ("RolePath", "no-slash"),
@@ -271,7 +271,8 @@ def test_a_wrong_parameter_is_refused(aws, name, value):
     {"Source": "existing-bucket", "LogFileRetentionDays": "30"},
     {"Source": "queue", "AccessLogBucketName": "access-logs"},
     {"LogBucketExists": "true", "LogFileRetentionDays": "30"},
+    {"AccessLogBucketName": BUCKET},
 ])
-def test_settings_of_a_bucket_that_the_stack_does_not_create_are_refused(aws, parameters):
+def test_settings_of_a_bucket_that_do_not_fit_are_refused(aws, parameters):
     with pytest.raises(ClientError, match="ValidationError"):
         aws.deploy("refused", **parameters)
