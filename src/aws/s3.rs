@@ -169,13 +169,14 @@ fn advice(status: u16, code: &str, message: &str, region: Option<&str>) -> Strin
         (_, code) if code.starts_with("KMS.") => "; check that the KMS key that encrypts it exists and is enabled",
         (403, "AccessDenied") if message.contains("kms:Decrypt") => {
             "; allow the function's role kms:Decrypt on the KMS key that encrypts it (in the stack: name the key in \
-             TrailKmsKeyArn for a log, in MoreKmsKeyArns for the configuration), and check the key's policy"
+             TrailKmsKeyArn for a log, in MoreKmsKeyArns for the configuration, in KmsKeyArn for the stack's own bucket), and \
+             check the key's policy"
         }
         (403, "" | "AccessDenied") => {
             "; check that it exists, because S3 answers the same if it does not; then allow the function's role \
              s3:GetObject on it (in the stack: LogBucketName and LogKeyPrefix for a log, ConfigBucketName and ConfigKey for \
              the configuration), and kms:Decrypt, if a KMS key encrypts it (in the stack: TrailKmsKeyArn for a log, \
-             MoreKmsKeyArns for the configuration)"
+             MoreKmsKeyArns for the configuration, KmsKeyArn for the stack's own bucket)"
         }
         (412, _) => "; it was replaced while it was being read",
         (404, _) => "; check whether it was deleted, and whether its name is right",
