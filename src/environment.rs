@@ -6,7 +6,7 @@ use std::env;
 pub const AWS_LAMBDA_RUNTIME_API: &str = "AWS_LAMBDA_RUNTIME_API";
 /// The variable that names the topic of configurations that name none.
 pub(crate) const TOPIC_ARN: &str = "TOPIC_ARN";
-/// The variable that names the topic for mail digests.
+/// The variable that names the mail topic.
 pub(crate) const MAIL_TOPIC_ARN: &str = "MAIL_TOPIC_ARN";
 /// The configuration's default key, and its default file name for the command line.
 pub(crate) const DEFAULT_CONFIG_FILE: &str = "filter_config.json";
@@ -20,7 +20,7 @@ pub struct Settings {
     pub(crate) config_key: String,
     /// The topic of configurations that name none.
     pub(crate) topic_arn: Option<String>,
-    /// The topic for mail digests.
+    /// The mail topic, which gets emails made of alerts.
     pub(crate) mail_topic_arn: Option<String>,
     /// The function's name, for metrics.
     pub(crate) function: String,

@@ -18,7 +18,7 @@
 //! | `FILTER_CONFIG_BUCKET` | the log's own bucket | where the configuration is |
 //! | `FILTER_CONFIG_FILE` | `filter_config.json` | its key |
 //! | `TOPIC_ARN` | none | the topic, where the configuration names none |
-//! | `MAIL_TOPIC_ARN` | none | the topic for mail digests |
+//! | `MAIL_TOPIC_ARN` | none | the mail topic |
 //! | `AWS_LAMBDA_LOG_LEVEL`, `AWS_LAMBDA_LOG_FORMAT` | Lambda's | as Lambda's logging controls define them |
 
 mod alert;

@@ -26,7 +26,7 @@ def main():
         outputs = aws.deploy(AlertEmail="alice@example.com", EmailWindowSeconds="1")
         print(f"Uploading filter_config.json to s3://{BUCKET}")
         aws.configure(json.loads((ROOT / "filter_config.json").read_text()))
-        print("Subscribing a queue to the topic of the alerts, and one to the topic of the emails, beside the address")
+        print("Subscribing a queue to the alert topic, and one to the mail topic, beside the address")
         queue, mailbox = (aws.subscribe(outputs[topic], topic) for topic in ("TopicArn", "MailTopicArn"))
         print(f"Uploading {LOG.relative_to(ROOT)}, gzipped, to s3://{BUCKET}/AWSLogs/", flush=True)
         start = time.monotonic()

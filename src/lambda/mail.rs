@@ -1,4 +1,4 @@
-//! The mails of one invocation: alerts that come back from their topic go on, together, to the topic for mail.
+//! The emails of one invocation: alerts that come back from their topic go on, together, to the mail topic.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -13,9 +13,9 @@ use crate::environment::{MAIL_TOPIC_ARN, Settings};
 use crate::error::Error;
 use crate::rules::TopicArn;
 
-/// How long an invocation lasts after each mail. SNS suspends
-/// [a mail subscription](https://docs.aws.amazon.com/sns/latest/dg/sns-email-notifications.html) that gets more than ten
-/// messages a second. The stack lets two invocations mail at once, so the topic gets two.
+/// How long an invocation lasts after each email. SNS suspends
+/// [an email subscription](https://docs.aws.amazon.com/sns/latest/dg/sns-email-notifications.html) that gets more than
+/// ten messages a second. The stack lets two invocations mail at once, so the topic gets two.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Mails all alerts of a payload, each once and the most severe first. Gives the keys of those that were not mailed.
@@ -51,7 +51,7 @@ async fn publish(alerts: &[&Delivered], settings: &Settings, sns: &mut Sns, dead
     let count = alerts.len() as u64;
     let no_topic = || {
         Error::InvalidPayload(format!(
-            "{count} alerts came to be mailed, and no topic for mail is known: set {MAIL_TOPIC_ARN} in the function's \
+            "{count} alerts came to be mailed, and no mail topic is known: set {MAIL_TOPIC_ARN} in the function's \
              environment, or end the subscription that brings it alerts"
         ))
     };

@@ -39,7 +39,7 @@ pub struct Report {
     pub(crate) failed: u64,
     /// Objects that were not read and messages that announced none, by reason.
     pub(crate) skipped: Skipped,
-    /// Messages that the topic for mail took.
+    /// Messages that the mail topic took.
     pub(crate) mails: u64,
     /// Alerts that these mails tell, each once. They came with the payload, and are in no other count.
     pub(crate) mailed: u64,

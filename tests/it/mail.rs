@@ -1,5 +1,5 @@
-//! Mail digests: alerts come from a queue, and go on as one message. None is lost, none is told twice, and never too many
-//! go out at once.
+//! Emails of several alerts: alerts come from a queue, and go on as one message. None is lost, none is told twice, and
+//! never too many go out at once.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -265,7 +265,7 @@ async fn without_a_topic_for_mail_the_error_says_what_to_set() {
     world.fails(&notification(&alerts[0], "m"), "PublishFailed", &["`mail` is not a topic's ARN"]).await;
 }
 
-/// Whoever may publish to the alerts' topic chooses all of a message. SNS takes the mail all the same.
+/// Whoever may publish to the alert topic chooses all of a message. SNS takes the mail all the same.
 #[tokio::test]
 async fn odd_alerts_take_no_other_along() {
     let alerts = alerts(&[("CreateUser", 1)]).await;
@@ -349,7 +349,7 @@ async fn the_example_of_a_batch_is_what_the_function_sends_and_the_manual_shows_
     let [mail] = &mails[..] else { panic!("{mails:?}") };
     assert_golden("mail.txt", &format!("Subject: {}\n\n{}", mail.subject, mail.body.trim_end()));
     let manual = String::from_utf8(file("docs/messages.md")).unwrap();
-    let section = manual.split("## Mail digests").nth(1).expect("a section of the manual");
+    let section = manual.split("## Emails of several alerts").nth(1).expect("a section of the manual");
     let mail = golden("mail.txt");
     let mut lines = mail.lines();
     // A line of the manual that is `…` stands for any number of them.

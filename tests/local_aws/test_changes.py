@@ -92,11 +92,12 @@ class Stack:
 
     def __init__(self, aws, name):
         self.aws, self.name, self.outputs, self.alerts, self.changes = aws, name, None, None, None
+        self.bucket, self.configuration = name, (name, "filter_config.json")
         self.topic = aws.sns.create_topic(Name=f"{name}-logs")["TopicArn"]
         self.seen = []
 
     def notifications(self):
-        found = self.aws.s3.get_bucket_notification_configuration(Bucket=self.name)
+        found = self.aws.s3.get_bucket_notification_configuration(Bucket=self.bucket)
         del found["ResponseMetadata"]
         return found
 
@@ -104,21 +105,27 @@ class Stack:
         return self.name in [bucket["Name"] for bucket in self.aws.s3.list_buckets()["Buckets"]]
 
     def go_to(self, source, **more):
-        """Deploy or update the stack for a source, and run what the manual asks to run before and after it."""
+        """Deploy or update the stack for a source, as the manual says."""
         if not self.exists() and source != "new-trail":
             self.aws.s3.create_bucket(Bucket=self.name)
         parameters = {"Source": source.removesuffix("-by-topic"), **more,
                       "LogTopicArn": self.topic if "topic" in source else "",
                       "LogBucketExists": str(source == "new-trail" and self.exists()).lower()}
         if self.outputs:
-            self.aws.run(self.outputs["RemoveNotification"])
             self.announce_to_topic(False)
-            self.outputs = self.aws.update(self.name, **parameters)
+            self.update(**parameters)
         else:
             self.outputs = self.aws.deploy(self.name, LogBucketName=self.name, **parameters)
             self.subscribe()
+            self.add_notifications()
         if "topic" in source:
             self.announce_to_topic(True)
+
+    def update(self, **parameters):
+        """The manual's steps: what removed the stack's notifications before the update is run after it."""
+        old = self.outputs["RemoveNotification"]
+        self.outputs = self.aws.update(self.name, **parameters)
+        self.aws.run(old)
         self.add_notifications()
 
     def subscribe(self):
@@ -145,7 +152,7 @@ class Stack:
             **configuration, "TopicConfigurations": [*others, own] if on else others})
 
     def put_log(self, event_id):
-        self.aws.put_log(log_key(event_id), {"Records": [record(event_id)]}, self.name)
+        self.aws.put_log(log_key(event_id), {"Records": [record(event_id)]}, self.bucket)
 
     def assert_alert(self, *ids):
         """These alerts arrive, and no others since the last time."""
@@ -155,8 +162,8 @@ class Stack:
 
     def assert_works(self, event_id):
         """A change of the configuration is announced, and a log becomes an alert."""
-        self.aws.configure(CONFIGURATION, self.name)
-        created = ("ObjectCreated", "filter_config.json")
+        self.aws.configure(CONFIGURATION, *self.configuration)
+        created = ("ObjectCreated", self.configuration[1])
         [announced] = changes(self.aws.receive_until(self.changes, lambda messages: created in changes(messages),
                                                      "a change of the configuration"))
         assert announced == created
@@ -197,6 +204,27 @@ def test_the_walks_make_every_change_and_have_every_combination_of_keys():
     assert sorted(made) == sorted((one, other) for one in SOURCES for other in SOURCES if one != other)
     states = {(source, combination(source, place)) for walk in walks for place, source in enumerate(walk)}
     assert len(states) == len(SOURCES) * 4
+
+
+@pytest.mark.parametrize("source", ["new-trail", "existing-bucket", "queue", "eventbridge"])
+def test_other_buckets_and_keys_take_over_in_the_same_steps(aws, source):
+    stack = Stack(aws, f"moves-with-{source}")
+    stack.go_to(source)
+    stack.assert_works("before")
+    second, third = f"{stack.name}-2", f"{stack.name}-3"
+    for bucket in [third] if source == "new-trail" else [second, third]:
+        aws.s3.create_bucket(Bucket=bucket)
+    for parameters, logs, configuration in [
+            ({"LogBucketName": second}, second, (second, "filter_config.json")),
+            ({"ConfigKey": "rules/other.json"}, second, (second, "rules/other.json")),
+            ({"ConfigBucketName": third}, second, (third, "rules/other.json"))]:
+        left = stack.bucket
+        stack.update(**parameters)
+        if left != logs:
+            assert stack.notifications().keys() <= {"EventBridgeConfiguration"}, "of the bucket that the stack left"
+        stack.bucket, stack.configuration = logs, configuration
+        stack.assert_works(" ".join(parameters))
+    assert "TopicConfigurations" not in stack.notifications(), "the configuration is elsewhere"
 
 
 @pytest.mark.parametrize("by_topic", [False, True])

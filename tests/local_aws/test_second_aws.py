@@ -303,7 +303,7 @@ def test_a_missing_permission_and_wrong_keys_are_told_apart_as_in_the_manual(aws
 
 
 class Mail(World):
-    """A world whose alerts are to be mailed: their queue brings them to the function, which has a topic for mails."""
+    """A world whose alerts are to be mailed: their queue brings them to the function, which has a mail topic."""
 
     def __init__(self, aws, name, **subscription):
         super().__init__(aws, name, {"rules": RULES}, **subscription)
