@@ -133,8 +133,7 @@ deploy: .venv/build-ready .venv/sam/ready ## build and deploy the function into 
 
 .PHONY: redrive
 redrive: .venv/ready ## process dead letters again, in your AWS account (STACK=name REGION=name QUEUE=url of another queue DISCARD=emails)
-	$(if $(REGION),AWS_DEFAULT_REGION=$(REGION)) $(VENV)/python tools/redrive.py $(STACK) \
-	  $(if $(QUEUE),--queue $(QUEUE)) $(if $(DISCARD),--discard $(DISCARD))
+	$(if $(REGION),AWS_DEFAULT_REGION=$(REGION)) $(VENV)/python tools/redrive.py $(STACK) $(QUEUE) $(if $(DISCARD),--discard $(DISCARD))
 
 .PHONY: clean
 clean: ## delete everything that was built or installed

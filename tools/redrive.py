@@ -147,7 +147,7 @@ class Letters:
 def main(arguments):
     parser = argparse.ArgumentParser()
     parser.add_argument("stack")
-    parser.add_argument("--queue", help="the URL of another queue of such events, as an update of the stack leaves one")
+    parser.add_argument("queue", nargs="?", help="the URL of another queue of such events, as an update may leave one")
     parser.add_argument("--discard", choices=["emails"], help="delete alerts for emails instead of mailing them")
     letters = Letters(**vars(parser.parse_args(arguments)))
     reasons = set()
