@@ -1,5 +1,6 @@
 //! The payload of an invocation: the forms in which logs are announced and alerts come back, told apart by content.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
@@ -60,11 +61,13 @@ impl Payload {
         objects.filter(move |object| known.insert(*object))
     }
 
-    /// The alerts, each once.
-    pub(crate) fn alerts(&self) -> impl Iterator<Item = &Delivered> {
+    /// The alerts, the most severe first, each once: of repeats, the most severe.
+    pub(crate) fn alerts(&self) -> Vec<&Delivered> {
         let mut known = HashSet::new();
-        let alerts = self.announcements.iter().flat_map(|announcement| &announcement.alerts);
-        alerts.filter(move |alert| known.insert(alert.key))
+        let mut alerts: Vec<_> = self.announcements.iter().flat_map(|announcement| &announcement.alerts).collect();
+        alerts.sort_by_key(|alert| Reverse(alert.severity));
+        alerts.retain(|alert| known.insert(alert.key));
+        alerts
     }
 }
 

@@ -1,6 +1,5 @@
 //! The mails of one invocation: alerts that come back from their topic go on, together, to the topic for mail.
 
-use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
@@ -27,8 +26,7 @@ pub(super) async fn send(
     report: &mut Report,
     failures: &mut Vec<Error>,
 ) -> HashSet<u128> {
-    let mut alerts: Vec<_> = payload.alerts().collect();
-    alerts.sort_by_key(|alert| Reverse(alert.severity));
+    let alerts = payload.alerts();
     let deadline = deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline);
     let mut unsent = HashSet::new();
     for alerts in alerts.chunks(ALERTS_LIMIT) {

@@ -156,6 +156,11 @@ async fn a_repeat_is_told_once_and_what_only_looks_like_one_is_told() {
     assert_eq!((counts["mailed"].as_u64(), mails.len()), (Some(3), 1), "{counts}");
     let told: BTreeSet<_> = separators(&mails[0]).into_iter().map(|line| &line[..11]).collect();
     assert_eq!(told, BTreeSet::from(["---- 1 of 3", "---- 2 of 3", "---- 3 of 3"]));
+    // Whoever may publish the alert again can't lower it.
+    let mut lowered = notification(&named, "5");
+    lowered["MessageAttributes"]["severity"]["Value"] = "info".into();
+    let (_, mails) = mails_of(&mut world, &in_sqs(&[lowered, notification(&named, "1")]), &[]).await;
+    assert_eq!((&mails[0].body, mails[0].attribute("severity")), (&named.body, Some("medium")));
     // All repeats share the fate of the alert.
     world.aws.topic_fault(MAIL, SnsFault::Status(404, "NotFound"));
     mails_of(&mut world, &batch, &ids(0..6)).await;
