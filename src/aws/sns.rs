@@ -143,7 +143,7 @@ impl Kind {
 /// Publishes to one topic.
 pub(crate) struct TopicPublisher {
     client: Client,
-    arn: TopicArn,
+    pub(crate) arn: TopicArn,
     request_limit: RequestLimit,
     has_taken: Cell<bool>,
     /// The requests that it refused, and then each of their messages too. Held while another one is split.

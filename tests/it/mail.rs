@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::envelopes::{hands_back, in_sqs, wrapped};
-use crate::fake_aws::{Message, SnsFault};
+use crate::fake_aws::{Message, S3Fault, SnsFault};
 use crate::golden::{assert_golden, golden, shows};
 use crate::world::{
     BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, messages_of, metrics, put_keys, world,
@@ -253,6 +253,23 @@ async fn alerts_logs_and_garbage_in_a_batch_share_no_fate() {
     let counts = hands_back(&mut world, &batch, &["m2", "m3", "m5"]).await;
     assert_eq!((&counts["duplicates"], &counts["mailed"], &counts["mails"]), (&json!(3), &json!(2), &json!(1)));
     assert_eq!(world.aws.messages()[0].topic, MAIL);
+}
+
+#[tokio::test]
+async fn a_mail_does_not_wait_for_logs_and_no_log_for_a_mail() {
+    let alerts = alerts(&[("CreateUser", 1), ("DeleteUser", 1)]).await;
+    let batch = in_sqs(&[notification(&alerts[0], "0").to_string(), put_keys(&[KEY]).to_string()]);
+    // The log comes after the first request to SNS.
+    let mut world = mailing(TIMEOUT).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(0, 1), 1);
+    let counts = hands_back(&mut world, &batch, &[]).await;
+    assert_eq!((&counts["mailed"], &counts["published"]), (&json!(1), &json!(3)));
+
+    let mut world = mailing(Duration::from_secs(6)).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
+    world.aws.topic_fault(MAIL, SnsFault::Silent);
+    assert_eq!(hands_back(&mut world, &batch, &["m0"]).await["published"], 3);
 }
 
 #[tokio::test]
