@@ -111,11 +111,18 @@ impl RequestLimit {
     }
 }
 
-/// The reason why a message was not taken.
+/// The reason why a message was not taken, and what to do.
 #[derive(Clone)]
-struct Failure {
+pub(crate) struct Failure {
     kind: Kind,
-    cause: String,
+    pub(crate) cause: String,
+}
+
+impl Failure {
+    /// Whether another attempt at the same message would fail too.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self.kind, Kind::Refused | Kind::Lasting)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -180,13 +187,13 @@ impl Sending<'_> {
 
 impl TopicPublisher {
     /// Publishes a batch, until each message is taken or refused for good, or the time is up. Tells `taken` the number of
-    /// each message as soon as SNS has taken it. Gives for each message why it was not taken, and what to do.
+    /// each message as soon as SNS has taken it. Gives for each message why it was not taken.
     pub(crate) async fn publish(
         &self,
         alerts: &[&Alert],
         deadline: SystemTime,
         taken: &dyn Fn(usize),
-    ) -> Vec<Result<(), String>> {
+    ) -> Vec<Result<(), Failure>> {
         let id = |alert: &&Alert| deduplication_id(alert.id.as_deref());
         let deduplication_ids = if self.arn.is_fifo() { alerts.iter().map(id).collect() } else { Vec::new() };
         let results = RefCell::new(vec![Err(unsent()); alerts.len()]);
@@ -196,7 +203,7 @@ impl TopicPublisher {
         if refused.len() > 1 {
             self.split(&sending, &refused, silences).await;
         }
-        sending.results.into_inner().into_iter().map(|result| result.map_err(|failure| failure.cause)).collect()
+        sending.results.into_inner()
     }
 
     /// Sends each message of a refused request on its own. One may be the cause of all, for example one that the topic's data

@@ -1,12 +1,12 @@
 //! The mails of one invocation: alerts that come back from their topic go on, together, to the topic for mail.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use super::event::Payload;
 use super::outbox::TIME_TO_REPORT;
 use crate::alert::digest::{self, ALERTS_LIMIT, Delivered};
-use crate::aws::sns::{Sns, TopicPublisher};
+use crate::aws::sns::{Failure, Sns, TopicPublisher};
 use crate::environment::{MAIL_TOPIC_ARN, Settings};
 use crate::error::Error;
 use crate::rules::TopicArn;
@@ -15,6 +15,9 @@ use crate::rules::TopicArn;
 /// [a mail subscription](https://docs.aws.amazon.com/sns/latest/dg/sns-email-notifications.html) that gets more than ten
 /// messages a second. The stack lets two invocations mail at once, so the topic gets two.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// After so many refused mails without one that was taken, the topic seems to refuse everything.
+const SPLITS_IN_VAIN: u32 = 6;
 
 /// What became of the alerts.
 #[derive(Default)]
@@ -60,20 +63,29 @@ fn topic(alerts: u64, settings: &Settings, sns: &mut Sns) -> Result<TopicPublish
 }
 
 impl Mailed {
+    /// Halves a mail that the topic refuses: one alert may be the cause, for example one that the topic's data protection policy
+    /// denies.
     async fn send_to(&mut self, topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) {
         let deadline = deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline);
-        let mut causes = BTreeMap::<String, u64>::new();
-        for part in alerts.chunks(ALERTS_LIMIT) {
+        let (mut causes, mut splits_in_vain) = (BTreeMap::<String, u64>::new(), 0);
+        let mut open: VecDeque<_> = alerts.chunks(ALERTS_LIMIT).collect();
+        while let Some(part) = open.pop_front() {
             let count = part.len() as u64;
             match publish(topic, part, deadline).await {
                 Ok(()) => {
+                    splits_in_vain = 0;
                     self.mails += 1;
                     self.alerts += count;
                     for alert in part {
                         self.unsent.remove(&alert.key);
                     }
                 }
-                Err(cause) => *causes.entry(cause).or_default() += count,
+                Err(failure) if failure.is_lasting() && count > 1 && splits_in_vain < SPLITS_IN_VAIN => {
+                    splits_in_vain += 1;
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    open.extend([first, rest]);
+                }
+                Err(failure) => *causes.entry(failure.cause).or_default() += count,
             }
         }
         let arn = topic.arn.as_str();
@@ -83,7 +95,7 @@ impl Mailed {
 }
 
 /// Publishes one mail, and pauses also after a failure: SNS may have taken the mail all the same.
-async fn publish(topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) -> Result<(), String> {
+async fn publish(topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) -> Result<(), Failure> {
     let results = topic.publish(&[&digest::mail(alerts)], deadline, &|_| ()).await;
     let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
     tokio::time::sleep(PAUSE.min(time_left)).await;

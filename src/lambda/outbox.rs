@@ -174,7 +174,8 @@ impl<'a> Outbox<'a> {
         let results = tokio::select! {
             biased;
             _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); entries.len()],
-            results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) => results,
+            results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) =>
+                results.into_iter().map(|result| result.map_err(|failure| failure.cause)).collect(),
         };
         let state = &mut *self.state.borrow_mut();
         state.queues.done(&entries);

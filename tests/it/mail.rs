@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::envelopes::{hands_back, in_sqs, wrapped};
 use crate::fake_aws::{Message, S3Fault, SnsFault};
@@ -168,7 +169,8 @@ async fn a_repeat_is_told_once_and_what_only_looks_like_one_is_told() {
 
 #[tokio::test]
 async fn what_sns_does_not_take_is_handed_back_and_told_once_when_it_does() {
-    let alerts = alerts(&[("CreateUser", 2), ("DeleteUser", 1)]).await;
+    let alerts = alerts(&[("CreateUser", 1), ("DeleteUser", 1)]).await;
+    let mut rows = JoinSet::new();
     for (fault, parts) in [
         (SnsFault::Status(404, "NotFound"), &["SNS answered 404", "does not exist"][..]),
         (SnsFault::Status(403, "AuthorizationError"), &["sns:Publish"]),
@@ -176,28 +178,32 @@ async fn what_sns_does_not_take_is_handed_back_and_told_once_when_it_does() {
         (SnsFault::Entries(&[0], true), &["InvalidParameter"]),
         (SnsFault::Silent, &["SNS had not answered when the time was up"]),
     ] {
-        let timeout = Duration::from_secs(3);
-        let mut world = mailing(timeout).await;
-        world.aws.topic_fault(MAIL, fault);
-        let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids(0..3)).await;
-        assert!(mails.is_empty() && counts["mailed"] == 0 && counts["failures"] == 1, "{counts}");
-        assert_in_time(&counts, timeout, parts[0]);
-        let lines = world.lines().await;
-        let error = lines.iter().find(|line| line["level"] == "ERROR").unwrap().to_string();
-        for part in ["3 alerts for mail were not published to", MAIL, "PublishFailed"].iter().chain(parts) {
-            assert!(error.contains(part), "no {part:?} in {error}");
-        }
-        // Lambda keeps no message of a payload that is not from SQS.
-        world.fails(&notification(&alerts[0], "m"), "PublishFailed", &["1 alerts for mail"]).await;
-        world.aws.mend();
-        assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.1.len(), 1);
+        let alerts = alerts.clone();
+        rows.spawn(async move {
+            let timeout = Duration::from_secs(6);
+            let mut world = mailing(timeout).await;
+            world.aws.topic_fault(MAIL, fault);
+            let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids(0..2)).await;
+            assert!(mails.is_empty() && counts["mailed"] == 0 && counts["failures"] == 1, "{counts}");
+            assert_in_time(&counts, timeout, parts[0]);
+            let lines = world.lines().await;
+            let error = lines.iter().find(|line| line["level"] == "ERROR").unwrap().to_string();
+            for part in ["2 alerts for mail were not published to", MAIL, "PublishFailed"].iter().chain(parts) {
+                assert!(error.contains(part), "no {part:?} in {error}");
+            }
+            // Lambda keeps no message of a payload that is not from SQS.
+            world.fails(&notification(&alerts[0], "m"), "PublishFailed", &["1 alerts for mail"]).await;
+            world.aws.mend();
+            assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.1.len(), 1);
+        });
     }
+    rows.join_all().await;
     // A fault that passes costs an attempt.
     for fault in [SnsFault::Status(429, "Throttled"), SnsFault::Status(500, "InternalError"), SnsFault::EntryThrottled]
     {
         let mut world = mailing(TIMEOUT).await;
         world.aws.sns_fault(fault, 2);
-        assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.0["mailed"], 3);
+        assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.0["mailed"], 2);
         assert_eq!(world.aws.publishes().len(), 3);
     }
 }
@@ -225,6 +231,25 @@ async fn of_1500_alerts_the_most_severe_thousand_go_first_and_just_the_mail_that
     let (counts, mails) = mails_of(&mut world, &queued(&again), &[]).await;
     assert_eq!((&counts["mailed"], &*mails[0].subject), (&json!(500), "[low] 500 alerts: 500 CreateUser"));
     assert!(counts["milliseconds"].as_u64() >= Some(1_000), "{counts}");
+}
+
+#[tokio::test]
+async fn an_alert_that_sns_refuses_takes_no_other_along_and_a_topic_that_refuses_all_is_given_up() {
+    let alerts = alerts(&[("DeleteUser", 20), ("StopLogging", 1), ("CreateUser", 20)]).await;
+    let mut world = mailing(TIMEOUT).await;
+    world.aws.topic_fault(MAIL, SnsFault::Denies("agent of StopLogging"));
+    let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids([20])).await;
+    assert_eq!((&counts["mailed"], &counts["failures"]), (&json!(40), &json!(1)));
+    let told = mails.into_iter().map(|mail| mail.body).collect::<String>();
+    assert!(alerts.iter().enumerate().all(|(n, alert)| told.matches(&alert.body).count() == usize::from(n != 20)));
+    assert!(world.lines().await.iter().any(|line| line.to_string().contains("1 alerts for mail were not published")));
+    // A pause follows each try.
+    assert!(counts["milliseconds"].as_u64() >= Some(world.aws.publishes().len() as u64 * 1_000), "{counts}");
+
+    let before = world.aws.publishes().len();
+    world.aws.topic_fault(MAIL, SnsFault::Status(403, "AuthorizationError"));
+    mails_of(&mut world, &queued(&alerts), &ids(0..41)).await;
+    assert_eq!(world.aws.publishes().len() - before, 13);
 }
 
 #[tokio::test]
