@@ -54,8 +54,9 @@ impl Sns {
         Sns { config, clients: HashMap::new() }
     }
 
-    /// For one invocation: what it learns about the topic may have changed by the next one.
-    pub(crate) fn topic(&mut self, arn: &TopicArn) -> TopicPublisher {
+    /// For one invocation: what it learns about the topic may have changed by the next one. Before it sends a message again it
+    /// pauses for so long at least.
+    pub(crate) fn topic(&mut self, arn: &TopicArn, least_pause: Duration) -> TopicPublisher {
         let new = || {
             // The time for an answer is not always the same; see `TIME_TO_ANSWER`.
             let timeouts = self.config.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
@@ -69,7 +70,8 @@ impl Sns {
         };
         let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
         let (request_limit, splits_in_vain) = (RequestLimit::new(), Mutex::new(0));
-        TopicPublisher { client, arn: arn.clone(), request_limit, has_taken: Cell::new(false), splits_in_vain }
+        let (arn, has_taken) = (arn.clone(), Cell::new(false));
+        TopicPublisher { client, arn, least_pause, request_limit, has_taken, splits_in_vain }
     }
 }
 
@@ -151,6 +153,7 @@ impl Kind {
 pub(crate) struct TopicPublisher {
     client: Client,
     pub(crate) arn: TopicArn,
+    least_pause: Duration,
     request_limit: RequestLimit,
     has_taken: Cell<bool>,
     /// The requests that it refused, and then each of their messages too. Held while another one is split.
@@ -241,6 +244,7 @@ impl TopicPublisher {
         for attempt in 1.. {
             // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
             let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
+            let pause = pause.max(self.least_pause);
             let answers = self.publish_once(sending, &open, TIME_TO_ANSWER * (1 << silences)).await;
             silences += u32::from(answers.iter().any(|answer| matches!(answer, Err(f) if f.kind == Kind::Silent)));
             let mut again = Vec::new();

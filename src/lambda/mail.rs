@@ -11,7 +11,7 @@ use crate::environment::{MAIL_TOPIC_ARN, Settings};
 use crate::error::Error;
 use crate::rules::TopicArn;
 
-/// How long an invocation lasts after each mail. SNS suspends
+/// How long an invocation lasts after each mail, copies of retries included. SNS suspends
 /// [a mail subscription](https://docs.aws.amazon.com/sns/latest/dg/sns-email-notifications.html) that gets more than ten
 /// messages a second. The stack lets two invocations mail at once, so the topic gets two.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -59,14 +59,14 @@ fn topic(alerts: u64, settings: &Settings, sns: &mut Sns) -> Result<TopicPublish
     };
     let arn = settings.mail_topic_arn.as_ref().ok_or_else(no_topic)?;
     let failed = |cause| Error::PublishFailed { log: None, topic: arn.clone(), alerts, cause };
-    Ok(sns.topic(&TopicArn::parse(arn).map_err(failed)?))
+    Ok(sns.topic(&TopicArn::parse(arn).map_err(failed)?, PAUSE))
 }
 
 impl Mailed {
     /// Halves a mail that the topic refuses: one alert may be the cause, for example one that the topic's data protection policy
     /// denies.
     async fn send_to(&mut self, topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) {
-        let deadline = deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline);
+        let deadline = deadline.checked_sub(TIME_TO_REPORT + PAUSE).unwrap_or(deadline);
         let (mut causes, mut splits_in_vain) = (BTreeMap::<String, u64>::new(), 0);
         let mut open: VecDeque<_> = alerts.chunks(ALERTS_LIMIT).collect();
         while let Some(part) = open.pop_front() {
@@ -96,8 +96,8 @@ impl Mailed {
 
 /// Publishes one mail, and pauses also after a failure: SNS may have taken the mail all the same.
 async fn publish(topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) -> Result<(), Failure> {
+    let pause = if SystemTime::now() < deadline { PAUSE } else { Duration::ZERO };
     let results = topic.publish(&[&digest::mail(alerts)], deadline, &|_| ()).await;
-    let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-    tokio::time::sleep(PAUSE.min(time_left)).await;
+    tokio::time::sleep(pause).await;
     results.into_iter().collect()
 }

@@ -233,7 +233,7 @@ impl State<'_> {
     }
 
     fn topic(&mut self, arn: &TopicArn) -> Rc<TopicPublisher> {
-        self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn))).clone()
+        self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn, Duration::ZERO))).clone()
     }
 
     /// Counts and remembers an alert that SNS took.

@@ -180,7 +180,7 @@ async fn what_sns_does_not_take_is_handed_back_and_told_once_when_it_does() {
     ] {
         let alerts = alerts.clone();
         rows.spawn(async move {
-            let timeout = Duration::from_secs(6);
+            let timeout = Duration::from_secs(8);
             let mut world = mailing(timeout).await;
             world.aws.topic_fault(MAIL, fault);
             let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids(0..2)).await;
@@ -250,6 +250,23 @@ async fn an_alert_that_sns_refuses_takes_no_other_along_and_a_topic_that_refuses
     world.aws.topic_fault(MAIL, SnsFault::Status(403, "AuthorizationError"));
     mails_of(&mut world, &queued(&alerts), &ids(0..41)).await;
     assert_eq!(world.aws.publishes().len() - before, 13);
+}
+
+#[tokio::test]
+async fn copies_of_a_mail_are_a_second_apart_and_the_last_invocation_ends_a_second_after_its_mail() {
+    let alerts = alerts(&[("CreateUser", 1)]).await;
+    let mut world = mailing(TIMEOUT).await;
+    world.aws.sns_fault(SnsFault::Dropped, 2);
+    let counts = hands_back(&mut world, &queued(&alerts), &[]).await;
+    assert_eq!((world.aws.publishes().len(), &counts["mails"]), (3, &json!(1)));
+    assert!(counts["milliseconds"].as_u64() >= Some(3_000), "{counts}");
+
+    let timeout = Duration::from_secs(4);
+    let mut world = mailing(timeout).await;
+    world.aws.topic_fault(MAIL, SnsFault::Dropped);
+    let counts = hands_back(&mut world, &queued(&alerts), &["m0"]).await;
+    assert!(counts["milliseconds"].as_u64() >= Some(world.aws.publishes().len() as u64 * 1_000), "{counts}");
+    assert_in_time(&counts, timeout, "at the deadline");
 }
 
 #[tokio::test]
