@@ -132,8 +132,8 @@ deploy: .venv/build-ready .venv/sam/ready ## build and deploy the function into 
 	  echo "The package is for $(ARCH), but the stack was deployed for the other architecture. Run make deploy again." >&2; exit 1; fi
 
 .PHONY: redrive
-redrive: .venv/ready ## process dead letters again, in your AWS account (STACK=name REGION=name QUEUE=url of another queue)
-	$(if $(REGION),AWS_DEFAULT_REGION=$(REGION)) $(VENV)/python tools/redrive.py $(STACK) $(QUEUE)
+redrive: .venv/ready ## process dead letters again, in your AWS account (STACK=name REGION=name QUEUE=url of another queue DISCARD=emails)
+	$(if $(REGION),AWS_DEFAULT_REGION=$(REGION)) $(VENV)/python tools/redrive.py $(STACK) $(QUEUE) $(if $(DISCARD),--discard $(DISCARD))
 
 .PHONY: clean
 clean: ## delete everything that was built or installed

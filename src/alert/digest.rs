@@ -14,6 +14,9 @@ pub(crate) const ALERTS_LIMIT: usize = 1_000;
 const TOP: usize = 5;
 const NAME_LIMIT: usize = 40;
 
+/// The least room for which a body is cut, in bytes. Less would say too little.
+const USEFUL: usize = 1 << 10;
+
 /// Stands before the subjects of alerts whose bodies are left out.
 const CUT: &str =
     "(cut: the other alerts have no text here, because the message was over SNS's limit of 262144 bytes)\n";
@@ -91,8 +94,8 @@ fn subject(alerts: &[&Delivered], severity: Severity) -> String {
     fitting.unwrap_or_else(|| format!("[{severity}] {} alerts", alerts.len()))
 }
 
-/// Each alert under a line with its subject; then the lines of those whose bodies found no room. Smaller bodies behind one
-/// of these may find room.
+/// Each alert under a line with its subject, and the first body that is too long cut to the room that is left; then the lines
+/// of those whose bodies found no useful room.
 fn body(alerts: &[&Delivered], room: usize) -> String {
     let line =
         |(number, alert): (usize, &&Delivered)| format!("---- {} of {}: {}\n", number + 1, alerts.len(), alert.subject);
@@ -100,14 +103,14 @@ fn body(alerts: &[&Delivered], room: usize) -> String {
     let mut room = room.saturating_sub(CUT.len() + lines.iter().map(String::len).sum::<usize>());
     let (mut whole, mut rest) = (String::new(), String::new());
     for (line, alert) in lines.iter().zip(alerts) {
-        let body = alert.body.trim_end_matches('\n');
-        match room.checked_sub(body.len() + "\n\n".len()) {
-            Some(left) => {
-                room = left;
-                whole = whole + line + body + "\n\n";
-            }
-            None => rest += line,
+        let body = alert.body.trim_end_matches('\n').to_owned() + "\n\n";
+        if room < USEFUL.min(body.len()) {
+            rest += line;
+            continue;
         }
+        let body = truncate(body, room, TRUNCATED);
+        room -= body.len();
+        whole = whole + line + &body;
     }
     if rest.is_empty() { whole } else { whole + CUT + &rest }
 }
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_follow_their_subjects_and_one_that_has_no_room_holds_up_no_smaller_one() {
+    fn bodies_follow_their_subjects_and_the_first_that_is_too_long_is_cut_in_its_place() {
         let large = "x".repeat(200_000);
         let alerts = [
             alert("high", Some("A"), "[high] A", "first\n"),
@@ -196,9 +199,20 @@ mod tests {
             alert("low", Some("C"), "[low] C", &large),
             alert("low", Some("D"), "[low] D", "{\"last\":1}"),
         ];
+        let mail = mail_of(&alerts);
+        let start =
+            format!("---- 1 of 4: [high] A\nfirst\n\n---- 2 of 4: [high] B\n{large}\n\n---- 3 of 4: [low] C\nxxx");
+        let end = format!("xxx{TRUNCATED}{CUT}---- 4 of 4: [low] D\n");
+        assert!(mail.body.starts_with(&start) && mail.body.ends_with(&end));
+        assert_eq!(mail.size(), SIZE_LIMIT);
+    }
+
+    #[test]
+    fn a_body_for_which_less_than_a_kilobyte_is_left_holds_up_no_smaller_one() {
+        let large = "x".repeat(261_500);
+        let alerts = ["first", &large, &large, "last"].map(|body| alert("low", Some("A"), "A", body));
         let expected = format!(
-            "---- 1 of 4: [high] A\nfirst\n\n---- 2 of 4: [high] B\n{large}\n\n---- 4 of 4: [low] D\n{{\"last\":1}}\n\n{CUT}---- \
-             3 of 4: [low] C\n"
+            "---- 1 of 4: A\nfirst\n\n---- 2 of 4: A\n{large}\n\n---- 4 of 4: A\nlast\n\n{CUT}---- 3 of 4: A\n"
         );
         assert_eq!(mail_of(&alerts).body, expected);
     }
@@ -212,9 +226,9 @@ mod tests {
             for number in 1..=ALERTS_LIMIT {
                 assert!(mail.body.contains(&format!("---- {number} of 1000: {subject}\n")), "{number}");
             }
-            let whole = mail.body.matches(&body).count();
+            let whole = mail.body.matches(&body).count() + mail.body.matches(TRUNCATED).count();
             assert_eq!(mail.body.split_once(CUT).map(|(_, rest)| rest.lines().count()), Some(1_000 - whole));
-            assert!(whole == 0 || mail.size() > SIZE_LIMIT - 1_200, "{}", mail.size());
+            assert!(mail.size() > SIZE_LIMIT - USEFUL, "{}", mail.size());
             let alone = mail_of([&alert]).body;
             assert_eq!(alone.contains("(cut: the message"), body.len() > SIZE_LIMIT - 200, "{}", body.len());
         }

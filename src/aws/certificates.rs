@@ -65,10 +65,10 @@ pub fn client_of_the_system(
     }))
 }
 
-/// Whether a file holds a certificate that can be used. It is read up to that one.
+/// Whether a regular file holds a certificate that can be used. It is read up to that one. A pipe may never end.
 fn holds_certificates(path: &Path) -> bool {
-    let certificates = CertificateDer::pem_file_iter(path);
-    certificates.is_ok_and(|mut certificates| certificates.any(|certificate| certificate.is_ok_and(is_usable)))
+    let certificates = || CertificateDer::pem_file_iter(path);
+    path.is_file() && certificates().is_ok_and(|mut all| all.any(|certificate| certificate.is_ok_and(is_usable)))
 }
 
 /// The certificates of a bundle that can be used, if there are any. The SDK's client would panic over the others.

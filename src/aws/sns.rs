@@ -54,8 +54,9 @@ impl Sns {
         Sns { config, clients: HashMap::new() }
     }
 
-    /// For one invocation: what it learns about the topic may have changed by the next one.
-    pub(crate) fn topic(&mut self, arn: &TopicArn) -> TopicPublisher {
+    /// For one invocation: what it learns about the topic may have changed by the next one. Before it sends a message again it
+    /// pauses for so long at least.
+    pub(crate) fn topic(&mut self, arn: &TopicArn, least_pause: Duration) -> TopicPublisher {
         let new = || {
             // The time for an answer is not always the same; see `TIME_TO_ANSWER`.
             let timeouts = self.config.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
@@ -69,7 +70,8 @@ impl Sns {
         };
         let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
         let (request_limit, splits_in_vain) = (RequestLimit::new(), Mutex::new(0));
-        TopicPublisher { client, arn: arn.clone(), request_limit, has_taken: Cell::new(false), splits_in_vain }
+        let (arn, has_taken) = (arn.clone(), Cell::new(false));
+        TopicPublisher { client, arn, least_pause, request_limit, has_taken, splits_in_vain }
     }
 }
 
@@ -111,11 +113,18 @@ impl RequestLimit {
     }
 }
 
-/// The reason why a message was not taken.
+/// The reason why a message was not taken, and what to do.
 #[derive(Clone)]
-struct Failure {
+pub(crate) struct Failure {
     kind: Kind,
-    cause: String,
+    pub(crate) cause: String,
+}
+
+impl Failure {
+    /// Whether another attempt at the same message would fail too.
+    pub(crate) fn is_lasting(&self) -> bool {
+        matches!(self.kind, Kind::Refused | Kind::Lasting)
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -143,7 +152,8 @@ impl Kind {
 /// Publishes to one topic.
 pub(crate) struct TopicPublisher {
     client: Client,
-    arn: TopicArn,
+    pub(crate) arn: TopicArn,
+    least_pause: Duration,
     request_limit: RequestLimit,
     has_taken: Cell<bool>,
     /// The requests that it refused, and then each of their messages too. Held while another one is split.
@@ -180,13 +190,13 @@ impl Sending<'_> {
 
 impl TopicPublisher {
     /// Publishes a batch, until each message is taken or refused for good, or the time is up. Tells `taken` the number of
-    /// each message as soon as SNS has taken it. Gives for each message why it was not taken, and what to do.
+    /// each message as soon as SNS has taken it. Gives for each message why it was not taken.
     pub(crate) async fn publish(
         &self,
         alerts: &[&Alert],
         deadline: SystemTime,
         taken: &dyn Fn(usize),
-    ) -> Vec<Result<(), String>> {
+    ) -> Vec<Result<(), Failure>> {
         let id = |alert: &&Alert| deduplication_id(alert.id.as_deref());
         let deduplication_ids = if self.arn.is_fifo() { alerts.iter().map(id).collect() } else { Vec::new() };
         let results = RefCell::new(vec![Err(unsent()); alerts.len()]);
@@ -196,7 +206,7 @@ impl TopicPublisher {
         if refused.len() > 1 {
             self.split(&sending, &refused, silences).await;
         }
-        sending.results.into_inner().into_iter().map(|result| result.map_err(|failure| failure.cause)).collect()
+        sending.results.into_inner()
     }
 
     /// Sends each message of a refused request on its own. One may be the cause of all, for example one that the topic's data
@@ -234,6 +244,7 @@ impl TopicPublisher {
         for attempt in 1.. {
             // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
             let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
+            let pause = pause.max(self.least_pause);
             let answers = self.publish_once(sending, &open, TIME_TO_ANSWER * (1 << silences)).await;
             silences += u32::from(answers.iter().any(|answer| matches!(answer, Err(f) if f.kind == Kind::Silent)));
             let mut again = Vec::new();

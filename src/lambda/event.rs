@@ -1,5 +1,6 @@
 //! The payload of an invocation: the forms in which logs are announced and alerts come back, told apart by content.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use percent_encoding::percent_decode_str;
@@ -31,8 +32,12 @@ pub struct Announcement {
     pub no_logs: Vec<NoLog>,
     /// What somebody should do although nothing failed.
     pub(crate) warnings: Vec<String>,
-    /// One text for each part that is not known.
+    /// One text for each of the first parts that are not valid, and one for all others.
     pub invalid: Vec<String>,
+    /// How many parts are not valid.
+    all_invalid: usize,
+    /// How many more parts it may have.
+    room: usize,
 }
 
 /// A part of a message that announces no log.
@@ -56,16 +61,31 @@ impl Payload {
         objects.filter(move |object| known.insert(*object))
     }
 
-    /// The alerts, each once.
-    pub(crate) fn alerts(&self) -> impl Iterator<Item = &Delivered> {
+    /// The alerts, the most severe first, each once: of repeats, the most severe.
+    pub(crate) fn alerts(&self) -> Vec<&Delivered> {
         let mut known = HashSet::new();
-        let alerts = self.announcements.iter().flat_map(|announcement| &announcement.alerts);
-        alerts.filter(move |alert| known.insert(alert.key))
+        let mut alerts: Vec<_> = self.announcements.iter().flat_map(|announcement| &announcement.alerts).collect();
+        alerts.sort_by_key(|alert| Reverse(alert.severity));
+        alerts.retain(|alert| known.insert(alert.key));
+        alerts
     }
 }
 
 /// The most envelopes around a notification. SNS in SQS makes two.
 const ENVELOPES: usize = 4;
+
+/// The most parts, such as objects, of a payload. Each message of a batch may have its share of them, and ten in any case: AWS
+/// itself sends one or a few.
+const PARTS: usize = 10_000;
+const LEAST_PARTS: usize = 10;
+
+/// The most texts about what is not valid, or should be done, in one message.
+const TOLD: usize = 5;
+
+/// The most bytes of [a bucket's name](https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html) (old ones
+/// have up to 255) and of [a key](https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html).
+const BUCKET_LIMIT: usize = 255;
+const KEY_LIMIT: usize = 1_024;
 
 /// CloudTrail publishes this text to a trail's topic when the topic is set.
 const CLOUDTRAIL_TEST: &str = "CloudTrail validation message.";
@@ -109,12 +129,13 @@ pub fn parse(payload: &Value) -> Payload {
     let records = payload.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let from_sqs = records.iter().any(|record| text(record, "/eventSource") == Some("aws:sqs"));
     if !from_sqs {
-        let mut announcement = Announcement::default();
+        let mut announcement = Announcement { room: PARTS, ..Announcement::default() };
         announcement.open("the payload", payload, ENVELOPES);
         return Payload { from_sqs, announcements: vec![announcement] };
     }
     let announcements = records.iter().enumerate().map(|(i, record)| {
-        let mut announcement = Announcement::default();
+        let room = LEAST_PARTS.max(PARTS / records.len());
+        let mut announcement = Announcement { room, ..Announcement::default() };
         match (text(record, "/messageId"), text(record, "/body")) {
             (Some(id), Some(body)) => {
                 announcement.message_id = Some(id.to_owned());
@@ -123,7 +144,7 @@ pub fn parse(payload: &Value) -> Payload {
             (id, _) => {
                 let missing = if id.is_none() { "messageId" } else { "body" };
                 let what = format!("Records[{i}] of the payload is not known (it has no {missing})");
-                announcement.invalid.push(format!("{what}: expected a message from SQS, like the others"));
+                announcement.refuse(format!("{what}: expected a message from SQS, like the others"));
             }
         }
         announcement
@@ -136,6 +157,28 @@ fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
 }
 
 impl Announcement {
+    /// Keeps why a part is not valid, or counts it if there are many.
+    fn refuse(&mut self, why: String) {
+        self.all_invalid += 1;
+        let more = self.all_invalid.saturating_sub(TOLD);
+        self.invalid.truncate(TOLD);
+        self.invalid.push(if more > 0 { format!("{more} more parts of the same message are not valid") } else { why });
+    }
+
+    /// The parts for which there is room.
+    fn parts<'v>(&mut self, at: &str, parts: &'v [Value]) -> &'v [Value] {
+        let (first, rest) = parts.split_at(parts.len().min(self.room));
+        self.room -= first.len();
+        if !rest.is_empty() {
+            self.refuse(format!(
+                "{} of the {} parts of {at} are too many: send several messages of up to {LEAST_PARTS} objects",
+                rest.len(),
+                parts.len()
+            ));
+        }
+        first
+    }
+
     /// Opens an envelope that holds another one as text.
     fn open_text(&mut self, at: &str, text: &str, envelopes: usize) {
         if text == CLOUDTRAIL_TEST {
@@ -144,20 +187,20 @@ impl Announcement {
         }
         match serde_json::from_str(text) {
             Ok(inner) => self.open(at, &inner, envelopes),
-            Err(e) => self.invalid.push(format!("{at} is not JSON ({e}): {EXPECTED}")),
+            Err(e) => self.refuse(format!("{at} is not JSON ({e}): {EXPECTED}")),
         }
     }
 
     /// Opens one envelope. `at` is its place, for people.
     fn open(&mut self, at: &str, envelope: &Value, envelopes: usize) {
         let Some(envelopes) = envelopes.checked_sub(1) else {
-            self.invalid.push(format!("{at} is nested too deeply: {EXPECTED}"));
+            self.refuse(format!("{at} is nested too deeply: {EXPECTED}"));
             return;
         };
         if text(envelope, "/Event") == Some("s3:TestEvent") {
             self.no_logs.push(NoLog::TestEvent);
         } else if let Some(records) = envelope.get("Records").and_then(Value::as_array) {
-            for (i, record) in records.iter().enumerate() {
+            for (i, record) in self.parts(at, records).iter().enumerate() {
                 let at = format!("Records[{i}] of {at}");
                 match record.get("Sns") {
                     Some(message) => self.open_message(&at, message, envelopes),
@@ -170,10 +213,12 @@ impl Announcement {
             self.no_logs.push(NoLog::ConfigMessage);
         } else if let (Some("aws.s3"), Some(what)) = (text(envelope, "/source"), text(envelope, "/detail-type")) {
             self.take(at, bridged_object(what, envelope));
-        } else if let Some(objects) = delivered_objects(envelope) {
-            self.objects.extend(objects);
+        } else if let Some((bucket, keys)) = delivery(envelope) {
+            for key in self.parts(at, keys) {
+                self.take(at, key.as_str().ok_or_else(not_known).and_then(|key| object(bucket, key)).map(Some));
+            }
         } else {
-            self.invalid.push(format!("{at} is not known: {EXPECTED}"));
+            self.refuse(format!("{at} is not known: {EXPECTED}"));
         }
     }
 
@@ -182,11 +227,13 @@ impl Announcement {
         match (text(message, "/Type"), text(message, "/TopicArn"), text(message, "/Message")) {
             (Some(kind), Some(topic), _) if is_confirmation(kind) => {
                 self.no_logs.push(NoLog::Confirmation);
-                self.warnings.push(what_to_confirm(kind, topic, text(message, "/Token")));
+                if self.warnings.len() < TOLD {
+                    self.warnings.push(what_to_confirm(kind, topic, text(message, "/Token")));
+                }
             }
             _ if is_alert(message) => self.take_alert(at, message),
             (_, _, Some(inner)) => self.open_text(&format!("the SNS message in {at}"), inner, envelopes),
-            _ => self.invalid.push(format!("{at} is not known: {EXPECTED}")),
+            _ => self.refuse(format!("{at} is not known: {EXPECTED}")),
         }
     }
 
@@ -198,7 +245,7 @@ impl Announcement {
                 let id = text(message, "/MessageId").unwrap_or(at);
                 self.alerts.push(Delivered::new(subject, body, id, |name| attribute(message, name)));
             }
-            (subject, _) => self.invalid.push(format!(
+            (subject, _) => self.refuse(format!(
                 "{at} is an alert without a {}, and can't be mailed: let SNS deliver alerts as this function published \
                  them",
                 if subject.is_none() { "subject" } else { "text" }
@@ -211,14 +258,14 @@ impl Announcement {
         match object {
             Ok(Some(object)) => self.objects.push(object),
             Ok(None) => self.no_logs.push(NoLog::OtherEvent),
-            Err(problem) => self.invalid.push(format!("{at} {problem}")),
+            Err(problem) => self.refuse(format!("{at} {problem}")),
         }
     }
 }
 
 /// The object of [an S3 notification](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
 fn created_object(record: &Value) -> Result<Option<S3Object>, String> {
-    let S3Object { bucket, key } = record.get("s3").and_then(entity).ok_or_else(not_known)?;
+    let (bucket, key) = record.get("s3").and_then(entity).ok_or_else(not_known)?;
     let name = match record.get("eventName") {
         None | Some(Value::Null) => "ObjectCreated:",
         Some(Value::String(name)) => name.trim_start_matches("s3:"),
@@ -227,8 +274,8 @@ fn created_object(record: &Value) -> Result<Option<S3Object>, String> {
     if name.split(':').next().is_some_and(|family| OTHER_EVENTS.contains(&family)) {
         return Ok(None);
     }
-    let key = decoded_key(&key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
-    let object = S3Object { bucket, key };
+    let key = decoded_key(key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
+    let object = object(bucket, &key)?;
     if name.starts_with("ObjectCreated:") {
         return Ok(Some(object));
     }
@@ -240,7 +287,8 @@ fn created_object(record: &Value) -> Result<Option<S3Object>, String> {
 /// The object of [an EventBridge event](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html), which has
 /// the key as it is.
 fn bridged_object(what: &str, event: &Value) -> Result<Option<S3Object>, String> {
-    let object = event.get("detail").and_then(entity).ok_or_else(not_known)?;
+    let (bucket, key) = event.get("detail").and_then(entity).ok_or_else(not_known)?;
+    let object = object(bucket, key)?;
     if what == "Object Created" {
         return Ok(Some(object));
     }
@@ -298,18 +346,24 @@ fn what_to_confirm(kind: &str, topic: &str, token: Option<&str>) -> String {
     }
 }
 
-/// The objects of CloudTrail's
+/// The bucket and the keys of CloudTrail's
 /// [notification of delivery](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html),
 /// which has the keys as they are.
-fn delivered_objects(delivery: &Value) -> Option<Vec<S3Object>> {
-    let bucket = text(delivery, "/s3Bucket")?;
-    let object = |key: &Value| Some(S3Object { bucket: bucket.to_owned(), key: key.as_str()?.to_owned() });
-    delivery.get("s3ObjectKey")?.as_array()?.iter().map(object).collect()
+fn delivery(delivery: &Value) -> Option<(&str, &[Value])> {
+    Some((text(delivery, "/s3Bucket")?, delivery.get("s3ObjectKey")?.as_array()?))
 }
 
-fn entity(entity: &Value) -> Option<S3Object> {
-    let (bucket, key) = (text(entity, "/bucket/name")?, text(entity, "/object/key")?);
-    Some(S3Object { bucket: bucket.to_owned(), key: key.to_owned() })
+/// The bucket and the key of an event.
+fn entity(entity: &Value) -> Option<(&str, &str)> {
+    Some((text(entity, "/bucket/name")?, text(entity, "/object/key")?))
+}
+
+/// An object that S3 can have.
+fn object(bucket: &str, key: &str) -> Result<S3Object, String> {
+    if bucket.len() > BUCKET_LIMIT || key.len() > KEY_LIMIT {
+        return Err(format!("names an object whose bucket has over {BUCKET_LIMIT} bytes, or its key over {KEY_LIMIT}"));
+    }
+    Ok(S3Object { bucket: bucket.to_owned(), key: key.to_owned() })
 }
 
 fn not_known() -> String {
@@ -397,6 +451,41 @@ mod tests {
             announcements.iter().map(|a| (a.message_id.as_deref(), a.objects.len(), a.invalid.len())).collect();
         assert_eq!(told, [(Some("m0"), 1, 0), (Some("m1"), 0, 1), (Some("m2"), 1, 0), (None, 0, 1)]);
         assert!(announcements[1].invalid[0].starts_with("the body of SQS message 1 is not JSON"));
+    }
+
+    #[test]
+    fn a_message_that_names_too_much_leaves_room_for_the_others() {
+        let delivery = |bucket: &str, keys: Vec<String>| json!({"s3Bucket": bucket, "s3ObjectKey": keys});
+        let numbers = |count: usize| (0..count).map(|number| number.to_string()).collect::<Vec<_>>();
+        let told = |payload: &Value| -> Vec<_> {
+            parse(payload).announcements.into_iter().map(|a| (a.objects.len(), a.invalid.join("|"))).collect()
+        };
+        let batch = [
+            delivery("b", vec!["k".repeat(1_024), "ü".repeat(513)]),
+            delivery(&"b".repeat(255), numbers(50_000)),
+            delivery(&"b".repeat(256), numbers(1)),
+            json!({"Records": vec![0; 131_000]}),
+        ];
+        let told_of_batch = told(&in_sqs(&batch.map(|message| message.to_string())));
+        let [(1, key), (2_500, many), (0, bucket), (0, zeros)] = &told_of_batch[..] else {
+            panic!("{told_of_batch:?}")
+        };
+        assert!(key.ends_with("or its key over 1024") && bucket == &key.replace("message 0", "message 2"), "{bucket}");
+        assert!(many.starts_with("47500 of the 50000 parts of the body of SQS message 1 are too many: send"), "{many}");
+        assert!(zeros.starts_with("128500 of the 131000 parts of the body of SQS message 3 are too many"), "{zeros}");
+        assert!(zeros.ends_with("|2496 more parts of the same message are not valid"), "{zeros}");
+        assert_eq!(zeros.split('|').count(), TOLD + 1);
+
+        for count in [10_000, 10_001] {
+            let [(10_000, invalid)] = &told(&delivery("b", numbers(count)))[..] else { panic!() };
+            assert_eq!(!invalid.is_empty(), count > 10_000, "{invalid}");
+        }
+        let confirmation = json!({"Sns": {"Type": "SubscriptionConfirmation", "TopicArn": "t"}});
+        let [asked] = &parse(&json!({"Records": vec![confirmation; 100]})).announcements[..] else { panic!() };
+        assert_eq!((asked.no_logs.len(), asked.warnings.len()), (100, TOLD));
+        // Each message of the largest batch may name ten objects.
+        let batch = in_sqs(&vec![delivery("b", numbers(10)).to_string(); 10_000]);
+        assert!(told(&batch).iter().all(|told| *told == (10, String::new())));
     }
 
     #[test]

@@ -40,6 +40,6 @@ impl Handler {
     /// messages are handed back.
     pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Answer, Error> {
         let mut state = self.state.lock().await;
-        Invocation::new(&self.settings, &self.s3, &mut state, deadline).run(&event::parse(payload)).await
+        Invocation::new(&self.settings, &self.s3, &mut state, deadline).run(event::parse(payload)).await
     }
 }

@@ -50,29 +50,31 @@ pub(super) struct Invocation<'a> {
     deadline: SystemTime,
     report: Report,
     failures: Vec<Error>,
-    /// The keys of the alerts that were to be mailed, and were not.
-    unmailed: HashSet<u128>,
 }
 
 impl<'a> Invocation<'a> {
     pub(super) fn new(settings: &'a Settings, s3: &'a S3, state: &'a mut State, deadline: SystemTime) -> Self {
-        let (report, failures, unmailed) = (Report::default(), Vec::new(), HashSet::new());
-        Invocation { settings, s3, state, start: Instant::now(), deadline, report, failures, unmailed }
+        let (report, failures) = (Report::default(), Vec::new());
+        Invocation { settings, s3, state, start: Instant::now(), deadline, report, failures }
     }
 
     /// Processes every log and every alert of the payload, whatever happens to the others.
-    pub(super) async fn run(mut self, payload: &Payload) -> Result<Answer, Error> {
+    pub(super) async fn run(mut self, payload: Payload) -> Result<Answer, Error> {
         let logs: Vec<_> = payload.objects().filter(|object| self.count_object(object)).collect();
         let time_left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let end_of_reading = self.deadline.checked_sub(TIME_TO_PUBLISH.min(time_left / 4)).unwrap_or(self.deadline);
         let State { sns, configs, published } = &mut *self.state;
+        let mails = mail::send(&payload, self.settings, sns, self.deadline);
         let outbox = Outbox::new(sns, published, self.deadline);
         let reading = Reading::new(self.s3, configs, &outbox, &mut self.report, end_of_reading);
-        self.failures = outbox.publish_all(reading.read(&logs)).await;
+        // Neither waits for the other.
+        let (mailed, failures) = Box::pin(async { tokio::join!(mails, outbox.publish_all(reading.read(&logs))) }).await;
+        self.failures = failures;
         self.failures.extend(outbox.finish(&mut self.report));
-        let (report, failures) = (&mut self.report, &mut self.failures);
-        self.unmailed = mail::send(payload, self.settings, sns, self.deadline, report, failures).await;
-        self.answer(payload)
+        self.failures.extend(mailed.failures);
+        (self.report.mails, self.report.mailed) = (mailed.mails, mailed.alerts);
+        let failed = self.failed(&payload, &mailed.unsent);
+        self.answer(payload, failed)
     }
 
     /// Counts an announced object, and tells whether it is to be read.
@@ -87,40 +89,37 @@ impl<'a> Invocation<'a> {
         !is_configuration
     }
 
-    /// Whether something failed of what a message announces or holds.
-    fn has_failed(&self, Announcement { invalid, objects, alerts, .. }: &Announcement) -> bool {
+    /// The ids of the messages of which something failed that they announce or hold. `unmailed` has keys of alerts.
+    fn failed(&self, payload: &Payload, unmailed: &HashSet<u128>) -> Vec<Option<String>> {
+        let logs: HashSet<_> = self.failures.iter().filter_map(Error::log).collect();
         // A log may have been read with the last good configuration. Its message comes again, as an event would.
-        let configuration = |log: &S3Object| {
+        let outdated: HashSet<_> = self.failures.iter().filter_map(Error::outdated_configuration).collect();
+        let is_outdated = |log: &S3Object| {
             let location = self.state.configs.location(log);
-            (reason_to_skip(&log.key).is_none() && *log != location).then_some(location)
+            outdated.contains(&location) && reason_to_skip(&log.key).is_none() && *log != location
         };
-        let is_about = |failure: &Error, log: &S3Object| {
-            failure.log() == Some(log)
-                || failure
-                    .outdated_configuration()
-                    .is_some_and(|outdated| configuration(log).as_ref() == Some(outdated))
+        let has_failed = |Announcement { invalid, objects, alerts, .. }: &&Announcement| {
+            !invalid.is_empty()
+                || alerts.iter().any(|alert| unmailed.contains(&alert.key))
+                || objects.iter().any(|log| logs.contains(log) || is_outdated(log))
         };
-        !invalid.is_empty()
-            || alerts.iter().any(|alert| self.unmailed.contains(&alert.key))
-            || objects.iter().any(|log| self.failures.iter().any(|failure| is_about(failure, log)))
+        payload.announcements.iter().filter(has_failed).map(|announcement| announcement.message_id.clone()).collect()
     }
 
     /// Logs the failures and the counts, and makes the answer.
-    fn answer(mut self, payload: &Payload) -> Result<Answer, Error> {
-        let failed = payload.announcements.iter().filter(|announcement| self.has_failed(announcement));
-        let failed: Vec<_> = failed.map(|announcement| announcement.message_id.clone()).collect();
-        for announcement in &payload.announcements {
-            announcement.no_logs.iter().for_each(|message| self.report.skipped.add_message(*message));
+    fn answer(mut self, payload: Payload, failed: Vec<Option<String>>) -> Result<Answer, Error> {
+        // Where no message is fine and the configuration is to blame, Lambda's own count of errors shows it.
+        let all_failed = failed.len() == payload.announcements.len();
+        let by_message = payload.from_sqs && !(all_failed && self.failures.iter().any(Error::is_configuration));
+        for announcement in payload.announcements {
+            announcement.no_logs.into_iter().for_each(|message| self.report.skipped.add_message(message));
             announcement.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-            self.failures.extend(announcement.invalid.iter().cloned().map(Error::InvalidPayload));
+            self.failures.extend(announcement.invalid.into_iter().map(Error::InvalidPayload));
         }
         for failure in &self.failures {
             tracing::error!(kind = failure.kind(), "{failure}");
             *self.report.failures.entry(failure.kind()).or_default() += 1;
         }
-        // Where no message is fine and the configuration is to blame, Lambda's own count of errors shows it.
-        let all_failed = failed.len() == payload.announcements.len();
-        let by_message = payload.from_sqs && !(all_failed && self.failures.iter().any(Error::is_configuration));
         let handed_back: Option<Vec<String>> = failed.into_iter().collect::<Option<_>>().filter(|_| by_message);
         self.report.handed_back = handed_back.as_ref().map_or(0, |ids| ids.len() as u64);
         self.report.milliseconds = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);

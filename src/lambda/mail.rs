@@ -1,65 +1,103 @@
 //! The emails of one invocation: alerts that come back from their topic go on, together, to the mail topic.
 
-use std::cmp::Reverse;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use super::event::Payload;
 use super::outbox::TIME_TO_REPORT;
-use super::report::Report;
 use crate::alert::digest::{self, ALERTS_LIMIT, Delivered};
-use crate::aws::Sns;
+use crate::aws::sns::{Failure, Sns, TopicPublisher};
 use crate::environment::{MAIL_TOPIC_ARN, Settings};
 use crate::error::Error;
 use crate::rules::TopicArn;
 
-/// How long an invocation lasts after each email. SNS suspends
+/// How long an invocation lasts after each email, copies of retries included. SNS suspends
 /// [an email subscription](https://docs.aws.amazon.com/sns/latest/dg/sns-email-notifications.html) that gets more than
 /// ten messages a second. The stack lets two invocations mail at once, so the topic gets two.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Mails all alerts of a payload, each once and the most severe first. Gives the keys of those that were not mailed.
-pub(super) async fn send(
-    payload: &Payload,
+/// After so many refused mails without one that was taken, the topic seems to refuse everything.
+const SPLITS_IN_VAIN: u32 = 6;
+
+/// What became of the alerts.
+#[derive(Default)]
+pub(super) struct Mailed {
+    /// The messages that the topic took, and the alerts that they tell.
+    pub(super) mails: u64,
+    pub(super) alerts: u64,
+    /// The keys of all other alerts.
+    pub(super) unsent: HashSet<u128>,
+    pub(super) failures: Vec<Error>,
+}
+
+/// Mails all alerts of a payload, each once and the most severe first.
+pub(super) fn send<'p>(
+    payload: &'p Payload,
     settings: &Settings,
     sns: &mut Sns,
     deadline: SystemTime,
-    report: &mut Report,
-    failures: &mut Vec<Error>,
-) -> HashSet<u128> {
-    let mut alerts: Vec<_> = payload.alerts().collect();
-    alerts.sort_by_key(|alert| Reverse(alert.severity));
-    let deadline = deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline);
-    let mut unsent = HashSet::new();
-    for alerts in alerts.chunks(ALERTS_LIMIT) {
-        match publish(alerts, settings, sns, deadline).await {
-            Ok(()) => {
-                report.mails += 1;
-                report.mailed += alerts.len() as u64;
-            }
-            Err(error) => {
-                failures.push(error);
-                unsent.extend(alerts.iter().map(|alert| alert.key));
-            }
+) -> impl Future<Output = Mailed> + use<'p> {
+    let alerts = payload.alerts();
+    let topic = topic(alerts.len() as u64, settings, sns);
+    let mut mailed = Mailed { unsent: alerts.iter().map(|alert| alert.key).collect(), ..Mailed::default() };
+    async move {
+        match topic {
+            Ok(topic) => mailed.send_to(&topic, &alerts, deadline).await,
+            Err(error) => mailed.failures.extend((!alerts.is_empty()).then_some(error)),
         }
+        mailed
     }
-    unsent
 }
 
-/// Publishes one mail, and pauses also after a failure: SNS may have taken the mail all the same.
-async fn publish(alerts: &[&Delivered], settings: &Settings, sns: &mut Sns, deadline: SystemTime) -> Result<(), Error> {
-    let count = alerts.len() as u64;
+/// The mail topic, or why so many alerts can't be mailed.
+fn topic(alerts: u64, settings: &Settings, sns: &mut Sns) -> Result<TopicPublisher, Error> {
     let no_topic = || {
         Error::InvalidPayload(format!(
-            "{count} alerts came to be mailed, and no mail topic is known: set {MAIL_TOPIC_ARN} in the function's \
+            "{alerts} alerts came to be mailed, and no mail topic is known: set {MAIL_TOPIC_ARN} in the function's \
              environment, or end the subscription that brings it alerts"
         ))
     };
     let arn = settings.mail_topic_arn.as_ref().ok_or_else(no_topic)?;
-    let failed = |cause| Error::PublishFailed { log: None, topic: arn.clone(), alerts: count, cause };
-    let topic = TopicArn::parse(arn).map_err(failed)?;
-    let results = sns.topic(&topic).publish(&[&digest::mail(alerts)], deadline, &|_| ()).await;
-    let time_left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
-    tokio::time::sleep(PAUSE.min(time_left)).await;
-    results.into_iter().collect::<Result<(), _>>().map_err(failed)
+    let failed = |cause| Error::PublishFailed { log: None, topic: arn.clone(), alerts, cause };
+    Ok(sns.topic(&TopicArn::parse(arn).map_err(failed)?, PAUSE))
+}
+
+impl Mailed {
+    /// Halves a mail that the topic refuses: one alert may be the cause, for example one that the topic's data protection policy
+    /// denies.
+    async fn send_to(&mut self, topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) {
+        let deadline = deadline.checked_sub(TIME_TO_REPORT + PAUSE).unwrap_or(deadline);
+        let (mut causes, mut splits_in_vain) = (BTreeMap::<String, u64>::new(), 0);
+        let mut open: VecDeque<_> = alerts.chunks(ALERTS_LIMIT).collect();
+        while let Some(part) = open.pop_front() {
+            let count = part.len() as u64;
+            match publish(topic, part, deadline).await {
+                Ok(()) => {
+                    splits_in_vain = 0;
+                    self.mails += 1;
+                    self.alerts += count;
+                    for alert in part {
+                        self.unsent.remove(&alert.key);
+                    }
+                }
+                Err(failure) if failure.is_lasting() && count > 1 && splits_in_vain < SPLITS_IN_VAIN => {
+                    splits_in_vain += 1;
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    open.extend([first, rest]);
+                }
+                Err(failure) => *causes.entry(failure.cause).or_default() += count,
+            }
+        }
+        let arn = topic.arn.as_str();
+        let failed = |(cause, alerts)| Error::PublishFailed { log: None, topic: arn.to_owned(), alerts, cause };
+        self.failures.extend(causes.into_iter().map(failed));
+    }
+}
+
+/// Publishes one mail, and pauses also after a failure: SNS may have taken the mail all the same.
+async fn publish(topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) -> Result<(), Failure> {
+    let pause = if SystemTime::now() < deadline { PAUSE } else { Duration::ZERO };
+    let results = topic.publish(&[&digest::mail(alerts)], deadline, &|_| ()).await;
+    tokio::time::sleep(pause).await;
+    results.into_iter().collect()
 }

@@ -174,7 +174,8 @@ impl<'a> Outbox<'a> {
         let results = tokio::select! {
             biased;
             _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); entries.len()],
-            results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) => results,
+            results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) =>
+                results.into_iter().map(|result| result.map_err(|failure| failure.cause)).collect(),
         };
         let state = &mut *self.state.borrow_mut();
         state.queues.done(&entries);
@@ -232,7 +233,7 @@ impl State<'_> {
     }
 
     fn topic(&mut self, arn: &TopicArn) -> Rc<TopicPublisher> {
-        self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn))).clone()
+        self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn, Duration::ZERO))).clone()
     }
 
     /// Counts and remembers an alert that SNS took.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use aws_config::BehaviorVersion;
@@ -195,8 +196,11 @@ async fn a_folder_makes_up_for_a_missing_file_and_the_other_way_round() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ours.pem");
     std::fs::write(&path, ours.pem()).unwrap();
+    // Nobody writes into the pipe: whoever reads it waits for ever.
+    let pipes = tempfile::tempdir().unwrap();
+    assert!(Command::new("mkfifo").arg(pipes.path().join("pipe")).status().unwrap().success());
     let (file, folder) = (path.to_str().unwrap(), folder.path().to_str().unwrap());
-    let folders = format!("/nonexistent:{folder}");
+    let folders = format!("/nonexistent:{}:{folder}", pipes.path().display());
     for (file, folder) in [("/nonexistent", folder), ("/nonexistent", &folders), (file, "/nonexistent")] {
         let mut world = world(SERVER, &ours, &[("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folder)]).await;
         assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 1, "{file} and {folder}");

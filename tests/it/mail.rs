@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::envelopes::{hands_back, in_sqs, wrapped};
-use crate::fake_aws::{Message, SnsFault};
+use crate::fake_aws::{Message, S3Fault, SnsFault};
 use crate::golden::{assert_golden, golden, shows};
 use crate::world::{
     BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, messages_of, metrics, put_keys, world,
@@ -156,6 +157,11 @@ async fn a_repeat_is_told_once_and_what_only_looks_like_one_is_told() {
     assert_eq!((counts["mailed"].as_u64(), mails.len()), (Some(3), 1), "{counts}");
     let told: BTreeSet<_> = separators(&mails[0]).into_iter().map(|line| &line[..11]).collect();
     assert_eq!(told, BTreeSet::from(["---- 1 of 3", "---- 2 of 3", "---- 3 of 3"]));
+    // Whoever may publish the alert again can't lower it.
+    let mut lowered = notification(&named, "5");
+    lowered["MessageAttributes"]["severity"]["Value"] = "info".into();
+    let (_, mails) = mails_of(&mut world, &in_sqs(&[lowered, notification(&named, "1")]), &[]).await;
+    assert_eq!((&mails[0].body, mails[0].attribute("severity")), (&named.body, Some("medium")));
     // All repeats share the fate of the alert.
     world.aws.topic_fault(MAIL, SnsFault::Status(404, "NotFound"));
     mails_of(&mut world, &batch, &ids(0..6)).await;
@@ -163,7 +169,8 @@ async fn a_repeat_is_told_once_and_what_only_looks_like_one_is_told() {
 
 #[tokio::test]
 async fn what_sns_does_not_take_is_handed_back_and_told_once_when_it_does() {
-    let alerts = alerts(&[("CreateUser", 2), ("DeleteUser", 1)]).await;
+    let alerts = alerts(&[("CreateUser", 1), ("DeleteUser", 1)]).await;
+    let mut rows = JoinSet::new();
     for (fault, parts) in [
         (SnsFault::Status(404, "NotFound"), &["SNS answered 404", "does not exist"][..]),
         (SnsFault::Status(403, "AuthorizationError"), &["sns:Publish"]),
@@ -171,28 +178,32 @@ async fn what_sns_does_not_take_is_handed_back_and_told_once_when_it_does() {
         (SnsFault::Entries(&[0], true), &["InvalidParameter"]),
         (SnsFault::Silent, &["SNS had not answered when the time was up"]),
     ] {
-        let timeout = Duration::from_secs(3);
-        let mut world = mailing(timeout).await;
-        world.aws.topic_fault(MAIL, fault);
-        let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids(0..3)).await;
-        assert!(mails.is_empty() && counts["mailed"] == 0 && counts["failures"] == 1, "{counts}");
-        assert_in_time(&counts, timeout, parts[0]);
-        let lines = world.lines().await;
-        let error = lines.iter().find(|line| line["level"] == "ERROR").unwrap().to_string();
-        for part in ["3 alerts for mail were not published to", MAIL, "PublishFailed"].iter().chain(parts) {
-            assert!(error.contains(part), "no {part:?} in {error}");
-        }
-        // Lambda keeps no message of a payload that is not from SQS.
-        world.fails(&notification(&alerts[0], "m"), "PublishFailed", &["1 alerts for mail"]).await;
-        world.aws.mend();
-        assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.1.len(), 1);
+        let alerts = alerts.clone();
+        rows.spawn(async move {
+            let timeout = Duration::from_secs(8);
+            let mut world = mailing(timeout).await;
+            world.aws.topic_fault(MAIL, fault);
+            let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids(0..2)).await;
+            assert!(mails.is_empty() && counts["mailed"] == 0 && counts["failures"] == 1, "{counts}");
+            assert_in_time(&counts, timeout, parts[0]);
+            let lines = world.lines().await;
+            let error = lines.iter().find(|line| line["level"] == "ERROR").unwrap().to_string();
+            for part in ["2 alerts for mail were not published to", MAIL, "PublishFailed"].iter().chain(parts) {
+                assert!(error.contains(part), "no {part:?} in {error}");
+            }
+            // Lambda keeps no message of a payload that is not from SQS.
+            world.fails(&notification(&alerts[0], "m"), "PublishFailed", &["1 alerts for mail"]).await;
+            world.aws.mend();
+            assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.1.len(), 1);
+        });
     }
+    rows.join_all().await;
     // A fault that passes costs an attempt.
     for fault in [SnsFault::Status(429, "Throttled"), SnsFault::Status(500, "InternalError"), SnsFault::EntryThrottled]
     {
         let mut world = mailing(TIMEOUT).await;
         world.aws.sns_fault(fault, 2);
-        assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.0["mailed"], 3);
+        assert_eq!(mails_of(&mut world, &queued(&alerts), &[]).await.0["mailed"], 2);
         assert_eq!(world.aws.publishes().len(), 3);
     }
 }
@@ -223,6 +234,42 @@ async fn of_1500_alerts_the_most_severe_thousand_go_first_and_just_the_mail_that
 }
 
 #[tokio::test]
+async fn an_alert_that_sns_refuses_takes_no_other_along_and_a_topic_that_refuses_all_is_given_up() {
+    let alerts = alerts(&[("DeleteUser", 20), ("StopLogging", 1), ("CreateUser", 20)]).await;
+    let mut world = mailing(TIMEOUT).await;
+    world.aws.topic_fault(MAIL, SnsFault::Denies("agent of StopLogging"));
+    let (counts, mails) = mails_of(&mut world, &queued(&alerts), &ids([20])).await;
+    assert_eq!((&counts["mailed"], &counts["failures"]), (&json!(40), &json!(1)));
+    let told = mails.into_iter().map(|mail| mail.body).collect::<String>();
+    assert!(alerts.iter().enumerate().all(|(n, alert)| told.matches(&alert.body).count() == usize::from(n != 20)));
+    assert!(world.lines().await.iter().any(|line| line.to_string().contains("1 alerts for mail were not published")));
+    // A pause follows each try.
+    assert!(counts["milliseconds"].as_u64() >= Some(world.aws.publishes().len() as u64 * 1_000), "{counts}");
+
+    let before = world.aws.publishes().len();
+    world.aws.topic_fault(MAIL, SnsFault::Status(403, "AuthorizationError"));
+    mails_of(&mut world, &queued(&alerts), &ids(0..41)).await;
+    assert_eq!(world.aws.publishes().len() - before, 13);
+}
+
+#[tokio::test]
+async fn copies_of_a_mail_are_a_second_apart_and_the_last_invocation_ends_a_second_after_its_mail() {
+    let alerts = alerts(&[("CreateUser", 1)]).await;
+    let mut world = mailing(TIMEOUT).await;
+    world.aws.sns_fault(SnsFault::Dropped, 2);
+    let counts = hands_back(&mut world, &queued(&alerts), &[]).await;
+    assert_eq!((world.aws.publishes().len(), &counts["mails"]), (3, &json!(1)));
+    assert!(counts["milliseconds"].as_u64() >= Some(3_000), "{counts}");
+
+    let timeout = Duration::from_secs(4);
+    let mut world = mailing(timeout).await;
+    world.aws.topic_fault(MAIL, SnsFault::Dropped);
+    let counts = hands_back(&mut world, &queued(&alerts), &["m0"]).await;
+    assert!(counts["milliseconds"].as_u64() >= Some(world.aws.publishes().len() as u64 * 1_000), "{counts}");
+    assert_in_time(&counts, timeout, "at the deadline");
+}
+
+#[tokio::test]
 async fn alerts_logs_and_garbage_in_a_batch_share_no_fate() {
     let alerts = alerts(&[("CreateUser", 1), ("DeleteUser", 1)]).await;
     let mut broken = notification(&alerts[0], "3");
@@ -248,6 +295,23 @@ async fn alerts_logs_and_garbage_in_a_batch_share_no_fate() {
     let counts = hands_back(&mut world, &batch, &["m2", "m3", "m5"]).await;
     assert_eq!((&counts["duplicates"], &counts["mailed"], &counts["mails"]), (&json!(3), &json!(2), &json!(1)));
     assert_eq!(world.aws.messages()[0].topic, MAIL);
+}
+
+#[tokio::test]
+async fn a_mail_does_not_wait_for_logs_and_no_log_for_a_mail() {
+    let alerts = alerts(&[("CreateUser", 1), ("DeleteUser", 1)]).await;
+    let batch = in_sqs(&[notification(&alerts[0], "0").to_string(), put_keys(&[KEY]).to_string()]);
+    // The log comes after the first request to SNS.
+    let mut world = mailing(TIMEOUT).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
+    world.aws.s3_fault(BUCKET, KEY, S3Fault::PauseAfter(0, 1), 1);
+    let counts = hands_back(&mut world, &batch, &[]).await;
+    assert_eq!((&counts["mailed"], &counts["published"]), (&json!(1), &json!(3)));
+
+    let mut world = mailing(Duration::from_secs(6)).await;
+    world.aws.put(BUCKET, KEY, gzip(&log(&records(3))));
+    world.aws.topic_fault(MAIL, SnsFault::Silent);
+    assert_eq!(hands_back(&mut world, &batch, &["m0"]).await["published"], 3);
 }
 
 #[tokio::test]

@@ -1,16 +1,20 @@
 """`make redrive` processes the events of a dead-letter queue again."""
 
 import gzip
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from datetime import datetime, timezone
 from pathlib import Path
 from threading import Event, Thread
 
+import boto3
 import pytest
 from local_aws import BUCKET, PATIENCE, REGION, ROOT, LocalAws, event_ids, log_key, record, wait_until
+from redrive import main
 
 
 @pytest.fixture(scope="module")
@@ -91,13 +95,19 @@ def test_repaired_events_succeed_and_the_rest_stays(aws, source):
     output, code = redrive(aws, f"STACK={source}")
     assert code == 1 and "1 done, 1 still in the dead-letter queue" in output
     assert "mended" in event_ids(aws.receive(alerts, 1))
-    [message] = aws.sqs.receive_message(QueueUrl=dead_letters, MaxNumberOfMessages=10)["Messages"]
+    [message] = aws.take(dead_letters)
     assert message["Body"] == "garbage"
-    output, code = redrive(aws, f"STACK={source}")
-    assert code == 1 and output.startswith("1 in the dead-letter queue") and "out of sight" in output
-    aws.sqs.delete_message(QueueUrl=dead_letters, ReceiptHandle=message["ReceiptHandle"])
-    output, code = redrive(aws, f"STACK={source}")
-    assert (output, code) == (f"0 done, 0 still in the dead-letter queue of {source}\n", 0)
+
+
+def test_events_that_another_run_has_are_told(aws, stack):
+    taken = aws.sqs.create_queue(QueueName="taken")["QueueUrl"]
+    aws.sqs.send_message(QueueUrl=taken, MessageBody="{}")
+    [message] = aws.sqs.receive_message(QueueUrl=taken, VisibilityTimeout=900)["Messages"]
+    output, code = redrive(aws, "STACK=letters", f"QUEUE={taken}")
+    nothing = "0 done, 0 still in the queue taken\n"
+    assert code == 1 and output.startswith(f"{nothing}The queue holds 1 more out of sight, because another run")
+    aws.sqs.delete_message(QueueUrl=taken, ReceiptHandle=message["ReceiptHandle"])
+    assert redrive(aws, "STACK=letters", f"QUEUE={taken}") == (nothing, 0)
 
 
 def test_it_takes_stack_and_region_that_sam_remembers(aws, stack):
@@ -133,6 +143,72 @@ def test_another_queue_of_events_is_processed_like_the_dead_letters(aws, stack):
     aws.sqs.purge_queue(QueueUrl=stack["DeadLetterQueueUrl"])
 
 
+def test_one_odd_event_stops_no_other(aws, stack):
+    odd = aws.sqs.create_queue(QueueName="odd")["QueueUrl"]
+    depths = "[" * 100_000, "[" * 900 + "]" * 900, '{"Records":' * 20_000
+    almost_alerts = (
+        "null", "5", '"MessageAttributes"', '["Records"]', '{"Records": {"Sns": 1}}', '{"Records": [{"Sns": null}]}',
+        '{"MessageAttributes": ["rule", "severity"]}', '{"MessageAttributes": {"rule": "r", "severity": "high"}}',
+        '{"MessageAttributes": {"rule": {}, "severity": {}}}')
+    for body in (*depths, *almost_alerts):
+        aws.sqs.send_message(QueueUrl=odd, MessageBody=body)
+    aws.put_log(log_key("even"), gzipped("even"), "letters")
+    aws.sqs.send_message(QueueUrl=odd, MessageBody=announcement(log_key("even")))
+    output, code = redrive(aws, "STACK=letters", f"QUEUE={odd}", "DISCARD=emails")
+    assert code == 1 and output.endswith("1 done, 12 still in the queue odd\n")
+    assert output.count("it is not JSON") == 2 and output.count("InvalidPayload: ") == 9
+
+
+class UnorderedAws:
+    """CloudFormation, SQS and Lambda with a queue that gives events in any order. Each event succeeds."""
+
+    def __init__(self, *batches, counts=()):
+        self.batches, self.counts = iter(batches), iter(counts)
+        self.number = 0
+
+    def describe_stacks(self, **_):
+        outputs = [{"OutputKey": key, "OutputValue": "letters"} for key in ("FunctionName", "DeadLetterQueueUrl")]
+        headers = {"HTTPHeaders": {"date": "Fri, 20 Nov 2026 21:00:00 GMT"}}
+        return {"ResponseMetadata": headers, "Stacks": [{"Outputs": outputs}]}
+
+    def receive_message(self, **_):
+        """A batch is a text: one event for each letter, `o` for one that was sent before the run began."""
+        messages = []
+        for age in next(self.batches, ""):
+            self.number += 1
+            sent = datetime(2026, 11, 20, 20 if age == "o" else 22, tzinfo=timezone.utc).timestamp() * 1000
+            messages.append({"MessageId": f"{self.number}", "ReceiptHandle": f"{self.number}", "Body": "{}",
+                             "Attributes": {"SentTimestamp": f"{sent:.0f}"}})
+        return {"Messages": messages} if messages else {}
+
+    def get_queue_attributes(self, AttributeNames, **_):
+        return {"Attributes": {name: f"{n}" for name, n in zip(AttributeNames, next(self.counts, (0, 0)), strict=True)}}
+
+    def invoke(self, **_):
+        return {"Payload": io.BytesIO(b"{}")}
+
+    def delete_message(self, **_):
+        pass
+
+
+@pytest.mark.parametrize("batches, counts, done, more", [
+    # Old events come up after new ones, and after empty answers.
+    (["nnn"] * 9 + ["no"] + ["nnn"] * 9 + ["o"], [], 57, ""),
+    (["o", "", "", "o"], [(1, 0), (0, 1)], 2, ""),
+    # What does not come up is told.
+    (["o"] + ["n"] * 99, [(12, 0)], 11, "The queue holds 12 more, which came meanwhile, or "),
+    (["o"], [(3, 0)] * 99, 1, "The queue holds 3 more, which came meanwhile, or "),
+    (["o"], [(0, 2)] * 99, 1, "The queue holds 2 more out of sight, because "),
+])
+def test_no_event_is_left_unsaid_when_sqs_keeps_no_order(monkeypatch, capsys, batches, counts, done, more):
+    aws = UnorderedAws(*batches, counts=counts)
+    monkeypatch.setattr(boto3, "client", lambda *_, **__: aws)
+    code = main(["letters"])
+    lines = capsys.readouterr().out.splitlines()[done:]
+    assert lines[0] == f"{done} done, 0 still in the dead-letter queue of letters"
+    assert lines[1:] == [] and code == 0 if not more else lines[1].startswith(more) and code == 1
+
+
 def test_a_queue_that_still_receives_events_does_not_go_on_for_ever(aws, stack):
     busy = aws.sqs.create_queue(QueueName="busy")["QueueUrl"]
     ended, sender = Event(), aws.client("sqs")
@@ -157,9 +233,10 @@ def test_alerts_for_mail_go_out_in_mails_of_ten_and_not_one_by_one(aws, stack):
     names = [f"mail-{n}" for n in range(13)]
     aws.put_log(log_key("mail"), gzipped(*names), "letters")
     aws.invoke(json.loads(announcement(log_key("mail"))), function)
-    # As SQS and SNS leave them: the notification itself.
-    for letter in aws.receive(alerts, len(names)):
-        aws.sqs.send_message(QueueUrl=letters, MessageBody=json.dumps(letter))
+    for n, letter in enumerate(aws.receive(alerts, len(names))):
+        # SQS and SNS leave the notification itself. Lambda leaves this, if somebody has subscribed the function.
+        by_lambda = {"Records": [{"EventSource": "aws:sns", "Sns": letter}]}
+        aws.sqs.send_message(QueueUrl=letters, MessageBody=json.dumps(by_lambda if n % 2 else letter))
     aws.put_log(log_key("no-mail"), gzipped("no-mail"), "letters")
     aws.sqs.send_message(QueueUrl=letters, MessageBody=announcement(log_key("no-mail")))
 
@@ -169,11 +246,15 @@ def test_alerts_for_mail_go_out_in_mails_of_ten_and_not_one_by_one(aws, stack):
         variables["MAIL_TOPIC_ARN"] = topic
         client.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
 
+    output, code = redrive(aws, "STACK=letters")
+    assert code == 1 and "\n1 done, 13 still in the dead-letter queue of letters\n" in output
+    assert output.count("the stack sends no such emails\n") == 13 and output.count("with DISCARD=emails.\n") == 1
+
     mail = aws.sns.create_topic(Name="letters-mail")["TopicArn"]
     mails = aws.subscribe(mail, "letters-mails")
     mail_to(mail + "-gone")
     output, code = redrive(aws, "STACK=letters")
-    assert code == 1 and output.endswith("1 done, 13 still in the dead-letter queue of letters\n")
+    assert code == 1 and output.endswith("0 done, 13 still in the dead-letter queue of letters\n")
     assert output.count("the log of the function says why") == 13 and aws.receive(mails) == []
 
     mail_to(mail)
@@ -193,3 +274,16 @@ def test_alerts_for_mail_go_out_in_mails_of_ten_and_not_one_by_one(aws, stack):
     output, code = redrive(aws, "STACK=letters")
     assert (output.splitlines()[-1], code) == ("10 done, 0 still in the dead-letter queue of letters", 0)
     assert sum(mail["Message"].count("large\n") for mail in aws.receive(mails, 2)) == 10
+
+
+def test_alerts_for_mail_can_be_discarded(aws, stack):
+    left_behind = aws.sqs.create_queue(QueueName="not-mailed")["QueueUrl"]
+    alert = {"Type": "Notification", "Subject": "[high] odd", "Message": "odd",
+             "MessageAttributes": {name: {"Type": "String", "Value": "high"} for name in ("rule", "severity")}}
+    for body in (alert, {"Records": [{"EventSource": "aws:sns", "Sns": alert}]}, {"unknown": alert}):
+        aws.sqs.send_message(QueueUrl=left_behind, MessageBody=json.dumps(body))
+    output, code = redrive(aws, "STACK=letters", f"QUEUE={left_behind}", "DISCARD=all")
+    assert code == 2 and "invalid choice: 'all'" in output and waiting(aws, left_behind) == 3
+    output, code = redrive(aws, "STACK=letters", f"QUEUE={left_behind}", "DISCARD=emails")
+    assert code == 1 and output.endswith("2 done, 1 still in the queue not-mailed\n")
+    assert output.count("InvalidPayload: ") == 1
