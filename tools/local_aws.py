@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import re
 import signal
 import socket
 import socketserver
@@ -105,6 +106,16 @@ def record(event_id, name="CreateUser", source="iam.amazonaws.com"):
         "eventType": "AwsApiCall",
         "recipientAccountId": ACCOUNT,
     }
+
+
+def key_policy(*stacks):
+    """The manual's policy of a key, for the trails of these stacks."""
+    manual = (ROOT / "docs" / "security.md").read_text()
+    [policy] = re.findall(r'^```json\n(\{ "Version".*?)^```', manual, re.M | re.S)
+    before, trail, after = policy.partition(f"arn:aws:cloudtrail:{REGION}:{ACCOUNT}:trail/{STACK}")
+    assert trail and before.endswith('"')
+    trails = '", "'.join(trail.replace(STACK, stack) for stack in stacks)
+    return f'{before[:-1]}["{trails}"]{after[1:]}'
 
 
 def event_ids(messages):
@@ -285,9 +296,9 @@ class LocalAws:
 
     def update(self, stack=STACK, **parameters):
         """Update a stack. A parameter that is not given keeps its value. The outputs of the stack."""
-        known = {parameter["ParameterKey"] for parameter in self._stack(stack)["Parameters"]}
         given = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
-        kept = [{"ParameterKey": name, "UsePreviousValue": True} for name in known - set(parameters)]
+        kept = [{"ParameterKey": name, "UsePreviousValue": True}
+                for name in self.parameters(stack).keys() - parameters.keys()]
         self.cloudformation.update_stack(
             StackName=stack,
             UsePreviousTemplate=True,
@@ -311,11 +322,12 @@ class LocalAws:
                            self.cloudformation.describe_stack_events(StackName=stack)["StackEvents"])
         failed = [f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', '')}"
                   for event in events if event["ResourceStatus"].endswith("_FAILED")]
-        if self._stack(stack)["StackStatus"] != f"{operation}_COMPLETE" or failed:
-            raise RuntimeError("\n".join([f"{stack}: {self._stack(stack)['StackStatus']}", *failed]))
+        status = self._stack(stack)["StackStatus"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in self._stack(stack).get("Outputs", [])}
-        if self.auth and operation != "DELETE":
+        if self.auth and status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"):
             self._trust(outputs["FunctionName"])
+        if status != f"{operation}_COMPLETE" or failed:
+            raise RuntimeError("\n".join([f"{stack}: {status}", *failed]))
         return outputs
 
     def _trust(self, function):
@@ -327,6 +339,10 @@ class LocalAws:
 
     def _stack(self, name):
         return self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
+
+    def parameters(self, stack=STACK):
+        """The values of all parameters."""
+        return {each["ParameterKey"]: each["ParameterValue"] for each in self._stack(stack)["Parameters"]}
 
     def resources(self, stack=STACK):
         """Logical id → physical id."""

@@ -247,7 +247,7 @@ def of_trail(properties):
 
 
 def change_trail(change, properties):
-    """Create or update a trail. CloudTrail looks first whether it may write to the bucket."""
+    """Create or update a trail. CloudTrail looks first whether it may write to the bucket, and use the key."""
     trail = of_trail(properties)
     bucket, account = trail["S3BucketName"], cloudtrail.get_account_id()
     for action, path in PERMISSION_OF_A_TRAIL.items():
@@ -258,6 +258,10 @@ def change_trail(change, properties):
         policy = s3._bucket_policies.get(bucket)
         if iam_evaluator.evaluate_resource_policy(policy, asked, "cloudtrail.amazonaws.com").decision != "Allow":
             raise ValueError(f"Incorrect S3 bucket policy is detected for bucket: {bucket} ({action})")
+    key, service, arn = trail["KmsKeyId"], "cloudtrail.amazonaws.com", cloudtrail._trail_arn(trail["Name"])
+    if not (service_may_use(key, ("kms:GenerateDataKey", "kms:DescribeKey"), service, **{"aws:sourcearn": arn})
+            and service_may_use(key, ("kms:Decrypt",), service)):  # which names no trail
+        raise ValueError(f"Insufficient permissions to access S3 bucket {bucket} or KMS key {key}.")
     is_logging = trail.pop("IsLogging")
     status, _, body = change(trail)
     if status != 200:
@@ -319,6 +323,24 @@ def key_of(action, arn):
     return headers.get("x-amz-server-side-encryption-aws-kms-key-id")
 
 
+def service_may_use(key, actions, service, **context):
+    """Whether the policy of a key lets a service of AWS make these calls."""
+    def allows(action):
+        asked = iam_evaluator.EvalContext("*", "Service", "", action, key, sns.get_region(), service_context=context)
+        policy, _ = key_policy(key) or (None, None)
+        return iam_evaluator.evaluate_resource_policy(policy, asked, service).decision == "Allow"
+    return not app.AUTH or not key or all(map(allows, actions))
+
+
+def with_key(action, allows):
+    """A service that writes to an encrypted topic or queue needs its key, too. MiniStack asks only the other policy."""
+    def asked(arn, service, source_arn, source_account):
+        context = {"aws:sourcearn": source_arn, "aws:sourceaccount": source_account}
+        return (allows(arn, service, source_arn, source_account)
+                and service_may_use(key_of(action, arn), KEY_ACTIONS[action], service, **context))
+    return asked
+
+
 def enforce(access_key, action, service, region, resource_arn="*", service_context=None):
     """On AWS the caller of an encrypted resource needs its key, through the service. MiniStack does not check that."""
     denied = enforce_without_keys(access_key, action, service, region, resource_arn, service_context)
@@ -330,6 +352,8 @@ def enforce(access_key, action, service, region, resource_arn="*", service_conte
 
 
 enforce_without_keys, iam_evaluator.enforce = iam_evaluator.enforce, enforce
+sns.topic_policy_allows = with_key("sns:Publish", sns.topic_policy_allows)
+sqs.queue_policy_allows = with_key("sqs:SendMessage", sqs.queue_policy_allows)
 validate_without_overlap, s3._validate_notification_configs = s3._validate_notification_configs, overlap
 handle_request_of_any_stack, cloudformation.handle_request = cloudformation.handle_request, handle_request
 evaluate_simple_conditions = engine._evaluate_conditions

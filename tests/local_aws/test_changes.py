@@ -7,13 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from local_aws import ACCOUNT, ROOT, LocalAws, changes, event_ids, log_key, record, wait_until
+from local_aws import ACCOUNT, ROOT, LocalAws, changes, event_ids, key_policy, log_key, record, wait_until
 
 CONFIGURATION = json.loads((ROOT / "filter_config.json").read_text())
 SOURCES = ["new-trail", "existing-bucket", "queue", "existing-sns-topic", "queue-by-topic", "eventbridge"]
 # Steps round the list of sources. A walk that begins at each source makes each change from one to another once.
 STEPS = [0, 1, -1, 2, -2, 3]
 KEYS = ["KmsKeyArn", "TrailKmsKeyArn"]
+EMAIL = "alice@example.com"
 
 DIGEST = {"MailQueue", "MailQueuePolicy", "MailQueueSubscription", "MailMapping", "MailTopic", "MailTopicPolicy",
           "MailSubscription", "MailNotDelivered", "MailFallsBehind", "MessagesHandedBack"}
@@ -22,7 +23,7 @@ ALARM_TOPIC = {"AlarmTopic", "AlarmTopicPolicy", "AlarmEmailSubscription"}
 # other resources stay, with all that they hold.
 UPDATES = [
     ("new-trail", {"LogBucketExists": "true"}, {"-": {"LogBucket"}}),  # the bucket itself stays
-    ("new-trail", {"LogBucketExists": "false", "LogBucketName": "another-bucket"},
+    ("new-trail", {"LogBucketName": "another-bucket", "LogBucketExists": "false"},
      {"+": {"LogBucket"}, "*": {"LogBucketPolicy", "S3MayInvoke"}}),
     ("new-trail", {"LogBucketName": "a-third-bucket"}, {"*": {"LogBucket", "LogBucketPolicy", "S3MayInvoke"}}),
     ("new-trail", {"LogFileRetentionDays": "90"}, {}),
@@ -73,6 +74,12 @@ def walk_from(first):
     return [SOURCES[(first + step) % len(SOURCES)] for step in STEPS]
 
 
+def emails(first, place):
+    """Each second walk has an address. It gets no alert before the end, when one that begins there has both keys."""
+    severity = "info" if place == len(STEPS) - 1 else "critical"
+    return {"AlertEmail": EMAIL, "EmailWindowSeconds": "1", "EmailSeverity": severity} if first % 2 else {}
+
+
 def combination(source, place):
     """Which of the keys a stack has there: the walks come to each source with no key, either key, and both."""
     return (SOURCES.index(source) + place) % 4
@@ -83,7 +90,8 @@ def aws():
     if not shutil.which("jq"):
         pytest.skip("jq, which the commands use, is not installed")
     with LocalAws(auth=True) as aws:
-        aws.keys = [aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in KEYS]
+        policy = key_policy("updated-new-trail", *(f"walk-from-{source}" for source in SOURCES))
+        aws.keys = [aws.kms.create_key(Policy=policy)["KeyMetadata"]["Arn"] for _ in KEYS]
         yield aws
 
 
@@ -182,7 +190,9 @@ def test_each_source_with_each_key_changes_to_each_other_and_each_log_becomes_on
     for place, source in enumerate(walk):
         keys = {name: key if combination(source, place) >> bit & 1 else ""
                 for bit, (name, key) in enumerate(zip(KEYS, aws.keys, strict=True))}
-        stack.go_to(source, **keys)
+        stack.go_to(source, **keys, **emails(first, place))
+        if is_mailed := "info" in emails(first, place).values():
+            mails = aws.subscribe(stack.outputs["MailTopicArn"], f"{stack.name}-mails")
         stack.assert_works(f"{first}-{place}")
         encrypted = aws.sns.get_topic_attributes(TopicArn=stack.outputs["TopicArn"])["Attributes"]
         assert encrypted.get("KmsMasterKeyId", "") == keys["KmsKeyArn"]
@@ -190,6 +200,9 @@ def test_each_source_with_each_key_changes_to_each_other_and_each_log_becomes_on
             trail = aws.cloudtrail.get_trail(Name=stack.name)["Trail"]
             assert trail["S3BucketName"] == stack.name
             assert trail.get("KmsKeyId", "") == (keys["TrailKmsKeyArn"] or keys["KmsKeyArn"])
+    if is_mailed:
+        [mail] = aws.receive(mails, 1)
+        assert f"Event ID: {first}-{place}\n" in mail["Message"]
 
     aws.run(stack.outputs["RemoveNotification"])
     aws.delete(stack.name)
@@ -204,6 +217,8 @@ def test_the_walks_make_every_change_and_have_every_combination_of_keys():
     assert sorted(made) == sorted((one, other) for one in SOURCES for other in SOURCES if one != other)
     states = {(source, combination(source, place)) for walk in walks for place, source in enumerate(walk)}
     assert len(states) == len(SOURCES) * 4
+    with_email = {combination(walk[-1], len(walk) - 1) for first, walk in enumerate(walks) if emails(first, 0)}
+    assert 3 in with_email, "emails with both keys"
 
 
 @pytest.mark.parametrize("source", ["new-trail", "existing-bucket", "queue", "eventbridge"])
@@ -304,6 +319,15 @@ def test_a_deleted_stack_is_deployed_again_with_the_bucket_that_it_kept(aws):
     assert stack.notifications() == {}
 
 
+def test_an_update_that_cannot_make_the_bucket_leaves_a_stack_that_works(aws):
+    stack = Stack(aws, "kept")
+    aws.s3.create_bucket(Bucket=stack.name)
+    stack.go_to("new-trail")
+    with pytest.raises(RuntimeError, match="UPDATE_ROLLBACK_COMPLETE"):
+        aws.update(stack.name, LogBucketExists="false")
+    stack.assert_works("after")
+
+
 def test_the_new_bucket_has_versions_a_life_cycle_and_an_access_log(aws):
     aws.s3.create_bucket(Bucket="access-log")
     aws.deploy("life", LogBucketName="life", LogFileRetentionDays="400", AccessLogBucketName="access-log")
@@ -321,6 +345,29 @@ def test_the_new_bucket_has_versions_a_life_cycle_and_an_access_log(aws):
     assert aws.s3.get_bucket_versioning(Bucket="life")["Status"] == "Enabled"
 
 
+def effects(aws, stack):
+    """The parameters' values that the function, its role and its log have."""
+    function = aws.client("lambda").get_function(FunctionName=stack)
+    settings, network = function["Configuration"], function["Configuration"]["VpcConfig"]
+    role = aws.iam.get_role(RoleName=aws.resources(stack)["FunctionRole"])["Role"]
+    policy = aws.iam.get_role_policy(RoleName=role["RoleName"], PolicyName="alerter")["PolicyDocument"]
+    statements = {statement.get("Sid") for statement in policy["Statement"]}
+    [log] = aws.logs.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{stack}")["logGroups"]
+    assert {"ConnectToTheVpc", "OnlyLambdaConnects"} & statements == (
+        {"ConnectToTheVpc", "OnlyLambdaConnects"} if network["SubnetIds"] else set())
+    return {
+        "Architecture": settings["Architectures"][0],
+        "ReservedConcurrency": str(function.get("Concurrency", {}).get("ReservedConcurrentExecutions", "")),
+        "XRayTracing": str((settings["TracingConfig"]["Mode"], "SendTraces" in statements) == ("Active", True)).lower(),
+        "SubnetIds": ",".join(network["SubnetIds"]),
+        "SecurityGroupIds": ",".join(network["SecurityGroupIds"]),
+        "RolePath": role["Path"],
+        "PermissionsBoundaryArn": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
+        "LogRetentionDays": str(log["retentionInDays"]),
+        "LogGroupKmsKeyArn": log.get("kmsKeyId", ""),
+    }
+
+
 @pytest.mark.parametrize("source", dict.fromkeys(source for source, *_ in UPDATES))
 def test_an_update_of_each_parameter_replaces_what_the_manual_says(aws, source):
     names = [f"{prefix}-{source}" for prefix in ("updated", "other")]
@@ -334,7 +381,7 @@ def test_an_update_of_each_parameter_replaces_what_the_manual_says(aws, source):
         "subnet": aws.ec2.describe_subnets()["Subnets"][0]["SubnetId"],
         "group": aws.ec2.describe_security_groups()["SecurityGroups"][0]["GroupId"]}
     stack = names[0]
-    aws.deploy(stack, Source=source, LogBucketName=stack, AlertEmail="alice@example.com",
+    aws.deploy(stack, Source=source, LogBucketName=stack, AlertEmail=EMAIL,
                LogTopicArn=topics[0] if source == "existing-sns-topic" else "")
     for parameters, expected in [update for each, *update in UPDATES if each == source]:
         before = aws.resources(stack)
@@ -343,9 +390,21 @@ def test_an_update_of_each_parameter_replaces_what_the_manual_says(aws, source):
         replaced = {name for name in before.keys() & after.keys() if before[name] != after[name]}
         found = {"-": before.keys() - after.keys(), "+": after.keys() - before.keys(), "*": replaced}
         assert {sign: some for sign, some in found.items() if some} == expected, parameters
+        given, effective = aws.parameters(stack), effects(aws, stack)
+        assert effective == {name: given[name] for name in effective}
 
 
-def test_every_parameter_is_updated():
-    text = (ROOT / "template.yaml").read_text()
-    parameters = re.findall(r"^  (\w+):\n    Type:", text[text.index("\nParameters:"):text.index("\nMappings:")], re.M)
-    assert set(parameters) == {name for _, update, _ in UPDATES for name in update} | {"Source"}
+def test_every_parameter_is_updated_and_the_manual_says_what_that_does():
+    parameters = re.findall(r"^  (\w+):\n    Type:", (ROOT / "template.yaml").read_text().split("\nMappings:")[0], re.M)
+    manual = (ROOT / "docs" / "deploying.md").read_text().split("### What a change of each parameter does")[1]
+    rows = {name: row for names, row in re.findall(r"^\| (`.*?) \| (.*?) \|", manual.split("\n### ")[0], re.M)
+            for name in re.findall(r"`(\w+)`", names)}
+    updates = {name: [] for _, update, _ in UPDATES for name in update}
+    for _, update, effect in UPDATES:  # the first parameter is the cause
+        updates[next(iter(update))].append(effect)
+    assert sorted(rows) == sorted(parameters) == sorted([*updates, "Source"])
+    for name, some in updates.items():
+        words = {"*": "replaced", "-": "deleted|leaves the stack"}
+        said = {sign for sign, word in words.items() if re.search(word, rows[name])}
+        assert said == {sign for effect in some for sign in effect} - {"+"}, rows[name]
+        assert "in place" in rows[name] or {} not in some, rows[name]

@@ -10,7 +10,7 @@ import shutil
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, changes, event_ids, log_key, record
+from local_aws import ACCOUNT, REGION, ROOT, LocalAws, binary, changes, event_ids, key_policy, log_key, record
 from runtime_api import running
 
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
@@ -33,8 +33,8 @@ def aws():
         aws.s3.create_bucket(Bucket="other-bucket")
         aws.s3.put_object(Bucket="other-bucket", Key=log_key("a"), Body=b"private")
         aws.other_queue = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
-        aws.own_key, aws.trail_key, aws.more_key, aws.other_key = (
-            aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in range(4))
+        aws.own_key, aws.trail_key, aws.more_key = (
+            aws.kms.create_key(Policy=key_policy(*STACKS))["KeyMetadata"]["Arn"] for _ in range(3))
         aws.sns.create_topic(Name="encrypted", Attributes={"KmsMasterKeyId": aws.more_key})
         yield aws
 

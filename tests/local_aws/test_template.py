@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from local_aws import BUCKET, FIXTURES, ROOT, LocalAws, log_key, wait_until
+from local_aws import ACCOUNT, BUCKET, FIXTURES, ROOT, LocalAws, key_policy, log_key, wait_until
 
 TEXT = (ROOT / "template.yaml").read_text()
 
@@ -131,6 +131,23 @@ def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
         outside, in_china = ({host.removesuffix(suffix) for host in hosts if host.endswith(suffix)}
                              for suffix in (".amazonaws.com", ".amazonaws.com.cn"))
         assert outside == in_china
+
+
+def test_the_key_policy_to_copy_lets_in_each_service_under_conditions_that_it_meets():
+    """Other tests use this policy, but EventBridge and CloudWatch need no key on a local AWS."""
+    allowed = {}
+    for statement in statements(json.loads(key_policy("alerter"))):
+        assert (statement["Effect"], statement["Resource"]) == ("Allow", "*")
+        for principal in values(statement["Principal"]):
+            allowed.setdefault(principal, []).append((statement["Action"], statement.get("Condition")))
+    use, account = ["kms:GenerateDataKey*", "kms:Decrypt"], {"StringEquals": {"aws:SourceAccount": ACCOUNT}}
+    trail = {"StringEquals": {"aws:SourceArn": [f"arn:aws:cloudtrail:us-east-1:{ACCOUNT}:trail/alerter"]}}
+    assert allowed == {
+        f"arn:aws:iam::{ACCOUNT}:root": [("kms:*", None)],
+        **{f"{service}.amazonaws.com": [(use, account)] for service in ("cloudwatch", "s3", "sns")},
+        "events.amazonaws.com": [(use, None)],
+        "cloudtrail.amazonaws.com": [(["kms:GenerateDataKey*", "kms:DescribeKey"], trail), ("kms:Decrypt", None)],
+    }
 
 
 def test_a_new_trail_encrypts_with_its_own_key_else_with_the_stacks():
