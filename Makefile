@@ -40,10 +40,10 @@ demo: debug .venv/ready ## deploy to a local AWS, upload a CloudTrail log and sh
 
 .PHONY: test
 test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds your own CloudTrail logs)
-	@echo "Running the tests in Rust (usually 1 minute)"
+	@echo "Running the tests in Rust (usually 5 minutes)"
 	$(CARGO) test --locked
-	@echo "Running the tests on a local AWS (usually 2 to 3 minutes)"
-	$(VENV)/pytest tests/local_aws
+	@echo "Running the tests on a local AWS (usually 6 minutes)"
+	$(VENV)/pytest -n 2 --dist loadfile tests/local_aws
 
 .PHONY: instructions
 instructions: release .venv/ready ## compare the number of instructions of a scan with the recorded number
