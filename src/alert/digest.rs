@@ -43,12 +43,12 @@ impl Delivered {
         message_id: &str,
         attribute: impl Fn(&str) -> Option<&'m str>,
     ) -> Self {
-        let (event_id, severity) = (attribute("eventID"), attribute("severity"));
+        let event_id = attribute("eventID");
         // A summary has no event's id, and has a name only if its events have the same.
         let unnamed = if event_id.is_some() { NOTHING } else { "summary" };
         Delivered {
             key: event_id.map_or_else(|| id::hash([message_id]), |event_id| id::hash([event_id, subject, body])),
-            severity: Severity::NAMES.iter().find(|(name, _)| severity == Some(name)).map_or(Severity::Info, |s| s.1),
+            severity: attribute("severity").and_then(Severity::named).unwrap_or(Severity::Info),
             event: truncate(to_ascii(attribute("eventName").unwrap_or(unnamed)), NAME_LIMIT, "..."),
             subject: truncate(to_ascii(subject.trim_start()), LIMIT, "..."),
             body: body.split('\n').map(escape).collect::<Vec<_>>().join("\n"),

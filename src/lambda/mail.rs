@@ -38,12 +38,13 @@ pub(super) fn send<'p>(
     deadline: SystemTime,
 ) -> impl Future<Output = Mailed> + use<'p> {
     let alerts = payload.alerts();
-    let topic = topic(alerts.len() as u64, settings, sns);
+    let topic = (!alerts.is_empty()).then(|| topic(alerts.len() as u64, settings, sns));
     let mut mailed = Mailed { unsent: alerts.iter().map(|alert| alert.key).collect(), ..Mailed::default() };
     async move {
         match topic {
-            Ok(topic) => mailed.send_to(&topic, &alerts, deadline).await,
-            Err(error) => mailed.failures.extend((!alerts.is_empty()).then_some(error)),
+            Some(Ok(topic)) => mailed.send_to(&topic, &alerts, deadline).await,
+            Some(Err(error)) => mailed.failures.push(error),
+            None => {}
         }
         mailed
     }

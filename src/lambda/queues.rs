@@ -99,10 +99,8 @@ impl Entry {
 
     /// The severity, as its attribute tells it.
     fn severity(&self) -> Option<Severity> {
-        const ALL: [Severity; 5] =
-            [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
         let severity = self.alert.attributes.iter().find(|attribute| attribute.name == "severity")?;
-        ALL.into_iter().find(|known| known.name() == severity.value)
+        Severity::named(&severity.value)
     }
 }
 

@@ -191,7 +191,7 @@ pub(crate) enum Severity {
 
 impl Severity {
     /// As the configuration and messages write them.
-    pub(crate) const NAMES: [(&'static str, Severity); 5] = [
+    pub(super) const NAMES: [(&'static str, Severity); 5] = [
         ("info", Self::Info),
         ("low", Self::Low),
         ("medium", Self::Medium),
@@ -201,6 +201,10 @@ impl Severity {
 
     pub(crate) fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, severity)| *severity == self).map_or("", |(name, _)| name)
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Severity> {
+        Self::NAMES.iter().find(|(known, _)| *known == name).map(|(_, severity)| *severity)
     }
 }
 

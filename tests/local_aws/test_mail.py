@@ -43,13 +43,9 @@ class Stack:
         messages = []
 
         def done():
-            batch = self.aws.sqs.receive_message(
-                QueueUrl=queue, MaxNumberOfMessages=10, AttributeNames=["SentTimestamp"]).get("Messages", [])
+            batch = self.aws.take(queue)
             messages.extend({**json.loads(each["Body"]), "time": int(each["Attributes"]["SentTimestamp"])}
                             for each in batch)
-            if batch:
-                entries = [{"Id": str(n), "ReceiptHandle": each["ReceiptHandle"]} for n, each in enumerate(batch)]
-                self.aws.sqs.delete_message_batch(QueueUrl=queue, Entries=entries)
             return not batch and enough(messages)
 
         wait_until(done, f"messages in {queue}")
