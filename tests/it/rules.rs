@@ -139,7 +139,8 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
             &["rule cis-4.3-root-useage", "did you mean to override `cis-4.3-root-usage`"],
         ),
         (
-            r#"{"packs": ["cis"], "rules": [{"name": "cis-4.1-unauthorized-api-calls", "where": {}, "unless": {}}]}"#.into(),
+            r#"{"packs": ["cis"], "rules": [{"name": "cis-4.1-unauthorized-api-calls", "where": {}, "unless": {}}]}"#
+                .into(),
             &["rule cis-4.1-unauthorized-api-calls", "has no condition"],
         ),
         (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number of at least 1"]),
