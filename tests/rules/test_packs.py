@@ -1,4 +1,4 @@
-"""What the packs say about real logs ($REAL_LOGS, laid out as below): simulated attacks alert, and ordinary use is quiet."""
+"""The packs on real logs ($REAL_LOGS, laid out as below): simulated attacks alert, and ordinary use is quiet."""
 
 import json
 import os
