@@ -1,14 +1,62 @@
-//! A boolean expression over tests, as the conditions of a rule.
+//! A boolean expression over the fields of a record, as the conditions of a rule.
 
-use super::check::Check;
-use super::layout::{Entries, Json};
+use super::layout::{list, member, object, quoted};
+use super::pattern::Pattern;
 
 /// The most conditions of a rule's `any` or `ignore`.
 const CONDITIONS_LIMIT: usize = 100;
 
+/// What a text of a field must be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Check {
+    /// All of them are found in it.
+    Patterns(Vec<Pattern>),
+    /// It is an address in one of them.
+    Networks(Vec<String>),
+    /// A test of another kind, as the configuration writes it.
+    Object(String),
+}
+
+impl Check {
+    /// Makes it ask for both of the same text, or for either; false where no check can.
+    fn join(&mut self, other: &Check, both: bool) -> bool {
+        match (&mut *self, other) {
+            (mine, other) if mine == other => true,
+            (Check::Patterns(mine), Check::Patterns(others)) if both => {
+                mine.extend_from_slice(others);
+                true
+            }
+            (Check::Patterns(mine), Check::Patterns(others)) => match (&mut mine[..], &others[..]) {
+                ([mine], [other]) => mine.or(other),
+                _ => false,
+            },
+            (Check::Networks(mine), Check::Networks(others)) if !both => {
+                mine.extend_from_slice(others);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn json(&self) -> String {
+        let of = |key: &str, texts: &[String]| {
+            let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+            object(&[member(key, &list(&texts, 8))], 0)
+        };
+        match self {
+            Check::Patterns(patterns) => match &patterns.iter().map(ToString::to_string).collect::<Vec<_>>()[..] {
+                [pattern] => quoted(pattern),
+                patterns => of("all", patterns),
+            },
+            Check::Networks(networks) => of("cidr", networks),
+            Check::Object(json) => json.clone(),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) enum Expression {
-    /// The value at a path passes a check.
+    /// A text at a path passes a check.
     Test(String, Check),
     Not(Box<Expression>),
     All(Vec<Expression>),
@@ -18,147 +66,112 @@ pub(super) enum Expression {
 use Expression::{All, Any, Not, Test};
 
 impl Expression {
-    pub(super) fn negated(self) -> Expression {
-        Not(Box::new(self))
-    }
-
-    /// All of them. Tests of one path are tests of one text, and so become one where that is possible.
-    pub(super) fn all(of: Vec<Expression>) -> Expression {
-        let mut joined = Vec::new();
-        for expression in of {
-            match expression {
-                All(inner) => inner.into_iter().for_each(|inner| join(&mut joined, inner, Check::and)),
-                other => join(&mut joined, other, Check::and),
+    /// All of these, or any. Tests of one path become one test, of one text.
+    pub(super) fn of(parts: Vec<Expression>, all: bool) -> Expression {
+        let flat = parts.into_iter().flat_map(|part| match part {
+            All(inner) if all => inner,
+            Any(inner) if !all => inner,
+            part => vec![part],
+        });
+        let mut joined: Vec<Expression> = Vec::new();
+        for part in flat {
+            let joins = |known: &mut Expression| match (known, &part) {
+                (Test(path, known), Test(at, check)) => path == at && known.join(check, all),
+                _ => false,
+            };
+            if !joined.iter_mut().any(joins) {
+                joined.push(part);
             }
         }
-        if joined.len() == 1 { joined.remove(0) } else { All(joined) }
-    }
-
-    /// Any of them.
-    pub(super) fn any(of: Vec<Expression>) -> Expression {
-        let mut joined = Vec::new();
-        for expression in of {
-            match expression {
-                Any(inner) => inner.into_iter().for_each(|inner| join(&mut joined, inner, Check::or)),
-                other => join(&mut joined, other, Check::or),
-            }
+        match joined.len() {
+            1 => joined.remove(0),
+            _ if all => All(joined),
+            _ => Any(joined),
         }
-        if joined.len() == 1 { joined.remove(0) } else { Any(joined) }
     }
 }
 
-/// Adds an expression to a list, or joins it with the test of the same path there.
-fn join(list: &mut Vec<Expression>, expression: Expression, with: fn(&mut Check, &Check) -> bool) {
-    if let Test(path, check) = &expression {
-        let joins = |known: &mut Expression| match known {
-            Test(at, known) => at == path && with(known, check),
-            _ => false,
-        };
-        if list.iter_mut().any(joins) {
-            return;
-        }
-    }
-    list.push(expression);
-}
-
-/// A test that must pass, or must not.
+/// A test that passes, or does not.
 type Literal = (String, Check, bool);
 
-/// A condition of the configuration. In each of its maps, a path has one test.
-#[derive(Default)]
-struct Condition {
-    wheres: Vec<(String, Check)>,
-    unless: Vec<(String, Check)>,
-}
-
-impl Condition {
-    /// Adds a test; gives it back if its path has one that it can't be joined with.
-    fn add(&mut self, (path, check, passes): Literal) -> Option<Literal> {
-        let (tests, join): (_, fn(&mut Check, &Check) -> bool) =
-            if passes { (&mut self.wheres, Check::and) } else { (&mut self.unless, Check::or) };
-        match tests.iter_mut().find(|(known, _)| *known == path) {
-            Some((_, known)) => (!join(known, &check)).then_some((path, check, passes)),
-            None => {
-                tests.push((path, check));
-                None
-            }
+/// Adds a test to a condition; gives it back if its path has one that it can't be joined with.
+fn add(condition: &mut Vec<Literal>, literal: Literal) -> Option<Literal> {
+    let (path, check, passes) = &literal;
+    match condition.iter_mut().find(|(known, _, is)| known == path && is == passes) {
+        Some((_, known, _)) => (!known.join(check, *passes)).then_some(literal),
+        None => {
+            condition.push(literal);
+            None
         }
     }
-
-    fn is_empty(&self) -> bool {
-        self.wheres.is_empty() && self.unless.is_empty()
-    }
-
-    /// `source` and `regexp`, then `where`, then `unless`.
-    fn groups(&self) -> [Entries; 3] {
-        let key = |path: &str, check: &Check| match path {
-            "eventSource" if check.pattern().is_some() => Some("source"),
-            "eventName" if check.pattern().is_some() => Some("regexp"),
-            _ => None,
-        };
-        let mut call = Entries::new();
-        let mut wheres = Entries::new();
-        for (path, check) in &self.wheres {
-            match key(path, check) {
-                Some("source") => call.insert(0, ("source".to_owned(), check.to_json())),
-                Some(key) => call.push((key.to_owned(), check.to_json())),
-                None => wheres.push((path.clone(), check.to_json())),
-            }
-        }
-        let unless = self.unless.iter().map(|(path, check)| (path.clone(), check.to_json())).collect();
-        [call, object("where", wheres), object("unless", unless)]
-    }
 }
 
-fn object(key: &str, entries: Entries) -> Entries {
-    if entries.is_empty() { entries } else { vec![(key.to_owned(), Json::Object(entries))] }
+/// The keys of a condition, those of one line together.
+fn lines(condition: &[Literal], indent: usize) -> Vec<String> {
+    let key = |(path, check, passes): &Literal| match (path.as_str(), check) {
+        _ if !passes => "unless",
+        ("eventSource", Check::Patterns(patterns)) if patterns.len() == 1 => "source",
+        ("eventName", Check::Patterns(patterns)) if patterns.len() == 1 => "regexp",
+        _ => "where",
+    };
+    let tests = |wanted: &str| {
+        let tests = condition.iter().filter(|literal| key(literal) == wanted);
+        tests.map(|(path, check, _)| (path.clone(), check.json())).collect::<Vec<_>>()
+    };
+    let call =
+        ["source", "regexp"].map(|name| tests(name).iter().map(|(_, json)| member(name, json)).collect::<Vec<_>>());
+    let objects = ["where", "unless"].map(|name| {
+        let tests: Vec<_> = tests(name).iter().map(|(path, json)| member(path, json)).collect();
+        if tests.is_empty() { String::new() } else { member(name, &object(&tests, indent)) }
+    });
+    [call.concat().join(", ")].into_iter().chain(objects).filter(|line| !line.is_empty()).collect()
 }
 
-fn list(key: &str, conditions: &[Condition]) -> Entries {
-    let condition = |condition: &Condition| Json::Object(condition.groups().into_iter().flatten().collect());
-    let conditions: Vec<_> = conditions.iter().map(condition).collect();
-    if conditions.is_empty() { Entries::new() } else { vec![(key.to_owned(), Json::List(conditions))] }
-}
-
-/// What a rule has for an expression: the keys of its condition, `any` and `ignore`.
-pub(super) fn conditions(expression: Expression) -> Result<Vec<Entries>, String> {
-    let (mut base, mut alternatives, mut exceptions) = (Condition::default(), Vec::new(), Vec::new());
+/// The lines that a rule has for an expression: its condition, `any` and `ignore`.
+pub(super) fn conditions(expression: Expression) -> Result<Vec<String>, String> {
+    let (mut base, mut any, mut ignore) = (Vec::new(), Vec::new(), Vec::new());
     let mut factors = vec![(expression, true)];
     while let Some((factor, holds)) = factors.pop() {
         match (factor, holds) {
             (Not(inner), _) => factors.push((*inner, !holds)),
-            (All(inner), true) | (Any(inner), false) => {
-                factors.extend(inner.into_iter().rev().map(|inner| (inner, holds)));
+            (All(parts), true) | (Any(parts), false) => {
+                factors.extend(parts.into_iter().rev().map(|part| (part, holds)));
             }
-            (Test(path, check), _) => match base.add((path, check, holds)) {
-                Some((path, check, true)) => alternatives.push(Test(path, check)),
-                Some((path, check, false)) => exceptions.push(Test(path, check)),
-                None => {}
-            },
-            (any @ Any(_), true) => alternatives.push(any),
-            (all @ All(_), false) => exceptions.push(all),
+            (Test(path, check), _) => {
+                let left = add(&mut base, (path, check, holds));
+                let rest = if holds { &mut any } else { &mut ignore };
+                rest.extend(left.map(|(path, check, _)| Test(path, check)));
+            }
+            (part, true) => any.push(part),
+            (part, false) => ignore.push(part),
         }
     }
-    if base.is_empty() && alternatives.is_empty() {
-        alternatives.extend(exceptions.drain(..).map(Expression::negated));
+    if base.is_empty() && any.is_empty() {
+        any.extend(ignore.drain(..).map(|part| Not(Box::new(part))));
     }
-    let any = if alternatives.is_empty() { Vec::new() } else { alternatives_of(&All(alternatives))? };
-    let ignore = if exceptions.is_empty() { Vec::new() } else { alternatives_of(&Any(exceptions))? };
-    Ok(base.groups().into_iter().chain([list("any", &any), list("ignore", &ignore)]).collect())
+    let mut lines = lines(&base, 6);
+    if !any.is_empty() {
+        lines.push(member("any", &alternatives(&All(any))?));
+    }
+    if !ignore.is_empty() {
+        lines.push(member("ignore", &alternatives(&Any(ignore))?));
+    }
+    Ok(lines)
 }
 
-/// The conditions of which one must hold.
-fn alternatives_of(expression: &Expression) -> Result<Vec<Condition>, String> {
-    let condition = |literals: Vec<Literal>| {
-        let mut condition = Condition::default();
-        match literals.into_iter().find_map(|literal| condition.add(literal)) {
-            Some((path, ..)) => Err(format!(
-                "`{path}` has two tests in one alternative that one test can't stand for: make two rules of it"
-            )),
-            None => Ok(condition),
+/// The list of conditions of which one holds if an expression does.
+fn alternatives(expression: &Expression) -> Result<String, String> {
+    let mut conditions = Vec::new();
+    for literals in disjunction(expression, true)? {
+        let mut condition = Vec::new();
+        if let Some((path, ..)) = literals.into_iter().find_map(|literal| add(&mut condition, literal)) {
+            return Err(format!(
+                "`{path}` has two tests that must pass together and that no test joins: make two rules"
+            ));
         }
-    };
-    disjunction(expression, true)?.into_iter().map(condition).collect()
+        conditions.push(format!("{{ {} }}", lines(&condition, 10).join(",\n        ")));
+    }
+    Ok(format!("[\n      {} ]", conditions.join(",\n      ")))
 }
 
 /// The disjunctive normal form of an expression, or of its negation.
@@ -167,31 +180,22 @@ fn disjunction(expression: &Expression, holds: bool) -> Result<Vec<Vec<Literal>>
     match (expression, holds) {
         (Test(path, check), _) => joined.push(vec![(path.clone(), check.clone(), holds)]),
         (Not(inner), _) => joined = disjunction(inner, !holds)?,
-        (Any(inner), true) | (All(inner), false) => {
-            for inner in inner {
-                joined.extend(disjunction(inner, holds)?);
+        (Any(parts), true) | (All(parts), false) => {
+            for part in parts {
+                joined.extend(disjunction(part, holds)?);
             }
         }
-        (All(inner), true) | (Any(inner), false) => {
+        (All(parts), true) | (Any(parts), false) => {
             joined.push(Vec::new());
-            for inner in inner {
-                let factor = disjunction(inner, holds)?;
+            for part in parts {
+                let factor = disjunction(part, holds)?;
                 let with_each =
-                    |one: &Vec<Literal>| factor.iter().map(|other| [&one[..], other].concat()).collect::<Vec<_>>();
-                joined = joined.iter().flat_map(with_each).collect();
-                limit(&joined)?;
+                    |one: &Vec<_>| factor.iter().map(|other| [&one[..], other].concat()).collect::<Vec<_>>();
+                joined = joined.iter().flat_map(with_each).take(CONDITIONS_LIMIT + 1).collect();
             }
         }
     }
-    limit(&joined)?;
-    Ok(joined)
-}
-
-fn limit(alternatives: &[Vec<Literal>]) -> Result<(), String> {
-    let fits = alternatives.len() <= CONDITIONS_LIMIT;
-    fits.then_some(()).ok_or_else(|| {
-        format!(
-            "its condition has more than {CONDITIONS_LIMIT} alternatives when written out: make several rules of it"
-        )
-    })
+    let fits = joined.len() <= CONDITIONS_LIMIT;
+    let why = || format!("written out it has more than {CONDITIONS_LIMIT} alternatives: make several rules of it");
+    fits.then_some(joined).ok_or_else(why)
 }

@@ -9,68 +9,48 @@ use rsigma_parser::{SigmaString, SpecialChar, StringPart};
 pub(super) struct Pattern {
     /// Whether letters match in both cases; `None` where there are none.
     ignores_case: Option<bool>,
-    alternatives: Vec<Alternative>,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Alternative {
-    /// Where it begins at the start of the text.
-    from_start: bool,
-    body: String,
-    /// Where it reaches the end of the text.
-    to_end: bool,
+    /// Each with its anchors, `^` and `$` or nothing.
+    alternatives: Vec<([&'static str; 2], String)>,
 }
 
 impl Pattern {
-    /// Any text, the empty one too.
-    pub(super) fn anything() -> Pattern {
-        Pattern::regex(String::new())
+    /// A regular expression that is searched in the text. The empty one is found in any.
+    pub(super) fn regex(regex: String) -> Pattern {
+        Pattern { ignores_case: None, alternatives: vec![([""; 2], regex)] }
     }
 
-    /// A regular expression that is searched in the text as it is.
-    pub(super) fn regex(body: String) -> Pattern {
-        Pattern { ignores_case: None, alternatives: vec![Alternative { from_start: false, body, to_end: false }] }
-    }
-
-    /// A string that the text equals, begins with or ends with, or that is found in it.
+    /// A string that the text equals, as far as its start and its end are fixed.
     pub(super) fn string(string: &SigmaString, from_start: bool, to_end: bool, is_cased: bool) -> Pattern {
-        let is_open = |part: Option<&StringPart>| part == Some(&StringPart::Special(SpecialChar::WildcardMulti));
-        let mut parts = &string.parts[..];
-        let from_start = from_start && !is_open(parts.first());
-        let to_end = to_end && !is_open(parts.last());
-        while let [first, rest @ ..] = parts
-            && is_open(Some(first))
-        {
-            parts = rest;
-        }
-        while let [rest @ .., last] = parts
-            && is_open(Some(last))
-        {
-            parts = rest;
-        }
-        let body = |part: &StringPart| match part {
+        let is_open = |part: &StringPart| *part == StringPart::Special(SpecialChar::WildcardMulti);
+        let parts = &string.parts;
+        let from_start = from_start && !parts.first().is_some_and(is_open);
+        let to_end = to_end && !parts.last().is_some_and(is_open);
+        let first = parts.iter().position(|part| !is_open(part)).unwrap_or(parts.len());
+        let last = parts.iter().rposition(|part| !is_open(part)).map_or(first, |last| last + 1);
+        let body = parts[first..last].iter().map(|part| match part {
             StringPart::Plain(text) => escaped(text),
             StringPart::Special(SpecialChar::WildcardMulti) => "(?s:.*)".to_owned(),
             StringPart::Special(SpecialChar::WildcardSingle) => "(?s:.)".to_owned(),
-        };
-        let has_letters =
+        });
+        let has_case =
             |part: &StringPart| matches!(part, StringPart::Plain(text) if text.contains(char::is_alphabetic));
+        let anchors = [if from_start { "^" } else { "" }, if to_end { "$" } else { "" }];
         Pattern {
-            ignores_case: parts.iter().any(has_letters).then_some(!is_cased),
-            alternatives: vec![Alternative { from_start, body: parts.iter().map(body).collect(), to_end }],
+            ignores_case: parts.iter().any(has_case).then_some(!is_cased),
+            alternatives: vec![(anchors, body.collect())],
         }
     }
 
     /// Makes it match what the other one matches, too; false where one expression can't.
     pub(super) fn or(&mut self, other: &Pattern) -> bool {
-        if let (Some(mine), Some(others)) = (self.ignores_case, other.ignores_case)
-            && mine != others
-        {
+        let case = self.ignores_case.or(other.ignores_case);
+        if other.ignores_case.is_some_and(|others| case != Some(others)) {
             return false;
         }
-        self.ignores_case = self.ignores_case.or(other.ignores_case);
-        let new = other.alternatives.iter().filter(|alternative| !self.alternatives.contains(alternative));
-        let new: Vec<_> = new.cloned().collect();
+        self.ignores_case = case;
+        let known = self.alternatives.len();
+        let is_new = |one: &&_| !self.alternatives[..known].contains(one);
+        let new: Vec<_> = other.alternatives.iter().filter(is_new).cloned().collect();
         self.alternatives.extend(new);
         true
     }
@@ -78,20 +58,18 @@ impl Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let all_from_start = self.alternatives.iter().all(|alternative| alternative.from_start);
-        let all_to_end = self.alternatives.iter().all(|alternative| alternative.to_end);
-        let alternative = |Alternative { from_start, body, to_end }: &Alternative| {
-            let start = if *from_start && !all_from_start { "^" } else { "" };
-            let end = if *to_end && !all_to_end { "$" } else { "" };
-            format!("{start}{body}{end}")
+        let common = self.alternatives.first().map_or([""; 2], |(anchors, _)| *anchors);
+        let is_common = self.alternatives.len() > 1
+            && common != [""; 2]
+            && self.alternatives.iter().all(|(anchors, _)| *anchors == common);
+        let alternative = |(anchors, body): &([&str; 2], String)| match anchors {
+            _ if is_common => body.clone(),
+            [start, end] => format!("{start}{body}{end}"),
         };
-        let mut alternatives = self.alternatives.iter().map(alternative).collect::<Vec<_>>().join("|");
-        if self.alternatives.len() > 1 && (all_from_start || all_to_end) {
-            alternatives = format!("({alternatives})");
-        }
+        let alternatives = self.alternatives.iter().map(alternative).collect::<Vec<_>>().join("|");
         let case = if self.ignores_case == Some(true) { "(?i)" } else { "" };
-        let (start, end) = (if all_from_start { "^" } else { "" }, if all_to_end { "$" } else { "" });
-        write!(f, "{case}{start}{alternatives}{end}")
+        let [start, end] = common;
+        if is_common { write!(f, "{case}{start}({alternatives}){end}") } else { write!(f, "{case}{alternatives}") }
     }
 }
 
@@ -137,7 +115,7 @@ mod tests {
         let string = |text, from_start, to_end| Pattern::string(&SigmaString::new(text), from_start, to_end, false);
         let either = |mut one: Pattern, other: &Pattern| one.or(other).then(|| one.to_string());
         assert_eq!(either(string("a", true, true), &string("b", true, true)).unwrap(), "(?i)^(a|b)$");
-        assert_eq!(either(string("a", true, false), &string("b", true, true)).unwrap(), "(?i)^(a|b$)");
+        assert_eq!(either(string("a", true, false), &string("b", true, true)).unwrap(), "(?i)^a|^b$");
         assert_eq!(either(string("a", false, false), &string("b", true, true)).unwrap(), "(?i)a|^b$");
         assert_eq!(either(string("a", true, true), &string("a", true, true)).unwrap(), "(?i)^a$");
         assert_eq!(either(string("1", true, true), &string("b", true, true)).unwrap(), "(?i)^(1|b)$");
