@@ -9,8 +9,7 @@ const CONDITIONS_LIMIT: usize = 100;
 /// What a text of a field must be.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Check {
-    /// All of them are found in it.
-    Patterns(Vec<Pattern>),
+    Pattern(Pattern),
     /// It is an address in one of them.
     Networks(Vec<String>),
     /// A test of another kind, as the configuration writes it.
@@ -18,37 +17,22 @@ pub(super) enum Check {
 }
 
 impl Check {
-    /// Makes it ask for both of the same text, or for either; false where no check can.
-    fn join(&mut self, other: &Check, both: bool) -> bool {
+    /// Makes it pass where the other one does, too; false where no check can.
+    fn or(&mut self, other: &Check) -> bool {
         match (&mut *self, other) {
-            (mine, other) if mine == other => true,
-            (Check::Patterns(mine), Check::Patterns(others)) if both => {
+            (Check::Pattern(mine), Check::Pattern(other)) => mine.or(other),
+            (Check::Networks(mine), Check::Networks(others)) => {
                 mine.extend_from_slice(others);
                 true
             }
-            (Check::Patterns(mine), Check::Patterns(others)) => match (&mut mine[..], &others[..]) {
-                ([mine], [other]) => mine.or(other),
-                _ => false,
-            },
-            (Check::Networks(mine), Check::Networks(others)) if !both => {
-                mine.extend_from_slice(others);
-                true
-            }
-            _ => false,
+            (mine, other) => mine == other,
         }
     }
 
     fn json(&self) -> String {
-        let of = |key: &str, texts: &[String]| {
-            let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
-            object(&[member(key, &list(&texts, 8))], 0)
-        };
         match self {
-            Check::Patterns(patterns) => match &patterns.iter().map(ToString::to_string).collect::<Vec<_>>()[..] {
-                [pattern] => quoted(pattern),
-                patterns => of("all", patterns),
-            },
-            Check::Networks(networks) => of("cidr", networks),
+            Check::Pattern(pattern) => quoted(&pattern.to_string()),
+            Check::Networks(networks) => object(&[member("cidr", &list(networks, 8))], 0),
             Check::Object(json) => json.clone(),
         }
     }
@@ -66,52 +50,48 @@ pub(super) enum Expression {
 use Expression::{All, Any, Not, Test};
 
 impl Expression {
-    /// All of these, or any. Tests of one path become one test, of one text.
-    pub(super) fn of(parts: Vec<Expression>, all: bool) -> Expression {
-        let flat = parts.into_iter().flat_map(|part| match part {
-            All(inner) if all => inner,
-            Any(inner) if !all => inner,
-            part => vec![part],
-        });
+    /// Any of these. Tests of one path become one test where that is possible.
+    pub(super) fn any(parts: Vec<Expression>) -> Expression {
+        let flat = parts.into_iter().flat_map(|part| if let Any(inner) = part { inner } else { vec![part] });
         let mut joined: Vec<Expression> = Vec::new();
         for part in flat {
             let joins = |known: &mut Expression| match (known, &part) {
-                (Test(path, known), Test(at, check)) => path == at && known.join(check, all),
+                (Test(path, known), Test(at, check)) => path == at && known.or(check),
                 _ => false,
             };
             if !joined.iter_mut().any(joins) {
                 joined.push(part);
             }
         }
-        match joined.len() {
-            1 => joined.remove(0),
-            _ if all => All(joined),
-            _ => Any(joined),
-        }
+        if joined.len() == 1 { joined.remove(0) } else { Any(joined) }
+    }
+
+    pub(super) fn all(mut parts: Vec<Expression>) -> Expression {
+        if parts.len() == 1 { parts.remove(0) } else { All(parts) }
     }
 }
 
 /// A test that passes, or does not.
 type Literal = (String, Check, bool);
 
-/// Adds a test to a condition; gives it back if its path has one that it can't be joined with.
+/// Adds a test to a condition. Gives it back if its path has one that it can't be joined with: of the elements of an array,
+/// one may pass the first and another one the second.
 fn add(condition: &mut Vec<Literal>, literal: Literal) -> Option<Literal> {
     let (path, check, passes) = &literal;
-    match condition.iter_mut().find(|(known, _, is)| known == path && is == passes) {
-        Some((_, known, _)) => (!known.join(check, *passes)).then_some(literal),
-        None => {
-            condition.push(literal);
-            None
-        }
-    }
+    let Some((_, known, _)) = condition.iter_mut().find(|(known, _, is)| known == path && is == passes) else {
+        condition.push(literal);
+        return None;
+    };
+    let is_joined = if *passes { known == check } else { known.or(check) };
+    (!is_joined).then_some(literal)
 }
 
 /// The keys of a condition, those of one line together.
 fn lines(condition: &[Literal], indent: usize) -> Vec<String> {
     let key = |(path, check, passes): &Literal| match (path.as_str(), check) {
         _ if !passes => "unless",
-        ("eventSource", Check::Patterns(patterns)) if patterns.len() == 1 => "source",
-        ("eventName", Check::Patterns(patterns)) if patterns.len() == 1 => "regexp",
+        ("eventSource", Check::Pattern(_)) => "source",
+        ("eventName", Check::Pattern(_)) => "regexp",
         _ => "where",
     };
     let tests = |wanted: &str| {
@@ -165,9 +145,7 @@ fn alternatives(expression: &Expression) -> Result<String, String> {
     for literals in disjunction(expression, true)? {
         let mut condition = Vec::new();
         if let Some((path, ..)) = literals.into_iter().find_map(|literal| add(&mut condition, literal)) {
-            return Err(format!(
-                "`{path}` has two tests that must pass together and that no test joins: make two rules"
-            ));
+            return Err(format!("`{path}` has several tests that must pass together: write them as one"));
         }
         conditions.push(format!("{{ {} }}", lines(&condition, 10).join(",\n        ")));
     }

@@ -11,8 +11,9 @@ pub(super) fn member(key: &str, json: &str) -> String {
     format!("{}: {json}", quoted(key))
 }
 
-pub(super) fn list(items: &[String], indent: usize) -> String {
-    format!("[{}]", separated(items, indent))
+pub(super) fn list(texts: &[String], indent: usize) -> String {
+    let texts: Vec<_> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", separated(&texts, indent))
 }
 
 pub(super) fn object(members: &[String], indent: usize) -> String {

@@ -16,7 +16,7 @@ pub(super) struct Pattern {
 impl Pattern {
     /// A regular expression that is searched in the text. The empty one is found in any.
     pub(super) fn regex(regex: String) -> Pattern {
-        Pattern { ignores_case: None, alternatives: vec![([""; 2], regex)] }
+        Pattern { ignores_case: (!regex.is_empty()).then_some(false), alternatives: vec![([""; 2], regex)] }
     }
 
     /// A string that the text equals, as far as its start and its end are fixed.

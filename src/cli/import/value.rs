@@ -3,7 +3,7 @@
 use rsigma_parser::{DetectionItem, Modifier, SigmaString, SigmaValue};
 
 use super::expression::{Check, Expression};
-use super::layout::{member, object, quoted};
+use super::layout::{list, member, object, quoted};
 use super::pattern::Pattern;
 use super::regex;
 
@@ -21,15 +21,27 @@ pub(super) fn tests(item: &DetectionItem) -> Result<Expression, String> {
     let (is_cased, all) = (given.contains(&Modifier::Cased), given.contains(&Modifier::All));
     let others = |modifier: &Modifier| !matches!(modifier, Modifier::Cased | Modifier::All);
     let modifiers: Vec<_> = given.iter().copied().filter(others).collect();
-    let test = |value| match (check(&modifiers, is_cased, value), value) {
-        (_, SigmaValue::Null) if given.is_empty() => {
-            let any_text = Check::Patterns(vec![Pattern::regex(String::new())]);
-            Ok(Expression::Not(Box::new(Expression::Test(path.clone(), any_text))))
+    let test = |check| Expression::Test(path.clone(), check);
+    let mut patterns = Vec::new();
+    let mut tests = Vec::new();
+    for value in &item.values {
+        match (check(&modifiers, is_cased, value), value) {
+            (_, SigmaValue::Null) if given.is_empty() => {
+                let any_text = Check::Pattern(Pattern::regex(String::new()));
+                tests.push(Expression::Not(Box::new(test(any_text))));
+            }
+            (Ok(Check::Pattern(pattern)), _) if all => patterns.push(pattern.to_string()),
+            (check, _) => tests.push(test(check.map_err(|why| format!("`{path}`: {why}"))?)),
         }
-        (check, _) => Ok(Expression::Test(path.clone(), check.map_err(|why| format!("`{path}`: {why}"))?)),
-    };
-    let tests = item.values.iter().map(test).collect::<Result<Vec<_>, String>>()?;
-    if tests.is_empty() { Err(format!("`{path}` has no value: delete it")) } else { Ok(Expression::of(tests, all)) }
+    }
+    if !patterns.is_empty() {
+        tests.push(test(Check::Object(object(&[member("all", &list(&patterns, 8))], 0))));
+    }
+    match tests.is_empty() {
+        true => Err(format!("`{path}` has no value: delete it")),
+        false if all => Ok(Expression::all(tests)),
+        false => Ok(Expression::any(tests)),
+    }
 }
 
 fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<Check, String> {
@@ -40,7 +52,7 @@ fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<C
     match (modifiers, text(value), number(value)) {
         ([] | [Contains | StartsWith | EndsWith], Some(text), _) => {
             let (from_start, to_end) = (matches!(modifiers, [] | [StartsWith]), matches!(modifiers, [] | [EndsWith]));
-            Ok(Check::Patterns(vec![Pattern::string(&text, from_start, to_end, is_cased)]))
+            Ok(Check::Pattern(Pattern::string(&text, from_start, to_end, is_cased)))
         }
         _ if is_cased => Err(refusal(modifiers, value)),
         ([Re, flags @ ..], Some(text), _) if flags.iter().all(|f| matches!(f, IgnoreCase | Multiline | DotAll)) => {
@@ -50,15 +62,15 @@ fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<C
             let flags: String = flags.filter(|(flag, _)| modifiers.contains(flag)).map(|(_, letter)| letter).collect();
             // Flags within an expression hold up to its end, and so must not reach the next one.
             let is_bare = flags.is_empty() && !regex.contains("(?");
-            Ok(Check::Patterns(vec![Pattern::regex(if is_bare { regex } else { format!("(?{flags}:{regex})") })]))
+            Ok(Check::Pattern(Pattern::regex(if is_bare { regex } else { format!("(?{flags}:{regex})") })))
         }
         ([Cidr], Some(text), _) => Ok(Check::Networks(vec![text.original])),
         ([FieldRef], Some(text), _) if text.is_plain() => object("sameAs", &quoted(&text.original)),
         ([], None, Some(n)) => Ok(Check::Object(format!("{{ \"atLeast\": {n}, \"atMost\": {n} }}"))),
         // Numbers are compared as doubles, and the next double is the first one above.
-        ([Gt], _, Some(number)) => object("atLeast", &number.next_up().to_string()),
+        ([Gt], _, Some(number)) => object("atLeast", &format!("{:?}", number.next_up())),
         ([Gte], _, Some(number)) => object("atLeast", &number.to_string()),
-        ([Lt], _, Some(number)) => object("atMost", &number.next_down().to_string()),
+        ([Lt], _, Some(number)) => object("atMost", &format!("{:?}", number.next_down())),
         ([Lte], _, Some(number)) => object("atMost", &number.to_string()),
         _ => Err(refusal(modifiers, value)),
     }
