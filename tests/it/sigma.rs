@@ -6,7 +6,7 @@ use crate::program::{Run, folder, run_in};
 use crate::rules::call;
 use crate::{log, path};
 
-const LOGINS: &str = r#"title: Console login by somebody
+const LOGINS: &str = r"title: Console login by somebody
 id: 5c2f0d3e-0000-4000-8000-000000000001
 status: test
 license: DRL-1.1
@@ -31,7 +31,7 @@ detection:
     condition: selection and not 1 of filter_*
 falsepositives: [People at work, Anything]
 level: informational
-"#;
+";
 
 const LOGINS_IMPORTED: &str = r#"{ "rules": [
   { "name": "sigma-logins", "severity": "info",

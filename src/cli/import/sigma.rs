@@ -43,7 +43,9 @@ fn only_rule(mut file: SigmaCollection) -> Result<SigmaRule, String> {
     let errors: String = words(&file.errors.join("; ")).chars().take(SHOWN).collect();
     Err(match (file.rules.pop(), file.rules.is_empty()) {
         _ if errors.starts_with("Condition parse error") => {
-            format!("its condition may have and, or, not, parentheses, `1 of` and `all of`, no counts: {errors}")
+            let (_, condition) =
+                errors.split(" | ^").next().unwrap_or_default().split_once(" | 1 | ").unwrap_or_default();
+            format!("its condition `{condition}` has more than and, or, not, (), `1 of` and `all of`: leave it out")
         }
         _ if !errors.is_empty() => format!("it is not a valid Sigma rule: {errors}"),
         _ if !file.correlations.is_empty() => "it correlates records, and a rule here looks at one".to_owned(),
@@ -211,9 +213,9 @@ mod tests {
 
     #[test]
     fn tests_that_a_rule_can_not_say_are_refused_with_the_reason() {
-        let many: String = (0..8).map(|i| format!("a{i}: {{a{i}: x}}, b{i}: {{b{i}: x}}, ")).collect();
+        let many: Vec<_> = (0..8).map(|i| format!("a{i}: {{a{i}: x}}, b{i}: {{b{i}: x}}, ")).collect();
         let all: Vec<_> = (0..8).map(|i| format!("(a{i} or b{i})")).collect();
-        let many = format!("{{{many}condition: {}}}", all.join(" and "));
+        let many = format!("{{{}condition: {}}}", many.concat(), all.join(" and "));
         let nots = format!("{{s: {{a: x}}, condition: {} s}}", "not ".repeat(16_000));
         for (detection, why) in [
             ("{s: {a|exists: true}, condition: s}", "`a`: `exists` tells absent from null"),
@@ -252,7 +254,7 @@ mod tests {
             ("{s: {a: x}, condition: 2 of them}", "`2 of them` of its condition: write out the combinations"),
             (
                 "{s: {a: x}, condition: s | count() > 5}",
-                "its condition may have and, or, not, parentheses, `1 of` and `all of`",
+                "its condition `s | count() > 5` has more than and, or, not, (), `1 of` and `all of`: leave it out",
             ),
             ("{s: {a: x, a: y}, condition: s}", "it is not a valid Sigma rule: YAML parse error"),
             ("{s: {a|foo: x}, condition: s}", "it is not a valid Sigma rule: Unknown modifier 'foo'"),
@@ -384,7 +386,7 @@ mod tests {
     /// Which of these records a configuration alerts on.
     fn alerted(configuration: &str, records: &[Value]) -> Vec<bool> {
         let filter = config::parse(configuration.as_bytes(), None).unwrap();
-        let learned = Learned::default();
+        let learned = Learned::new(&filter);
         let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
         let mut log_file = LogFile::default();
         let mut alerted = Vec::new();
