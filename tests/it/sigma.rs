@@ -81,6 +81,8 @@ fn a_sigma_rule_becomes_a_rule_with_all_that_it_says() {
     let imported = import(&[("logins.yml", LOGINS)], &["logins.yml"]);
     assert_eq!((imported.code, imported.stdout.as_str()), (0, LOGINS_IMPORTED), "{imported:?}");
     assert_eq!(imported.stderr, "1 rule imported, 0 files refused\n");
+    let as_windows_writes_it = format!("\u{feff}{}", LOGINS.replace('\n', "\r\n"));
+    assert_eq!(import(&[("logins.yml", &as_windows_writes_it)], &["logins.yml"]).stdout, imported.stdout);
     let folder = folder(&[("c.json", imported.stdout.as_bytes())]);
     let checked = run_in(folder.path(), &["check", "c.json"], Vec::new());
     assert_eq!((checked.code, checked.stdout.as_str()), (0, "c.json is valid: 1 rule\n"), "{checked:?}");

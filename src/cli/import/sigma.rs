@@ -23,7 +23,7 @@ pub(super) fn import(name: &str, yaml: &str) -> Result<Option<Vec<String>>, Stri
     if yaml.matches("not").count() > NOTS_LIMIT {
         return Err(format!("it has more than {NOTS_LIMIT} times `not`: make several rules of it"));
     }
-    let rule = only_rule(parse_sigma_yaml(yaml).map_err(|e| e.to_string())?)?;
+    let rule = only_rule(parse_sigma_yaml(yaml.trim_start_matches('\u{feff}')).map_err(|e| e.to_string())?)?;
     if rule.logsource.product.as_deref() != Some("aws") || rule.logsource.service.as_deref() != Some("cloudtrail") {
         return Ok(None);
     }
