@@ -144,17 +144,16 @@ impl Reader {
     /// Reads the rules of a pack; gives its name.
     fn pack(&mut self, pack: Node<'_>, drafts: &mut Drafts) -> Option<String> {
         let name = self.problems.text("packs", pack)?;
-        let Some(file) = packs::file(&name) else {
+        // The tests are about the pack as it is, whatever this file overrides and ignores.
+        let Some(file) = packs::without_tests(&name) else {
             let known = packs::NAMES;
             self.problems.add("packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
             return None;
         };
-        let pack = json_tree::parse(file).ok()?;
+        let pack = json_tree::parse(&file).ok()?;
         for (_, rules) in self.problems.entries(&name, pack) {
             for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
-                if let Some((rule, mut draft)) = self.draft(i, rule) {
-                    // They are about the pack as it is, whatever the file overrides and ignores.
-                    draft.tests = None;
+                if let Some((rule, draft)) = self.draft(i, rule) {
                     if drafts.drafts.iter().any(|(known, _)| *known == rule) {
                         self.problems.add("packs", format!("`{name}` is there twice: delete one"));
                         return None;

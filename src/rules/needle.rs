@@ -13,6 +13,9 @@ use crate::log::is_plain;
 /// Shorter texts are in almost every record.
 const LEAST: usize = 3;
 
+/// Few texts.
+const FEW: usize = 8;
+
 /// Texts of which a record's bytes must hold one.
 #[derive(Debug, Clone)]
 pub(super) struct Needle {
@@ -22,8 +25,10 @@ pub(super) struct Needle {
 
 #[derive(Debug, Clone)]
 enum Search {
-    One(Box<Finder<'static>>),
-    Several(Arc<AhoCorasick>),
+    /// Of a few texts: one after the other.
+    Each(Arc<[Finder<'static>]>),
+    /// Of many texts: all at once. What searches so takes longer to make.
+    Together(Arc<AhoCorasick>),
 }
 
 impl Needle {
@@ -36,34 +41,34 @@ impl Needle {
     /// What a record must hold if a pattern is found in one of its texts; `None` where that is not certain.
     pub(super) fn of(pattern: &Pattern) -> Option<Self> {
         let parsed = regex_syntax::parse(pattern.as_str()).ok()?;
-        let texts = [ExtractKind::Prefix, ExtractKind::Suffix].map(|kind| plain_literals(&parsed, kind));
-        let texts = texts.into_iter().flatten().max_by_key(|texts| shortest(texts))?;
-        if shortest(&texts) < LEAST { None } else { Needle::one_of(texts) }
+        let texts = [ExtractKind::Prefix, ExtractKind::Suffix].into_iter().map(|kind| plain_literals(&parsed, kind));
+        Needle::one_of(texts.flatten().find(|texts| shortest(texts) >= LEAST)?)
     }
 
     fn one_of(texts: Vec<String>) -> Option<Self> {
-        let search = match &texts[..] {
-            [text] => Search::One(Box::new(Finder::new(text).into_owned())),
-            // An automaton that takes little memory. Most bytes are skipped before it.
-            _ => Search::Several(Arc::new(
-                AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&texts).ok()?,
-            )),
-        };
+        let each = || Search::Each(texts.iter().map(|text| Finder::new(text).into_owned()).collect());
+        let search = if texts.len() <= FEW { each() } else { Needle::together(&texts)? };
         Some(Needle { texts, search })
     }
 
-    /// One needle for what several must hold.
+    fn together(texts: &[String]) -> Option<Search> {
+        // An automaton that takes little memory. Most bytes are skipped before it.
+        let searcher = AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(texts);
+        Some(Search::Together(searcher.ok()?.into()))
+    }
+
+    /// One needle for what several must hold, to be searched in every record.
     pub(super) fn any<'n>(needles: impl Iterator<Item = &'n Needle>) -> Option<Self> {
         let mut texts: Vec<_> = needles.flat_map(|needle| &needle.texts).cloned().collect();
         texts.sort_unstable();
         texts.dedup();
-        Needle::one_of(texts)
+        Some(Needle { search: Needle::together(&texts)?, texts })
     }
 
     pub(super) fn is_in(&self, record: &[u8]) -> bool {
         match &self.search {
-            Search::One(finder) => finder.find(record).is_some(),
-            Search::Several(searcher) => searcher.is_match(record),
+            Search::Each(finders) => finders.iter().any(|finder| finder.find(record).is_some()),
+            Search::Together(searcher) => searcher.is_match(record),
         }
     }
 
@@ -75,8 +80,8 @@ impl Needle {
 
     pub(super) fn memory(&self) -> usize {
         match &self.search {
-            Search::One(_) => 0,
-            Search::Several(searcher) => searcher.memory_usage(),
+            Search::Each(_) => 0,
+            Search::Together(searcher) => searcher.memory_usage(),
         }
     }
 }
