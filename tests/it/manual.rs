@@ -9,7 +9,7 @@ use crate::program::{Run, folder, run_in};
 use crate::{file, path};
 
 /// In the order in which a reader saves their files.
-const PAGES: [&str; 3] = ["docs/configuration.md", "docs/rules.md", "README.md"];
+const PAGES: [&str; 4] = ["docs/configuration.md", "docs/rules.md", "docs/operating.md", "README.md"];
 
 /// A page, at a time when none of its exceptions has ended.
 fn page(name: &str) -> String {
