@@ -54,20 +54,18 @@ impl<'t> Calls<'t> {
     /// A name with a version behind it that a service writes where a pattern asks for the name alone.
     pub(super) fn versioned(&self, condition: &Condition) -> Option<String> {
         let pattern = condition.event_name.as_ref()?;
+        let is_versioned = |name: &str, known: &str| {
+            let version =
+                known.strip_prefix(name).filter(|version| version.len() >= VERSION_LENGTH).unwrap_or_default();
+            let source = if version.contains('_') { "cloudfront.amazonaws.com" } else { "lambda.amazonaws.com" };
+            version.starts_with(|c: char| c.is_ascii_digit()) && condition.matches_source(Some(source))
+        };
         let (name, versioned) =
             literals(pattern).into_iter().filter(|name| pattern.is_match(name)).find_map(|name| {
-                let from = self.place(&name).ok()?;
-                let longer =
-                    self.0[from..].iter().map(|(known, _)| *known).take_while(|known| known.starts_with(&name));
-                let versioned = longer.into_iter().find(|known| {
-                    let version = &known[name.len()..];
-                    let source =
-                        if version.contains('_') { "cloudfront.amazonaws.com" } else { "lambda.amazonaws.com" };
-                    version.starts_with(|c: char| c.is_ascii_digit())
-                        && version.len() >= VERSION_LENGTH
-                        && condition.matches_source(Some(source))
-                });
-                Some((name, versioned.filter(|versioned| !pattern.is_match(versioned))?))
+                let mut longer =
+                    self.0[self.place(&name).ok()?..].iter().take_while(|(known, _)| known.starts_with(&name));
+                let (versioned, _) = longer.find(|(known, _)| is_versioned(&name, known))?;
+                (!pattern.is_match(versioned)).then_some((name, versioned))
             })?;
         Some(format!(
             "`regexp` matches `{name}`, but CloudTrail writes a version behind it, such as `{versioned}`: leave out the `$`"

@@ -6,10 +6,10 @@ use std::time::UNIX_EPOCH;
 use ipnet::IpNet;
 
 use super::calls::{self, Calls};
-use super::condition::{CallName, Check, Condition, Scratch, Test, literals};
+use super::condition::{CallName, Check, Condition, Scratch, Test};
 use super::examples::{examples, matches_everything};
 use super::model::{Exception, Filter, Rule};
-use super::pattern::{Pattern, Searches};
+use super::pattern::Searches;
 use super::{config, cost, exceptions, overrides, packs, paths};
 use crate::log::Record;
 
@@ -21,10 +21,6 @@ const SKIPPED: [(&str, &str, &str); 3] = [
 ];
 const NOT_SKIPPED: &str = "Management Data NetworkActivity AwsApiCall AwsServiceEvent AwsConsoleAction AwsConsoleSignIn \
     AwsVpceEvent";
-
-/// How CloudTrail's sources end, and one of them.
-const SUFFIX: &str = ".amazonaws.com";
-const EXAMPLE: &str = "iam.amazonaws.com";
 
 /// Services under a name that people or EventBridge give them, and under CloudTrail's.
 const RENAMED: &str = "alb=elasticloadbalancing cloudwatch=monitoring cloudwatch-logs=logs cloudwatchlogs=logs docdb=rds \
@@ -113,11 +109,8 @@ impl Lint<'_> {
 
     /// The warnings about a condition, given those that hold with it.
     fn condition(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
-        let flat = Condition {
-            wheres: paths::flat(&condition.wheres),
-            unless: paths::flat(&condition.unless),
-            ..condition.clone()
-        };
+        let [wheres, unless] = [&condition.wheres, &condition.unless].map(|tests| paths::flat(tests));
+        let flat = Condition { wheres, unless, ..condition.clone() };
         let all = [&[condition], of].concat();
         let mut found: Vec<String> = Vec::new();
         found.extend(source(condition));
@@ -157,45 +150,20 @@ fn day(text: &str) -> Option<u64> {
     Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs() / (24 * 60 * 60))
 }
 
+/// A text that a pattern asks for, if it is EventBridge's or another name that CloudTrail does not write.
 fn source(condition: &Condition) -> Option<String> {
     let pattern = condition.event_source.as_ref()?;
-    if let Some(warning) = examples(pattern).iter().find_map(|name| not_cloudtrails(pattern, name)) {
-        return Some(warning);
-    }
-    literals(pattern).iter().find_map(|name| {
-        let small = name.to_lowercase();
-        if small != *name && !pattern.is_match(&small) {
-            return Some(format!("`source` matches `{name}`, but CloudTrail writes sources in lower case: `{small}`"));
-        }
-        let service = name.split(".amazonaws").next()?.trim_end_matches('.');
-        let source = format!("{service}{SUFFIX}");
-        let is_short = !name.is_empty() && pattern.is_match(name) && !pattern.is_match(&source);
-        let why = format!("`source` matches `{name}`, but CloudTrail writes");
-        is_short.then(|| match service {
-            "" | "amazonaws" | "amazonaws.com" => format!("{why} names such as `{EXAMPLE}`: name the service"),
-            _ => format!("{why} `{source}`: leave out the `$`, or add the rest"),
-        })
+    examples(pattern).iter().filter(|text| pattern.is_match(text)).find_map(|text| {
+        let small = text.to_lowercase();
+        let service = small.split("amazonaws").next()?.trim_start_matches("aws.").trim_matches('.');
+        let mut renamed = RENAMED.split_whitespace().filter_map(|names| names.split_once('='));
+        let service = renamed.find(|(other, _)| *other == service).map_or(service, |(_, own)| own);
+        let meant = if service.is_empty() { &["iam", "aws-marketplace"][..] } else { &[service] };
+        let sources: Vec<_> = meant.iter().map(|service| format!("{service}.amazonaws.com")).collect();
+        let what = if service.is_empty() { "names such as " } else { "" };
+        let warning = format!("`source` matches `{text}`, but CloudTrail writes {what}`{}`", sources[0]);
+        (!text.is_empty() && !sources.iter().any(|source| pattern.is_match(source))).then_some(warning)
     })
-}
-
-/// A name that a pattern asks for, if it is EventBridge's or another that CloudTrail does not use.
-fn not_cloudtrails(pattern: &Pattern, name: &str) -> Option<String> {
-    let small = name.to_lowercase();
-    let bare = small.strip_suffix(SUFFIX).unwrap_or(&small);
-    let (service, whose) = match bare.strip_prefix("aws.") {
-        Some(service) => (service.trim_end_matches('.'), "EventBridge's name"),
-        None => (bare, "which is not a source"),
-    };
-    if service != bare && service.is_empty() {
-        let is_of_none = ![EXAMPLE, "aws-marketplace.amazonaws.com"].iter().any(|source| pattern.is_match(source));
-        let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes names such as `{EXAMPLE}`");
-        return is_of_none.then(warning);
-    }
-    let mut renamed = RENAMED.split_whitespace().filter_map(|names| names.split_once('='));
-    let own = renamed.find(|(other, _)| *other == service).map(|(_, own)| own);
-    let source = format!("{}{SUFFIX}", own.or((service != bare).then_some(service))?);
-    let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes `{source}`");
-    (!pattern.is_match(&source)).then(warning)
 }
 
 fn everything(condition: &Condition) -> Option<String> {

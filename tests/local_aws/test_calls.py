@@ -1,4 +1,4 @@
-"""The calls that `check` knows are those of botocore, and it warns of none that real CloudTrail logs ($REAL_LOGS) hold."""
+"""`check` knows the calls that botocore has, and warns of none that real CloudTrail logs ($REAL_LOGS) hold."""
 
 import gzip
 import json
