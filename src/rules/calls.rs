@@ -6,6 +6,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 
 use super::condition::{Condition, literals, path_text};
+use super::examples::examples;
 use super::pattern::Pattern;
 
 /// The shortest version that a service writes behind the name of an event: `CreateFunction20150331`.
@@ -82,21 +83,27 @@ impl<'t> Calls<'t> {
 
     /// The keys of the parameters of calls, if they are known.
     fn parameters(&self, conditions: &[&Condition]) -> Option<Vec<&'t str>> {
-        let is_of =
-            |source: &str| conditions.iter().all(|it| it.matches_source(Some(&format!("{source}.amazonaws.com"))));
-        let is_of_any = is_of("-");
+        let source = |source: &str| format!("{source}.amazonaws.com");
+        let is_of = |source: &str| conditions.iter().all(|it| it.matches_source(Some(source)));
+        let is_of_any = is_of(&source("-"));
+        // Texts of patterns for sources, each of which must be of one whose keys are known.
+        let asked = conditions.iter().filter_map(|condition| condition.event_source.as_ref()).map(examples);
+        let asked: Vec<_> = asked.collect();
         let pattern = conditions.iter().find_map(|condition| condition.event_name.as_ref())?;
         let mut keys = Vec::new();
         for literal in literals(pattern) {
             let named = self.named(pattern, &literal).into_iter();
             for (name, parameters) in named.filter(|(name, _)| conditions.iter().all(|it| it.matches_name(Some(name))))
             {
-                let is_open = is_of_any && (parameters.is_empty() || parameters.ends_with('*'));
-                if is_open || name == literal && parameters.is_empty() {
+                let sources = parameters.split(' ').filter_map(|keys| keys.split_once('='));
+                let sources: Vec<_> = sources.map(|(name, keys)| (source(name), keys)).collect();
+                let is_known = |text: &String| sources.iter().any(|(source, _)| source.contains(text.as_str()));
+                let is_of_known = !is_of_any && asked.iter().any(|texts| texts.iter().all(is_known));
+                if parameters.ends_with('*') && !is_of_known || parameters.is_empty() && (is_of_any || name == literal)
+                {
                     return None;
                 }
-                let of_sources = parameters.split(' ').filter_map(|keys| keys.split_once('='));
-                keys.extend(of_sources.filter(|(source, _)| is_of(source)).flat_map(|(_, keys)| keys.split(',')));
+                keys.extend(sources.iter().filter(|(source, _)| is_of(source)).flat_map(|(_, keys)| keys.split(',')));
             }
         }
         (!keys.is_empty()).then_some(keys)

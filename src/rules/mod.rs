@@ -15,6 +15,7 @@ mod matcher;
 mod model;
 #[cfg(test)]
 mod naive;
+mod needle;
 mod overrides;
 pub(crate) mod packs;
 mod paths;
