@@ -108,7 +108,7 @@ fn quoted(pattern: &Pattern) -> String {
 }
 
 /// What a test asks.
-fn asked(test: &Test) -> String {
+pub(super) fn asked(test: &Test) -> String {
     match &test.check {
         Check::Pattern(pattern) => quoted(pattern),
         Check::All(patterns) => format!("all of {}", patterns.iter().map(quoted).collect::<Vec<_>>().join(", ")),

@@ -1,6 +1,6 @@
 //! The configuration: how it is written, what it means, and which of its rules match a record.
 
-mod anchored;
+mod calls;
 mod condition;
 pub mod config;
 mod cost;
@@ -16,7 +16,9 @@ mod model;
 #[cfg(test)]
 mod naive;
 mod needle;
+mod overrides;
 pub(crate) mod packs;
+mod paths;
 mod pattern;
 mod reader;
 mod suggest;
