@@ -198,7 +198,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
     pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<RuleIndex> {
         let Matcher { filter, for_any_call, learned: Learned { calls, searches, paths_seen } } = self;
         let (mut calls, mut searches, paths_seen) = (calls.borrow_mut(), searches.borrow_mut(), paths_seen.borrow());
-        let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false) && test.may_have_value(raw.bytes);
+        let is_new = |test: &Test| test.is_unseen(&paths_seen) && test.may_have_value(raw.bytes);
         let is_candidate = |i: &RuleIndex| {
             let rule = &filter.rules[*i as usize];
             !raw.searchable

@@ -1,17 +1,26 @@
 //! The summary of a scan: how much each rule would have sent, so that it can be tuned before it pages anyone.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use super::super::console::counted;
 use super::span::Span;
 use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::{Match, RuleCounts};
-use crate::rules::{Filter, Test};
+use crate::rules::{Check, Filter, Rule, Test};
 
 /// The most callers and event names of a rule that are shown.
 const TOP: usize = 3;
+
+/// The columns of counts. The first two are always shown, the others if a rule has a count in it.
+const COLUMNS: [(&str, fn(&RuleCounts) -> u64); 5] = [
+    ("matches", |counts| counts.matches),
+    ("alerts", |counts| counts.alerts),
+    ("dry", |counts| counts.dry),
+    ("ignored", |counts| counts.ignored),
+    ("expired", |counts| counts.expired),
+];
 
 /// How many bytes the callers and event names of all rules may take, so that years of logs can be scanned: the sessions of a
 /// role may have a new name each.
@@ -139,16 +148,19 @@ impl<'f> Statistics<'f> {
         counts.sort_by_key(|(name, counts)| (Reverse(counts.of_rule.matches), **name));
         let counts: Vec<_> = counts.into_iter().map(|(name, counts)| (escape(name), counts)).collect();
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
+        let has_counts = |count: fn(&RuleCounts) -> u64| counts.iter().any(|(_, found)| count(&found.of_rule) > 0);
+        let columns = COLUMNS.iter().enumerate().filter(|(i, (_, count))| *i < 2 || has_counts(*count));
+        let columns: Vec<_> = columns.map(|(_, column)| column).collect();
         if !counts.is_empty() {
-            let _ = writeln!(text, "\nmatches  messages/day  {:width$}  top callers; top events", "rule");
+            let names: String = columns.iter().map(|(name, _)| format!("{name:>7}  ")).collect();
+            let _ = writeln!(text, "\n{names}messages/day  {:width$}  top callers; top events", "rule");
         }
         for (name, counts) in counts {
             #[allow(clippy::cast_precision_loss)] // of counts, shown with one decimal
             let per_day = counts.messages as f64 / days;
-            let (callers, events) =
-                (top(&counts.callers, counts.of_rule.matches), top(&counts.events, counts.of_rule.matches));
-            let _ =
-                writeln!(text, "{:>7}  {per_day:>12.1}  {name:width$}  {callers}; {events}", counts.of_rule.matches);
+            let [callers, events] = [&counts.callers, &counts.events].map(|names| top(names, counts.of_rule.matches));
+            let numbers: String = columns.iter().map(|(_, count)| format!("{:>7}  ", count(&counts.of_rule))).collect();
+            let _ = writeln!(text, "{numbers}{per_day:>12.1}  {name:width$}  {callers}; {events}");
         }
         let never: Vec<_> =
             self.filter.rules.iter().filter(|rule| !self.rules.contains_key(rule.name.as_str())).collect();
@@ -156,14 +168,34 @@ impl<'f> Statistics<'f> {
             let _ = writeln!(text, "\nnever matched");
         }
         for rule in never {
-            let unseen =
-                rule.condition.wheres.iter().filter(|test| !self.paths_seen.get(test.id).is_some_and(|seen| *seen));
-            let unseen: Vec<_> = unseen.map(Test::path_text).collect();
-            let note = format!("  (no record that it looked at had a value at {})", escape(&unseen.join(", ")));
-            let note = if unseen.is_empty() { "" } else { &note };
+            let unseen = self.unseen(rule).join(", ");
+            let note = match rule.enabled {
+                false => "  (disabled)",
+                true if unseen.is_empty() => "",
+                true => &format!("  (no record that it looked at had a value at {})", escape(&unseen)),
+            };
             let _ = writeln!(text, "      0  {}{note}", escape(&rule.name));
         }
         text
+    }
+
+    /// The paths of a rule at which no record had a value, those inside of elements in full.
+    fn unseen(&self, rule: &Rule) -> Vec<String> {
+        fn add(tests: &[Test], within: &str, paths_seen: &[bool], unseen: &mut Vec<String>) {
+            for test in tests {
+                let path = format!("{within}{}", test.path_text());
+                match &test.check {
+                    _ if paths_seen.get(test.id) == Some(&false) => unseen.push(path),
+                    Check::Element(inner) => add(inner, &format!("{path}."), paths_seen, unseen),
+                    _ => {}
+                }
+            }
+        }
+        let mut unseen = Vec::new();
+        rule.conditions().for_each(|condition| add(&condition.wheres, "", &self.paths_seen, &mut unseen));
+        let mut told = HashSet::new();
+        unseen.retain(|path| told.insert(path.clone()));
+        unseen
     }
 }
 
