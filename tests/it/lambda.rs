@@ -145,6 +145,36 @@ async fn the_counts_of_thousands_of_rules_leave_their_line_whole() {
 }
 
 #[tokio::test]
+async fn the_manual_shows_a_query_and_an_alarm_that_find_a_rule() {
+    let manual = String::from_utf8(file("docs/operating.md")).unwrap();
+    let [_, section] = manual.split("### An alarm on one rule").collect::<Vec<_>>()[..] else { panic!("{manual}") };
+    let block = |start: &str| section.split(start).nth(1).unwrap().split("```").next().unwrap();
+    let mut configuration: Value = serde_json::from_str(block("```json\n")).unwrap();
+    configuration["rules"].as_array_mut().unwrap().push(json!({ "name": "key-for-somebody-else", "regexp": "User" }));
+    let mut denied = records(5);
+    denied.iter_mut().for_each(|record| record["errorCode"] = json!("AccessDenied"));
+    let mut world = world_of(&configuration, &denied).await;
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 5);
+    let lines = world.lines().await;
+    let line = lines.iter().find(|line| line.get("Rule").is_some()).unwrap();
+    let command: Vec<&str> = block("```\naws ").split_whitespace().collect();
+    let after = |option| command[command.iter().position(|word| *word == option).unwrap() + 1..].iter().copied();
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    // The policy of the stack's alarm topic lets no others in.
+    assert!(after("--alarm-name").next().unwrap().starts_with("cloudtrail-alerter-"));
+    assert_eq!(after("--namespace").next(), directive["Namespace"].as_str());
+    assert_eq!(after("--metric-name").next(), directive["Metrics"][0]["Name"].as_str());
+    let dimensions = directive["Dimensions"][0].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+    let dimensions: Vec<_> =
+        dimensions.map(|name| format!("Name={name},Value={}", line[name].as_str().unwrap())).collect();
+    assert_eq!(after("--dimensions").take_while(|word| *word != "\\").collect::<Vec<_>>(), dimensions);
+    let pattern = manual.split("parse @message '").nth(1).unwrap().split("*,' as matches").next().unwrap();
+    let text = world.lambda.output();
+    let matches = text.lines().find(|line| line.contains("invocation done")).unwrap().split(pattern).nth(1).unwrap();
+    assert!(matches.starts_with("5,"), "{matches}");
+}
+
+#[tokio::test]
 async fn the_counts_by_rule_are_the_messages_that_name_the_rule_and_those_of_scan() {
     for fixture in ["iam-signin-sts", "odd-records", "tutorial"] {
         let fixture = format!("fixtures/logs/{fixture}.json");

@@ -906,7 +906,10 @@ fn scan_names_paths_without_a_value_in_all_conditions_and_elements() {
     let none: [&str; 0] = [];
     let items = |keys: &[&str]| keys.iter().map(|key| format!("requestParameters.items.{key}")).collect::<Vec<_>>();
     let all = json!({ "from": "9", "to.port": "9", "cidr\\.ip": "9", "inner": { "element": { "key": "9" } } });
-    assert_eq!(unseen(json!({ "where": element(all) })), none);
+    assert_eq!(unseen(json!({ "where": element(all.clone()) })), none);
+    let mut after_another = element(all);
+    after_another["eventName"] = json!("Nothing");
+    assert_eq!(unseen(json!({ "where": after_another })), none);
     let typos =
         json!({ "form": "1", "from": "9", "to.prot": "22", "inner": { "element": { "key": "9", "kee": "9" } } });
     assert_eq!(unseen(json!({ "where": element(typos) })), items(&["form", "inner.kee", "to.prot"]));
