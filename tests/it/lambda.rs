@@ -152,7 +152,9 @@ async fn the_manual_shows_a_query_and_an_alarm_that_find_a_rule() {
     let mut configuration: Value = serde_json::from_str(block("```json\n")).unwrap();
     configuration["rules"].as_array_mut().unwrap().push(json!({ "name": "key-for-somebody-else", "regexp": "User" }));
     let mut denied = records(5);
-    denied.iter_mut().for_each(|record| record["errorCode"] = json!("AccessDenied"));
+    for record in &mut denied {
+        record["errorCode"] = json!("AccessDenied");
+    }
     let mut world = world_of(&configuration, &denied).await;
     assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 5);
     let lines = world.lines().await;

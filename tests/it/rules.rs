@@ -854,7 +854,9 @@ fn scan_counts_by_rule_dry_runs_and_exceptions_and_those_that_have_expired() {
         json!({ "name": "off", "regexp": "User", "where": { "nowhere": "." }, "enabled": false }),
     ];
     let mut calls: Vec<_> = (0..3).map(|n| call(n, "iam", if n < 2 { "CreateUser" } else { "DeleteUser" })).collect();
-    calls.iter_mut().for_each(|call| call["eventTime"] = json!("2026-11-20T21:08:30Z"));
+    for call in &mut calls {
+        call["eventTime"] = json!("2026-11-20T21:08:30Z");
+    }
     let head = "messages/day rule top callers; top events";
     for (shown, columns, rows) in [
         (&[0][..], "matches alerts", &["3 3 3.0 plain"][..]),
@@ -869,7 +871,7 @@ fn scan_counts_by_rule_dry_runs_and_exceptions_and_those_that_have_expired() {
         let shown: Vec<_> = shown.iter().map(|n| rules[*n].clone()).collect();
         let scanned = scan(&json!({ "rules": shown }), &[], &calls);
         let table = table_of(&scanned);
-        let rest = &table[table.iter().position(|row| row.is_empty()).unwrap() + 1..];
+        let rest = &table[table.iter().position(String::is_empty).unwrap() + 1..];
         assert_eq!(rest[0], format!("{columns} {head}"), "{scanned:?}");
         let found = rest[1..].iter().map_while(|row| row.split_once(" - (3); CreateUser (2), DeleteUser (1)"));
         assert_eq!(found.map(|(row, _)| row).collect::<Vec<_>>(), rows, "{scanned:?}");

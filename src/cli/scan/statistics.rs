@@ -14,13 +14,7 @@ use crate::rules::{Check, Filter, Rule, Test};
 const TOP: usize = 3;
 
 /// The columns of counts. The first two are always shown, the others if a rule has a count in it.
-const COLUMNS: [(&str, fn(&RuleCounts) -> u64); 5] = [
-    ("matches", |counts| counts.matches),
-    ("alerts", |counts| counts.alerts),
-    ("dry", |counts| counts.dry),
-    ("ignored", |counts| counts.ignored),
-    ("expired", |counts| counts.expired),
-];
+const COLUMNS: [&str; 5] = ["matches", "alerts", "dry", "ignored", "expired"];
 
 /// How many bytes the callers and event names of all rules may take, so that years of logs can be scanned: the sessions of a
 /// role may have a new name each.
@@ -70,6 +64,14 @@ impl Default for Found {
     fn default() -> Self {
         let [callers, events] = [(); 2].map(|()| Tally::new(usize::MAX));
         Found { of_rule: RuleCounts::default(), messages: 0, callers, events }
+    }
+}
+
+impl Found {
+    /// The counts of [`COLUMNS`].
+    fn columns(&self) -> [u64; 5] {
+        let RuleCounts { matches, alerts, dry, ignored, expired } = self.of_rule;
+        [matches, alerts, dry, ignored, expired]
     }
 }
 
@@ -148,19 +150,24 @@ impl<'f> Statistics<'f> {
         counts.sort_by_key(|(name, counts)| (Reverse(counts.of_rule.matches), **name));
         let counts: Vec<_> = counts.into_iter().map(|(name, counts)| (escape(name), counts)).collect();
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
-        let has_counts = |count: fn(&RuleCounts) -> u64| counts.iter().any(|(_, found)| count(&found.of_rule) > 0);
-        let columns = COLUMNS.iter().enumerate().filter(|(i, (_, count))| *i < 2 || has_counts(*count));
-        let columns: Vec<_> = columns.map(|(_, column)| column).collect();
+        let mut is_shown = [true, true, false, false, false];
+        for (_, found) in &counts {
+            is_shown.iter_mut().zip(found.columns()).for_each(|(is_shown, n)| *is_shown |= n > 0);
+        }
+        let cells = |cells: [String; 5]| {
+            let shown = cells.iter().zip(is_shown).filter(|(_, is_shown)| *is_shown);
+            shown.map(|(cell, _)| format!("{cell:>7}")).collect::<Vec<_>>().join("  ")
+        };
         if !counts.is_empty() {
-            let names: String = columns.iter().map(|(name, _)| format!("{name:>7}  ")).collect();
-            let _ = writeln!(text, "\n{names}messages/day  {:width$}  top callers; top events", "rule");
+            let names = cells(COLUMNS.map(str::to_owned));
+            let _ = writeln!(text, "\n{names}  messages/day  {:width$}  top callers; top events", "rule");
         }
         for (name, counts) in counts {
             #[allow(clippy::cast_precision_loss)] // of counts, shown with one decimal
             let per_day = counts.messages as f64 / days;
             let [callers, events] = [&counts.callers, &counts.events].map(|names| top(names, counts.of_rule.matches));
-            let numbers: String = columns.iter().map(|(_, count)| format!("{:>7}  ", count(&counts.of_rule))).collect();
-            let _ = writeln!(text, "{numbers}{per_day:>12.1}  {name:width$}  {callers}; {events}");
+            let numbers = cells(counts.columns().map(|n| n.to_string()));
+            let _ = writeln!(text, "{numbers}  {per_day:>12.1}  {name:width$}  {callers}; {events}");
         }
         let never: Vec<_> =
             self.filter.rules.iter().filter(|rule| !self.rules.contains_key(rule.name.as_str())).collect();
@@ -168,11 +175,10 @@ impl<'f> Statistics<'f> {
             let _ = writeln!(text, "\nnever matched");
         }
         for rule in never {
-            let unseen = self.unseen(rule).join(", ");
-            let note = match rule.enabled {
-                false => "  (disabled)",
-                true if unseen.is_empty() => "",
-                true => &format!("  (no record that it looked at had a value at {})", escape(&unseen)),
+            let note = match escape(&self.unseen(rule).join(", ")).as_str() {
+                _ if !rule.enabled => "  (disabled)",
+                "" => "",
+                paths => &format!("  (no record that it looked at had a value at {paths})"),
             };
             let _ = writeln!(text, "      0  {}{note}", escape(&rule.name));
         }
