@@ -13,6 +13,9 @@ mod kinds;
 pub(crate) mod lint;
 mod matcher;
 mod model;
+#[cfg(test)]
+mod naive;
+mod needle;
 pub(crate) mod packs;
 mod pattern;
 mod reader;
