@@ -24,7 +24,7 @@ mod reader;
 mod suggest;
 mod topic_arn;
 
-pub(crate) use self::condition::Test;
+pub(crate) use self::condition::{Check, Test};
 pub(crate) use self::explain::explain;
 pub(crate) use self::matcher::Hit;
 pub use self::matcher::{Learned, Matcher};

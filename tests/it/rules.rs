@@ -966,6 +966,97 @@ fn scan_shows_one_rules_alerts() {
     assert!(unknown.stderr.contains("did you mean `users`"), "{unknown:?}");
 }
 
+/// The lines of a summary, with one blank between words.
+fn table_of(scanned: &Run) -> Vec<String> {
+    scanned.stderr.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[test]
+fn scan_counts_by_rule_dry_runs_and_exceptions_and_those_that_have_expired() {
+    let until = |day: &str| json!([{ "regexp": "^Delete", "reason": "a migration", "until": day }]);
+    let rules = [
+        json!({ "name": "plain", "regexp": "User" }),
+        json!({ "name": "dry", "regexp": "User", "dryRun": true }),
+        json!({ "name": "excepted", "regexp": "User", "ignore": until("2026-11-20") }),
+        json!({ "name": "expired", "regexp": "User", "ignore": until("2026-11-19") }),
+        json!({ "name": "off", "regexp": "User", "where": { "nowhere": "." }, "enabled": false }),
+    ];
+    let mut calls: Vec<_> = (0..3).map(|n| call(n, "iam", if n < 2 { "CreateUser" } else { "DeleteUser" })).collect();
+    for call in &mut calls {
+        call["eventTime"] = json!("2026-11-20T21:08:30Z");
+    }
+    let head = "messages/day rule top callers; top events";
+    for (shown, columns, rows) in [
+        (&[0][..], "matches alerts", &["3 3 3.0 plain"][..]),
+        (&[1], "matches alerts dry", &["3 0 3 0.0 dry"]),
+        (&[0, 2], "matches alerts ignored", &["3 2 1 2.0 excepted", "3 3 0 3.0 plain"]),
+        (
+            &[0, 1, 2, 3, 4],
+            "matches alerts dry ignored expired",
+            &["3 0 3 0 0 0.0 dry", "3 2 0 1 0 2.0 excepted", "3 3 0 0 1 3.0 expired", "3 3 0 0 0 3.0 plain"],
+        ),
+    ] {
+        let shown: Vec<_> = shown.iter().map(|n| rules[*n].clone()).collect();
+        let scanned = scan(&json!({ "rules": shown }), &[], &calls);
+        let table = table_of(&scanned);
+        let rest = &table[table.iter().position(String::is_empty).unwrap() + 1..];
+        assert_eq!(rest[0], format!("{columns} {head}"), "{scanned:?}");
+        let found = rest[1..].iter().map_while(|row| row.split_once(" - (3); CreateUser (2), DeleteUser (1)"));
+        assert_eq!(found.map(|(row, _)| row).collect::<Vec<_>>(), rows, "{scanned:?}");
+        let subjects = scanned.stdout.lines().filter(|line| line.starts_with("Subject: ")).count();
+        assert_eq!(subjects, if shown[0]["name"] == "dry" { 0 } else { 3 }, "{scanned:?}");
+        let ends = if shown.len() == rules.len() { ["never matched", "0 off (disabled)"] } else { [""; 2] };
+        assert!(ends[0].is_empty() || table.ends_with(&ends.map(str::to_owned)), "{scanned:?}");
+    }
+}
+
+#[test]
+fn scan_names_paths_without_a_value_in_all_conditions_and_elements() {
+    let mut calls: Vec<_> = (0..3).map(|n| call(n, "iam", "CreateUser")).collect();
+    // The second one's bytes lack what the rules look for.
+    for (call, parameters) in calls.iter_mut().zip([
+        json!({ "items": [[{ "from": 1, "to": { "port": 22 } }], { "from": 2 }], "kind": "a" }),
+        json!({ "items": [{ "cidr.ip": "0.0.0.0/0", "inner": [{ "key": "k" }] }] }),
+        json!({}),
+    ]) {
+        call["requestParameters"] = parameters;
+    }
+    let element = |tests: Value| json!({ "requestParameters.items": { "element": tests } });
+    let unseen = |rule: Value| -> Vec<String> {
+        let mut rule = rule;
+        rule["name"] = json!("r");
+        let scanned = scan(&json!({ "rules": [rule] }), &[], &calls);
+        let table = table_of(&scanned);
+        let row = table.last().unwrap().strip_prefix("0 r").unwrap_or_else(|| panic!("{scanned:?}"));
+        let note = row.strip_prefix(" (no record that it looked at had a value at ");
+        let paths = note.map(|paths| paths.strip_suffix(')').unwrap().split(", ").map(str::to_owned).collect());
+        assert!(paths.is_some() || row.is_empty(), "{row}");
+        paths.unwrap_or_default()
+    };
+    let none: [&str; 0] = [];
+    let items = |keys: &[&str]| keys.iter().map(|key| format!("requestParameters.items.{key}")).collect::<Vec<_>>();
+    let all = json!({ "from": "9", "to.port": "9", "cidr\\.ip": "9", "inner": { "element": { "key": "9" } } });
+    assert_eq!(unseen(json!({ "where": element(all.clone()) })), none);
+    let mut after_another = element(all);
+    after_another["eventName"] = json!("Nothing");
+    assert_eq!(unseen(json!({ "where": after_another })), none);
+    let typos =
+        json!({ "form": "1", "from": "9", "to.prot": "22", "inner": { "element": { "key": "9", "kee": "9" } } });
+    assert_eq!(unseen(json!({ "where": element(typos) })), items(&["form", "inner.kee", "to.prot"]));
+    let outer = json!({ "requestParameters.itms": { "element": { "from": ".", "to": "." } } });
+    assert_eq!(unseen(json!({ "where": outer })), ["requestParameters.itms"]);
+    let any = json!([
+        { "where": { "requestParameters.kind": "b", "requestParameters.kynd": "a" } },
+        { "where": element(json!({ "form": "1" })) },
+        { "regexp": "Create", "where": { "requestParameters.kynd": "b" }, "unless": { "errorCode": "." } },
+        { "regexp": "Delete", "where": { "errorMessage": "." } },
+    ]);
+    let mut expected = vec!["requestParameters.kynd".to_owned()];
+    expected.extend(items(&["form"]));
+    expected.push("errorMessage".to_owned());
+    assert_eq!(unseen(json!({ "source": "iam", "any": any })), expected);
+}
+
 #[test]
 fn scan_ends_with_what_each_rule_would_have_sent() {
     let configuration = json!({ "maxAlertsPerLog": 4, "rules": [
@@ -984,19 +1075,22 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
     calls[12]["eventTime"] = json!("2026-11-20T23:00:00Z");
     let scanned = scan(&configuration, &[], &calls);
     assert_eq!(scanned.code, 0, "{scanned:?}");
-    let table: Vec<Vec<&str>> = scanned.stderr.lines().map(|line| line.split_whitespace().collect()).collect();
-    let table: Vec<String> = table.into_iter().map(|words| words.join(" ")).collect();
+    let table = table_of(&scanned);
     let rows = |first: &str| table.iter().filter(|row| row.starts_with(first)).cloned().collect::<Vec<_>>();
     assert_eq!(
         rows("1 log"),
         ["1 log, 13 records, 12 matches, 1 ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
     );
     // Four alerts and a summary within two days.
+    assert_eq!(rows("matches"), ["matches alerts ignored messages/day rule top callers; top events"]);
     assert_eq!(
-        rows("12 "),
-        ["12 2.5 users bob (account unknown) (8), alice (account unknown) (4); DeleteUser (10), CreateUser (2)"]
+        rows("13 "),
+        ["13 12 1 2.5 users bob (account unknown) (8), alice (account unknown) (5); DeleteUser (11), CreateUser (2)"]
     );
-    assert_eq!(rows("2 "), ["2 1.0 creations alice (account unknown) (1), bob (account unknown) (1); CreateUser (2)"]);
+    assert_eq!(
+        rows("2 "),
+        ["2 2 0 1.0 creations alice (account unknown) (1), bob (account unknown) (1); CreateUser (2)"]
+    );
     assert_eq!(rows("0 roots"), ["0 roots"], "there is a value, which never matched: {table:?}");
     let [lost] = &rows("0 lost")[..] else { panic!("{table:?}") };
     assert!(lost.contains("responseElements") && lost.contains("errorCode"), "{lost}");
