@@ -77,11 +77,13 @@ pub(super) fn meant_pack_rule(name: &str) -> Option<MeantRule> {
 
 impl Reader {
     fn filter(&mut self, document: Node<'_>, default_topic: Option<&str>) -> Option<Filter> {
-        let [_, source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
+        let [schema, source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
             "",
             document,
             ["$schema", "source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"],
         )?;
+        // Only editors read it.
+        schema.and_then(|schema| self.problems.text("$schema", schema));
         let mut drafts = Drafts::default();
         if source.is_some() || regexp.is_some() {
             drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));
