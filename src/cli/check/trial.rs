@@ -32,7 +32,7 @@ pub(in crate::cli) fn run(filter: &mut Filter) -> Vec<Outcome> {
     for rule in &mut filter.rules {
         (rule.enabled, rule.dry_run) = (true, false);
     }
-    let (learned, mut log_file, mut outcomes) = (Learned::default(), LogFile::default(), Vec::new());
+    let (learned, mut log_file, mut outcomes) = (Learned::new(filter), LogFile::default(), Vec::new());
     for rule in &filter.rules {
         for (i, test) in rule.tests.iter().enumerate() {
             log_file.restart();

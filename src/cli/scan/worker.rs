@@ -64,7 +64,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         Worker {
             filter,
             learned: Learned::with_paths(filter),
-            only: only.map(|only| (only, Learned::default())),
+            only: only.map(|only| (only, Learned::new(only))),
             format,
             log_file: LogFile::default(),
             buffer: vec![0; PIECE],
