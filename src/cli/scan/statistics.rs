@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
-use super::super::console::counted;
+use super::super::console::{SOME_FAILED, counted};
 use super::span::Span;
 use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::{Match, RuleCounts};
@@ -30,7 +31,7 @@ pub(super) struct LogCounts {
     pub(super) error: Option<String>,
 }
 
-pub(super) struct Statistics<'f> {
+pub(in crate::cli) struct Statistics<'f> {
     filter: &'f Filter,
     /// Logs that were read to their end.
     pub(super) logs: u64,
@@ -123,8 +124,13 @@ impl<'f> Statistics<'f> {
         }
     }
 
-    /// The summary for people.
-    pub(super) fn to_text(&self) -> String {
+    /// The status of the run.
+    pub(in crate::cli) fn status(&self) -> ExitCode {
+        ExitCode::from(if self.failed == 0 { 0 } else { SOME_FAILED })
+    }
+
+    /// The summary for people, with or without the rules that never matched.
+    pub(in crate::cli) fn to_text(&self, with_unmatched: bool) -> String {
         let (logs, records) = (counted(self.logs, "log"), counted(self.records, "record"));
         let mut text = format!("{logs}, {records}, {}", counted(self.matches, "match"));
         for (n, what) in [
@@ -170,7 +176,7 @@ impl<'f> Statistics<'f> {
             let _ = writeln!(text, "{numbers}  {per_day:>12.1}  {name:width$}  {callers}; {events}");
         }
         let never: Vec<_> =
-            self.filter.rules.iter().filter(|rule| !self.rules.contains_key(rule.name.as_str())).collect();
+            self.filter.rules.iter().filter(|rule| with_unmatched && !self.rules.contains_key(rule.name.as_str())).collect();
         if !never.is_empty() {
             let _ = writeln!(text, "\nnever matched");
         }
@@ -235,7 +241,7 @@ mod tests {
             let matched = Match { hits, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
             statistics.count(&matched);
         }
-        let text = statistics.to_text();
+        let text = statistics.to_text(true);
         assert!(text.contains("  20000 ") && text.contains("  alice (2000), "), "{text}");
         let more = text.split_once("at least ").and_then(|(_, rest)| rest.split_once(" more; CreateUser (20000)\n"));
         let more: usize = more.unwrap_or_else(|| panic!("{text}")).0.parse().unwrap();
