@@ -25,10 +25,8 @@ fn blocks(text: &str) -> Vec<(&str, &str)> {
 /// The configurations of a page. A rule alone gets a configuration around it.
 fn configurations(page: &str) -> Vec<String> {
     let configurations = blocks(page).into_iter().filter(|(language, _)| language.starts_with("json"));
-    let whole = |text: &str| match text.starts_with("{ \"name\"") {
-        true => format!("{{ \"rules\": [\n{text}\n] }}"),
-        false => text.to_owned(),
-    };
+    let is_rule = |text: &str| text.starts_with("{ \"name\"");
+    let whole = |text| if is_rule(text) { format!("{{ \"rules\": [\n{text}\n] }}") } else { text.to_owned() };
     configurations.map(|(_, text)| whole(text)).collect()
 }
 
@@ -38,9 +36,9 @@ fn check(configuration: &str) -> Run {
 
 /// What a run said, but for the topic that nothing names here.
 fn said(run: &Run) -> [String; 2] {
-    let lines = |texts: [&str; 2]| -> String {
+    let lines = |texts: [&str; 2]| {
         let lines = texts.into_iter().flat_map(str::lines).filter(|line| !line.contains("set TOPIC_ARN"));
-        lines.map(|line| format!("{line}\n")).collect()
+        lines.collect::<Vec<_>>().join("\n")
     };
     // A terminal shows what the program wrote first, first.
     [lines([&run.stderr, &run.stdout]), lines([&run.stdout, &run.stderr])]
