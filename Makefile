@@ -135,6 +135,10 @@ deploy: .venv/build-ready .venv/sam/ready ## build and deploy the function into 
 redrive: .venv/ready ## process dead letters again, in your AWS account (STACK=name REGION=name QUEUE=url of another queue DISCARD=emails)
 	$(if $(REGION),AWS_DEFAULT_REGION=$(REGION)) $(VENV)/python tools/redrive.py $(STACK) $(QUEUE) $(if $(DISCARD),--discard $(DISCARD))
 
+.PHONY: calls
+calls: .venv/ready ## collect the events and parameters that check knows from botocore, after an update of it
+	$(VENV)/python tools/calls.py
+
 .PHONY: clean
 clean: ## delete everything that was built or installed
 	rm -rf target .aws-sam .venv fuzz/target fuzz/corpus fuzz/artifacts

@@ -51,7 +51,7 @@ impl ShortName {
 
 /// Whether a program has made up the name of a session, a new one for each: a part of it is a time, a random number or a
 /// UUID. Names with an `@` are people's. The name of an EC2 instance's session is the instance's ID.
-pub(super) fn is_made_up(name: &str) -> bool {
+pub(crate) fn is_made_up(name: &str) -> bool {
     let is_id = |part: &str| {
         let digits = part.bytes().filter(u8::is_ascii_digit).count();
         part.len() >= MADE_UP && digits > 0 && part.bytes().all(|b| b.is_ascii_hexdigit())

@@ -3,6 +3,7 @@
 mod check;
 mod console;
 mod import;
+mod ignore;
 mod packs;
 mod scan;
 
@@ -65,6 +66,25 @@ enum Command {
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Print the narrowest `ignore` entry that silences an alert, ready to be filled in.
+    ///
+    /// The entry names the alert's caller, event source and event name, and nothing else passes. With logs, the matches are
+    /// counted that the entry would silence. The entry goes to stdout, everything else to stderr. The exit status is 2 for
+    /// a wrong command line, alert or configuration, and 1 if a log could not be read.
+    #[command(after_help = "Examples:
+  cloudtrail-alerter scan --format json log.json.gz | head -1 > alert.json
+  cloudtrail-alerter ignore --from alert.json AWSLogs/")]
+    Ignore {
+        /// The alert, in the format json, or its record; as SNS or SQS delivered it, too; or - for stdin
+        #[arg(long, value_name = "ALERT")]
+        from: PathBuf,
+        /// The configuration with which the logs are scanned
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
+        config: PathBuf,
+        /// Logs, as for scan
+        #[arg(value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
     /// Print the JSON Schema of the configuration, with which editors check and complete it.
     #[command(after_help = "Example:\n  cloudtrail-alerter schema > filter_config.schema.json")]
     Schema,
@@ -109,6 +129,7 @@ pub fn main() -> ExitCode {
     };
     match command {
         Command::Check { junit, file } => check::check(&file, junit.as_deref()),
+        Command::Ignore { from, config, paths } => ignore::ignore(&from, &config, paths),
         Command::Schema => console::print(include_str!("../rules/schema.json")),
         Command::Scan { config, rule, format, paths } => {
             let format = if format == "json" { Format::Json } else { Format::Text };

@@ -12,14 +12,28 @@ use crate::environment::Settings;
 
 const NAMESPACE: &str = "CloudTrailAlerter";
 
+const COUNT: &str = "Count";
+
+/// A name, a value and its unit.
+type Metric = (&'static str, u64, &'static str);
+
 /// Writes an invocation's metrics: to stdout and not by way of the log, whose level may leave them out.
 pub(super) fn write(report: &Report, settings: &Settings) {
-    let _ = writeln!(io::stdout(), "{}", line(report, settings, SystemTime::now()));
+    let now = SystemTime::now();
+    // A line has one value for each dimension.
+    let mut lines: Vec<_> = report
+        .rule_metrics
+        .iter()
+        .map(|(rule, n)| line(&[("Matched", *n, COUNT)], Some(rule), settings, now))
+        .collect();
+    lines.push(line(&metrics(report), None, settings, now));
+    for line in lines {
+        let _ = writeln!(io::stdout(), "{line}");
+    }
 }
 
 /// A metric costs money in each hour in which it has a value. A metric that is usually zero is left out while it is.
-fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
-    const COUNT: &str = "Count";
+fn metrics(report: &Report) -> Vec<Metric> {
     let always = [
         ("Logs", report.logs, COUNT),
         ("Records", report.records, COUNT),
@@ -49,7 +63,11 @@ fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
     let rarely = rarely.into_iter().filter(|(_, value, _)| *value > 0);
     let failures = report.failures.iter().map(|(kind, n)| (*kind, *n, COUNT));
     let delay = report.delay.map(|seconds| ("Delay", seconds, "Seconds"));
-    let metrics: Vec<_> = always.into_iter().chain(rarely).chain(failures).chain(delay).collect();
+    always.into_iter().chain(rarely).chain(failures).chain(delay).collect()
+}
+
+/// The metrics of the function, or those of one of its rules.
+fn line(metrics: &[Metric], rule: Option<&String>, settings: &Settings, now: SystemTime) -> Value {
     // Lambda leaves out lines of JSON below the function's level, and takes those without level or time for INFO:
     // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
     let level = match settings.log_level {
@@ -70,7 +88,18 @@ fn line(report: &Report, settings: &Settings, now: SystemTime) -> Value {
         "FunctionName": settings.function,
     });
     for (name, value, _) in metrics {
-        line[name] = value.into();
+        line[name] = (*value).into();
+    }
+    if let Some(rule) = rule {
+        line["_aws"]["CloudWatchMetrics"][0]["Dimensions"] = json!([["FunctionName", "Rule"]]);
+        line["Rule"] = dimension(rule).into();
     }
     line
+}
+
+/// The name of a rule as CloudWatch takes it: in ASCII, not blank, and at most 1,024 characters long. See
+/// [Dimension](https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html).
+fn dimension(rule: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_graphic() || c == ' ' && !rule.trim().is_empty();
+    rule.chars().map(|c| if is_plain(c) { c.to_string() } else { c.escape_unicode().to_string() }).collect()
 }

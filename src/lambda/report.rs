@@ -8,11 +8,19 @@ use super::event::NoLog;
 use crate::alert::Alert;
 use crate::evaluate::{RuleCounts, Verdict};
 use crate::log::SkipReason;
+use crate::rules::Hit;
+
+/// How many bytes the counts by rule may take. CloudWatch has cut lines at 256 KB.
+const RULES_LIMIT: usize = 240_000;
+/// The most bytes that the counts of a rule take in the log line beside its name.
+const COUNTS_SIZE: usize = 160;
+/// Stands for the rules beyond the limit.
+const OTHER_RULES: &str = "(other rules)";
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
 /// They add up: objects = logs + objects skipped by their keys + logs that failed; records = matched + ignored +
-/// unmatched; alerts = published + duplicates + summarised + failed.
+/// unmatched; alerts = published + duplicates + summarised + failed; by rule, matches = alerts + dry + ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Objects that the payload announced.
@@ -43,12 +51,18 @@ pub struct Report {
     pub(crate) mails: u64,
     /// Alerts that these mails tell, each once. They came with the payload, and are in no other count.
     pub(crate) mailed: u64,
-    /// By rule, those with a match.
-    pub(crate) rules: BTreeMap<String, RuleCounts>,
     /// Bytes of logs, as S3 keeps them.
     pub(crate) bytes: u64,
     /// The duration of the invocation.
     pub(crate) milliseconds: u64,
+    /// By rule, those with a match.
+    pub(crate) rules: BTreeMap<String, RuleCounts>,
+    /// How many bytes of [`RULES_LIMIT`] they take.
+    #[serde(skip)]
+    rules_size: usize,
+    /// Of rules with a metric: the matches that no exception took.
+    #[serde(skip)]
+    pub(crate) rule_metrics: BTreeMap<String, u64>,
     /// Messages that SQS is to deliver again.
     #[serde(skip)]
     pub(crate) handed_back: u64,
@@ -108,12 +122,27 @@ impl Report {
         };
         *if matched.is_ignored() { &mut self.ignored } else { &mut self.matched } += 1;
         for hit in &matched.hits {
-            self.rules.entry(hit.rule.name.clone()).or_default().count(hit);
+            self.count_hit(hit);
         }
         self.alerts += matched.duplicates + matched.summarised;
         self.duplicates += matched.duplicates;
         self.summarised += matched.summarised;
         Some(alerts).into_iter().flatten()
+    }
+
+    fn count_hit(&mut self, hit: &Hit<'_>) {
+        let name = &hit.rule.name;
+        if hit.rule.metrics && !hit.ignored {
+            *self.rule_metrics.entry(name.clone()).or_default() += 1;
+        }
+        if let Some(counts) = self.rules.get_mut(name) {
+            return counts.count(hit);
+        }
+        // Escaping makes a character three times as long at most.
+        let size = self.rules_size + 3 * name.len() + COUNTS_SIZE;
+        let name = if size > RULES_LIMIT { OTHER_RULES } else { name };
+        self.rules_size = size.min(RULES_LIMIT);
+        self.rules.entry(name.to_owned()).or_default().count(hit);
     }
 
     /// Writes the invocation's log line.
@@ -146,6 +175,8 @@ impl Report {
             mailed = self.mailed,
             bytes = self.bytes,
             milliseconds = self.milliseconds,
+            // At the end: CloudWatch Logs Insights finds the first 200 fields of a line.
+            rules = %serde_json::to_string(&self.rules).unwrap_or_default(),
             "invocation done"
         );
     }

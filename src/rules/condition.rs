@@ -137,6 +137,12 @@ impl Test {
         self.key.as_ref().is_none_or(|key| key.is_in(record))
     }
 
+    /// Whether no record has had a value at its path, or at one inside of its elements, as far as that is noted.
+    pub(super) fn is_unseen(&self, paths_seen: &[bool]) -> bool {
+        paths_seen.get(self.id) == Some(&false)
+            || matches!(&self.check, Check::Element(tests) if tests.iter().any(|test| test.is_unseen(paths_seen)))
+    }
+
     /// Whether a record may pass, as far as can be told without parsing it.
     pub(super) fn may_pass(&self, record: &[u8]) -> bool {
         self.values.iter().all(|needle| needle.is_in(record))
@@ -214,7 +220,7 @@ pub(crate) fn literals(pattern: &Pattern) -> Vec<String> {
 fn all_pass(tests: &[Test], record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
     let mut all = true;
     for test in tests {
-        if all || scratch.paths_seen.get(test.id) == Some(&false) {
+        if all || test.is_unseen(scratch.paths_seen) {
             all &= test.passes(record, scratch);
         }
     }

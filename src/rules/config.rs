@@ -61,27 +61,41 @@ pub(super) struct MeantRule {
     pub(super) rules: &'static [String],
 }
 
-/// The pack's rule that has a name, or that a name misses by up to three characters.
+/// How many characters a name may miss that of a pack's rule by.
+const MISSED: usize = 3;
+
+/// The pack's rule that has a name, or else one that the name misses by a few characters.
 pub(super) fn meant_pack_rule(name: &str) -> Option<MeantRule> {
-    static RULES: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| {
-        let filter = |pack: &&str| parse(packs::file(pack)?.as_bytes(), None).ok();
-        let names = |filter: Filter| filter.rules.into_iter().map(|rule| rule.name).collect();
-        packs::NAMES.iter().map(|pack| filter(pack).map(names).unwrap_or_default()).collect()
-    });
-    packs::NAMES.into_iter().zip(&*RULES).find_map(|(pack, rules)| {
-        let names: Vec<&str> = rules.iter().map(String::as_str).collect();
-        let near = nearest(name, &names).filter(|near| strsim::damerau_levenshtein(near, name) <= 3)?;
-        Some(MeantRule { name: near, pack, rules })
-    })
+    static RULES: LazyLock<Vec<Vec<String>>> = LazyLock::new(|| packs::NAMES.map(rules_of).to_vec());
+    let packs = || packs::NAMES.into_iter().zip(&*RULES);
+    let near = |rules: &'static [String]| {
+        // Most names are far longer or shorter, and telling how near a name is takes time.
+        let of_length = |rule: &&str| rule.chars().count().abs_diff(name.chars().count()) <= MISSED;
+        let names: Vec<&str> = rules.iter().map(String::as_str).filter(of_length).collect();
+        nearest(name, &names).filter(|near| strsim::damerau_levenshtein(near, name) <= MISSED)
+    };
+    let exact = |rules: &'static [String]| rules.iter().map(String::as_str).find(|rule| *rule == name);
+    let exact = packs().find_map(|(pack, rules)| Some(MeantRule { name: exact(rules)?, pack, rules }));
+    exact.or_else(|| packs().find_map(|(pack, rules)| Some(MeantRule { name: near(rules)?, pack, rules })))
+}
+
+/// The names of a pack's rules.
+fn rules_of(pack: &str) -> Vec<String> {
+    let pack = packs::file(pack).and_then(|file| json_tree::parse(file).ok());
+    let rules = pack.as_ref().and_then(|pack| pack.as_object()?.get_array("rules"));
+    let names = rules.into_iter().flat_map(|rules| &rules.elements).filter_map(|rule| json_tree::member(rule, "name"));
+    names.map(str::to_owned).collect()
 }
 
 impl Reader {
     fn filter(&mut self, document: Node<'_>, default_topic: Option<&str>) -> Option<Filter> {
-        let [_, source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
+        let [schema, source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
             "",
             document,
             ["$schema", "source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"],
         )?;
+        // Only editors read it.
+        schema.and_then(|schema| self.problems.text("$schema", schema));
         let mut drafts = Drafts::default();
         if source.is_some() || regexp.is_some() {
             drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));

@@ -1,72 +1,111 @@
 //! Warnings about exceptions (`unless`, `ignore`) that match more callers than they mean. Each shows a text that somebody
-//! else can be called, and that the pattern matches all the same.
+//! else can be called, and that the test finds all the same.
 
 use std::net::Ipv4Addr;
+use std::slice;
 
-use super::anchored::proposed;
-use super::condition::{Condition, Test};
+use super::condition::{Check, Condition, Test};
 use super::examples::{examples, matches_everything};
 use super::kinds::{Kind, kind};
-use super::pattern::Pattern;
+use super::paths::flat;
 use crate::log::is_account;
 
 /// The account of somebody else.
 const OTHER_ACCOUNT: &str = "999999999999";
 
-/// The warnings about an `ignore` entry. All of its tests must match, so one that names a caller for certain is enough.
+/// The most texts of a test that are looked at.
+const TEXTS: usize = 16;
+
+/// The warnings about an `ignore` entry. All of its tests must pass, so one that names a caller for certain is enough.
 pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
     let account = account(&entry.wheres);
     let warning = |test: &Test| of_test(test, account.as_deref());
     let is_certain = |test: &Test| {
-        let is_of_caller = test.path.first().is_some_and(|key| key == "userIdentity");
-        let names = is_of_caller && matches!(kind(test), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
-        names && test.pattern().is_some_and(|pattern| !matches_everything(pattern)) && warning(test).is_none()
+        let names = matches!(kind(&test.path), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
+        names && is_of_caller(test) && is_specific(test) && warning(test).is_none()
     };
     let tests = entry.wheres.iter();
     if tests.clone().any(is_certain) { Vec::new() } else { tests.filter_map(warning).collect() }
 }
 
+fn is_of_caller(test: &Test) -> bool {
+    test.path.first().is_some_and(|key| key == "userIdentity")
+}
+
+/// Whether a test asks for more than that there is a text.
+fn is_specific(test: &Test) -> bool {
+    test.patterns().iter().any(|pattern| !matches_everything(pattern))
+}
+
 /// An account of which callers must be, if tests let in no other than they name.
-pub(super) fn account(wheres: &[Test]) -> Option<String> {
-    let is_certain = |test: &&Test| {
-        kind(test) == Some(Kind::Account)
-            && test.pattern().is_some_and(|pattern| !matches_everything(pattern))
-            && of_test(test, None).is_none()
+pub(super) fn account<'a>(wheres: impl IntoIterator<Item = &'a Test>) -> Option<String> {
+    let is_certain =
+        |test: &&Test| kind(&test.path) == Some(Kind::Account) && is_specific(test) && of_test(test, None).is_none();
+    wheres.into_iter().filter(is_certain).flat_map(texts).find(|text| is_account(text))
+}
+
+/// Texts that a test finds, or that it may find.
+fn texts(test: &Test) -> Vec<String> {
+    let put_together = |starts: Vec<String>, ends: Vec<String>| {
+        starts.iter().flat_map(|start| ends.iter().map(move |end| format!("{start}{end}"))).take(TEXTS).collect()
     };
-    let mut examples = wheres.iter().filter(is_certain).filter_map(|test| test.pattern()).flat_map(examples);
-    examples.find(|example| is_account(example))
+    test.patterns().iter().map(examples).reduce(put_together).unwrap_or_default()
 }
 
 /// The warning about a test that alone makes an exception, as each one of an `unless` does. Callers are of any account,
 /// or of this one.
 pub(super) fn of_test(test: &Test, account: Option<&str>) -> Option<String> {
-    let (path, kind) = (test.path_text(), kind(test)?);
+    if let Check::Element(_) = test.check {
+        // All of its tests must pass, so one that names nobody else is enough.
+        let warnings: Option<Vec<_>> = flat(slice::from_ref(test)).iter().map(|test| of_test(test, account)).collect();
+        return warnings?.into_iter().next();
+    }
+    let (path, kind) = (test.path_text(), kind(&test.path)?);
     if kind == Kind::Chosen {
         return Some(format!(
             "`{path}`: the caller chooses it, so that anybody can be excepted: except callers by `userIdentity.arn` instead"
         ));
     }
-    let pattern = test.pattern()?;
-    if matches_everything(pattern) {
+    if !is_specific(test) {
         return None;
     }
-    let account = account.filter(|_| test.path.first().is_some_and(|key| key == "userIdentity"));
-    let (example, other) = examples(pattern).into_iter().find_map(|example| {
-        let others = others(kind, &example, pattern, account);
-        let other = others.into_iter().find(|other| *other != example && pattern.is_match(other))?;
+    let account = account.filter(|_| is_of_caller(test));
+    let is_found = |text: &str| test.patterns().iter().all(|pattern| pattern.is_match(text));
+    let (example, other) = texts(test).into_iter().find_map(|example| {
+        let others = others(kind, &example, &is_found, account);
+        let other = others.into_iter().find(|other| *other != example && is_found(other))?;
         Some((example, other))
     })?;
-    let why = if kind == Kind::Object {
-        "which anybody can send: name the key that is meant".to_owned()
-    } else {
-        format!("which somebody else can have: write it in full, as in `{}`", proposed(kind, &path, &example, pattern))
+    let written: Vec<_> = test.patterns().iter().map(|pattern| format!("`{}`", pattern.as_str())).collect();
+    let why = match instead(kind, &example) {
+        Some(instead) => format!("which somebody else can have: write it in full, as in `\"{path}\": {instead}`"),
+        None => "which anybody can send: name the key that is meant".to_owned(),
     };
-    Some(format!("`{path}`: `{}` also matches `{other}`, {why}", pattern.as_str()))
+    Some(format!("`{path}`: {} also matches `{other}`, {why}", written.join(" with ")))
+}
+
+/// A test that finds nobody else, with a name to be filled in.
+fn instead(kind: Kind, example: &str) -> Option<&'static str> {
+    let has = |part: &str| example.contains(part);
+    Some(match kind {
+        Kind::Chosen | Kind::Object => return None,
+        Kind::Account => r#""^123456789012$""#,
+        Kind::Arn(_) if has(":root") => r#""^arn:aws:iam::123456789012:root$""#,
+        Kind::Arn(_) if has("federated-user/") => r#""^arn:aws:sts::123456789012:federated-user/NAME$""#,
+        Kind::Arn("user") if has("user/") => r#""^arn:aws:iam::123456789012:user/NAME$""#,
+        Kind::Arn("user" | "assumed-role") => r#""^arn:aws:sts::123456789012:assumed-role/NAME/""#,
+        Kind::Arn("policy") => r#""^arn:aws:iam::(aws|123456789012):policy/NAME$""#,
+        Kind::Arn(_) => r#""^arn:aws:iam::123456789012:role/NAME$""#,
+        Kind::Resource => r#""^arn:aws:s3:::NAME(/|$)""#,
+        Kind::Name => r#""^NAME$""#,
+        Kind::Principal => r#""^AROAEXAMPLE:""#,
+        Kind::Address => r#"{"cidr": ["203.0.113.0/24"]}"#,
+    })
 }
 
 /// Texts of others that a pattern for this one matches too, unless it is anchored. The others are in any account, or in
 /// this one.
-fn others(kind: Kind, example: &str, pattern: &Pattern, account: Option<&str>) -> Vec<String> {
+fn others(kind: Kind, example: &str, is_found: &dyn Fn(&str) -> bool, account: Option<&str>) -> Vec<String> {
     let ends_open = is_name(example) && example.ends_with(char::is_alphanumeric);
     let longer = ends_open.then(|| suffixed(example));
     match kind {
@@ -81,7 +120,7 @@ fn others(kind: Kind, example: &str, pattern: &Pattern, account: Option<&str>) -
             let of_other_role = session(example).map(|(before, name)| format!("{before}assumed-role/mallory/{name}"));
             // Sessions of one role are one caller's.
             let longer = longer.filter(|_| of_other_role.is_none());
-            let elsewhere = in_other_account(example, of).filter(|_| account.is_none());
+            let elsewhere = in_other_account(example).filter(|_| account.is_none());
             let in_path = [in_path.clone(), format!("{in_path}/x")].into_iter();
             let renamed = with_other_names(example);
             in_path.chain(of_other_role).chain(longer).chain(renamed).chain(elsewhere).collect()
@@ -93,7 +132,7 @@ fn others(kind: Kind, example: &str, pattern: &Pattern, account: Option<&str>) -
         }
         Kind::Name => [prefixed(example)].into_iter().chain(longer).collect(),
         Kind::Principal => vec![format!("AROAOTHER:{}", example.trim_start_matches(':'))],
-        Kind::Address => addresses(example, pattern),
+        Kind::Address => addresses(example, is_found),
     }
 }
 
@@ -110,16 +149,12 @@ fn session(arn: &str) -> Option<(&str, &str)> {
 }
 
 /// The same ARN in another account. AWS alone makes what is in the paths that are its own: they name nobody.
-fn in_other_account(arn: &str, of: &str) -> Option<String> {
+fn in_other_account(arn: &str) -> Option<String> {
     let parts: Vec<&str> = arn.splitn(6, ':').collect();
     let resource = parts.last()?;
     let names_nobody = resource.is_empty() || resource.starts_with("role/aws-") && resource.ends_with('/');
-    let start = match parts[..] {
-        ["arn", partition, service, region, ..] if parts.len() == 6 => format!("arn:{partition}:{service}:{region}:"),
-        _ if of == "user" && resource.contains("assumed-role/") => "arn:aws:sts::".to_owned(),
-        _ => "arn:aws:iam::".to_owned(),
-    };
-    (!names_nobody).then(|| format!("{start}{OTHER_ACCOUNT}:{resource}"))
+    let start = if parts.len() == 6 { parts[..4].join(":") } else { "arn:aws:sts:".to_owned() };
+    (!names_nobody).then(|| format!("{start}:{OTHER_ACCOUNT}:{resource}"))
 }
 
 /// ARNs with other names, which begin or end like this one's.
@@ -147,16 +182,15 @@ fn suffixed(name: &str) -> String {
     format!("{name}{}", if name.ends_with('x') { "-x" } else { "x" })
 }
 
-/// Addresses that a pattern for this one, or for those that begin with it, lets in: where it is open to any text before
-/// or after it, or has a dot that stands for any character.
-fn addresses(example: &str, pattern: &Pattern) -> Vec<String> {
-    let is_open = |text: &str| pattern.is_match(text);
+/// Addresses that a test for this one, or for those that begin with it, lets in: where it is open to any text before or
+/// after it, or has a dot that stands for any character.
+fn addresses(example: &str, is_open: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut starts = Vec::new();
     if is_open(&format!("{example}!")) {
         starts.push(example.to_owned());
     }
     if is_open(&format!("!{example}")) {
-        starts.extend(["2", "1", "9.", "9.9.", "9.9.9."].map(|before| format!("{before}{example}")));
+        starts.extend(["2", "1", "9."].map(|before| format!("{before}{example}")));
     }
     for (dot, _) in example.match_indices('.') {
         let with = |other: &str| Some(format!("{}{other}{}", example.get(..dot)?, example.get(dot + 1..)?));

@@ -1,17 +1,19 @@
 //! Why a rule does or does not match a record, for people whose test of a rule fails.
 
 use super::condition::{CallName, Check, Condition, Scratch, Test, path_text};
+use super::matcher::day_of;
 use super::model::{Exception, Filter, Rule};
 use super::pattern::{Pattern, Searches};
 use crate::log::Record;
 
-/// The most characters of a value, and the most values and objects, that are shown.
+/// The most characters of a pattern or value, and the most patterns, values and objects, that are shown.
 const SHOWN: usize = 100;
 const VALUES: usize = 3;
 
 /// A record, and what explanations need to look into it.
 struct Explainer<'r, 'a> {
     record: &'r Record<'a>,
+    call: CallName<'r>,
     searches: Searches,
 }
 
@@ -19,9 +21,9 @@ struct Explainer<'r, 'a> {
 pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<String> {
     let [source, name] = ["eventSource", "eventName"].map(|key| record.raw_string(&[key]));
     let call = CallName { source: source.as_deref(), name: name.as_deref() };
-    let mut explainer = Explainer { record, searches: Searches::default() };
-    let mut why = explainer.failures(&rule.condition, call);
-    let any: Vec<_> = rule.any.iter().map(|condition| explainer.failures(condition, call)).collect();
+    let mut explainer = Explainer { record, call, searches: Searches::default() };
+    let mut why = explainer.parts(&rule.condition, false);
+    let any: Vec<_> = rule.any.iter().map(|condition| explainer.parts(condition, false)).collect();
     if !any.is_empty() && any.iter().all(|failures| !failures.is_empty()) {
         let each = any.iter().enumerate().map(|(i, failures)| format!("any[{i}]: {}", failures.join(", ")));
         why.push(format!("no condition of `any` holds ({})", each.collect::<Vec<_>>().join("; ")));
@@ -29,116 +31,133 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
     if !why.is_empty() {
         return why;
     }
-    let own = (format!("rule {}, ignore", rule.name), &rule.ignore);
-    for (at, entries) in [("ignore".to_owned(), &filter.ignore), own] {
-        why.extend(explainer.taken(&at, entries, call));
+    let own = ("this rule's ignore", &rule.ignore);
+    let (in_force, expired) = [("ignore", &filter.ignore), own]
+        .into_iter()
+        .flat_map(|(at, entries)| explainer.exceptions(at, entries))
+        .partition::<Vec<_>, _>(|(in_force, _)| *in_force);
+    if !in_force.is_empty() {
+        return in_force.into_iter().map(|(_, why)| why).collect();
     }
-    if why.is_empty() { explainer.values(rule) } else { why }
+    let holds = |condition: &&Condition| explainer.parts(condition, false).is_empty();
+    let holding: Vec<_> = rule.conditions().filter(holds).collect();
+    let passing = holding.into_iter().flat_map(|condition| explainer.parts(condition, true)).collect::<Vec<_>>();
+    passing.into_iter().chain(expired.into_iter().map(|(_, why)| why)).collect()
 }
 
 impl Explainer<'_, '_> {
-    /// The parts of a condition that a record fails.
-    fn failures(&mut self, condition: &Condition, call: CallName<'_>) -> Vec<String> {
-        let mut failures = Vec::new();
+    /// The parts of a condition that a record passes, or those that it fails.
+    fn parts(&mut self, condition: &Condition, passing: bool) -> Vec<String> {
+        let mut parts = Vec::new();
         for (key, pattern, text) in
-            [("source", &condition.event_source, call.source), ("regexp", &condition.event_name, call.name)]
+            [("source", &condition.event_source, self.call.source), ("regexp", &condition.event_name, self.call.name)]
         {
             if let Some(pattern) = pattern
-                && !text.is_some_and(|text| self.searches.find(pattern, text))
+                && text.is_some_and(|text| self.searches.find(pattern, text)) == passing
             {
-                failures.push(format!("{key}: {} {}", quoted(pattern), not_found(text.as_slice())));
+                parts.push(format!("{key}: {} {}", quoted(pattern), outcome(passing, text.as_slice())));
             }
         }
-        failures.extend(self.failing(&condition.wheres, self.record, "where "));
-        for test in condition.unless.iter() {
+        for test in &condition.wheres {
+            if self.passes(test, self.record) == passing {
+                parts.push(format!("where {}", self.test(test, self.record, passing)));
+            }
+        }
+        for test in condition.unless.iter().filter(|_| !passing) {
             if self.passes(test, self.record) {
-                let path = test.path_text();
-                failures.push(format!("unless {path}: {} passes at {}", asked(test), values(self.record, test)));
+                parts.push(format!("unless {}", self.test(test, self.record, true)));
             }
         }
-        failures
-    }
-
-    /// The tests that a record, or an object of it, fails.
-    fn failing(&mut self, tests: &[Test], record: &Record<'_>, at: &str) -> Vec<String> {
-        let mut failures = Vec::new();
-        for test in tests {
-            if self.passes(test, record) {
-                continue;
-            }
-            let at = format!("{at}{}", test.path_text());
-            let Check::Element(inner) = &test.check else {
-                failures.push(format!("{at}: {} {}", asked(test), not_found(&record.raw_texts(&test.path))));
-                continue;
-            };
-            let objects = record.objects(&test.path);
-            let of_each = objects.iter().take(VALUES).map(|object| self.failing(inner, object, "").join(", "));
-            let of_each = of_each.collect::<Vec<_>>().join("; ");
-            let none = if objects.is_empty() { "there is no object" } else { "no object passes: " };
-            failures.push(format!("{at}: {none}{of_each}"));
-        }
-        failures
+        parts
     }
 
     fn passes(&mut self, test: &Test, record: &Record<'_>) -> bool {
         test.passes(record, &mut Scratch { searches: &mut self.searches, paths_seen: &mut [] })
     }
 
-    /// The exceptions that take a record out.
-    fn taken(&mut self, at: &str, entries: &[Exception], call: CallName<'_>) -> Vec<String> {
-        let day = super::matcher::day_of(self.record);
-        let takes = |(i, entry): (usize, &Exception)| {
-            let is_taken = entry.is_in_force(day.as_deref()) && self.failures(&entry.condition, call).is_empty();
-            let reason = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            is_taken.then(|| format!("{at}[{i}]{reason} takes it out"))
+    /// What a test asks, and of which values; of one of objects that fails, what each of them fails.
+    fn test(&mut self, test: &Test, record: &Record<'_>, passes: bool) -> String {
+        let at = test.path_text();
+        let inner = match &test.check {
+            Check::Element(inner) if !passes => inner,
+            _ => return format!("{at}: {} {}", asked(test, Some(record)), outcome(passes, &record.raw_texts(&test.path))),
         };
-        entries.iter().enumerate().filter_map(takes).collect()
+        let objects = record.objects(&test.path);
+        let mut of_each = Vec::new();
+        for (i, object) in objects.iter().take(VALUES).enumerate() {
+            let failing: Vec<_> = inner.iter().filter(|test| !self.passes(test, object)).collect();
+            let failing: Vec<_> = failing.into_iter().map(|test| self.test(test, object, false)).collect();
+            of_each.push(format!("[{i}] {}", failing.join(", ")));
+        }
+        if of_each.is_empty() {
+            return format!("{at}: element fails, there is no object");
+        }
+        format!("{at}: no object passes: {}{}", of_each.join("; "), more(objects.len()))
     }
 
-    /// The values that pass a rule's tests.
-    fn values(&mut self, rule: &Rule) -> Vec<String> {
-        let wheres = rule.conditions().flat_map(|condition| &condition.wheres);
-        let wheres = wheres.filter(|test| self.passes(test, self.record)).collect::<Vec<_>>();
-        wheres.into_iter().map(|test| format!("{} is {}", test.path_text(), values(self.record, test))).collect()
+    /// The exceptions that match a record: whether each is in force, and what that means.
+    fn exceptions(&mut self, at: &str, entries: &[Exception]) -> Vec<(bool, String)> {
+        let day = day_of(self.record);
+        let mut matching = Vec::new();
+        for (i, entry) in entries.iter().enumerate() {
+            if self.parts(&entry.condition, false).is_empty() {
+                let reason = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+                let in_force = entry.is_in_force(day.as_deref());
+                let why = match (&entry.until, &day) {
+                    _ if in_force => "takes it out".to_owned(),
+                    (Some(until), Some(day)) => format!("counts until {until}, and the record is of {day}"),
+                    _ => "has `until`, and the record has no valid eventTime".to_owned(),
+                };
+                matching.push((in_force, format!("{at}[{i}]{reason} {why}")));
+            }
+        }
+        matching
     }
 }
 
 fn quoted(pattern: &Pattern) -> String {
-    format!("`{}`", pattern.as_str())
+    listed(&[pattern.as_str()])
 }
 
 /// What a test asks.
-fn asked(test: &Test) -> String {
+pub(super) fn asked(test: &Test, record: Option<&Record<'_>>) -> String {
     match &test.check {
         Check::Pattern(pattern) => quoted(pattern),
-        Check::All(patterns) => format!("all of {}", patterns.iter().map(quoted).collect::<Vec<_>>().join(", ")),
+        Check::All(patterns) => format!("all {}", listed(&patterns.iter().map(Pattern::as_str).collect::<Vec<_>>())),
         Check::Cidr(networks) => {
-            format!("cidr {}", networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+            format!("cidr {}", listed(&networks.iter().map(ToString::to_string).collect::<Vec<_>>()))
         }
         Check::Range { at_least, at_most } => {
             let bounds = [("atLeast", at_least), ("atMost", at_most)];
             let bounds = bounds.iter().filter_map(|(key, n)| n.map(|n| format!("{key} {n}")));
             bounds.collect::<Vec<_>>().join(", ")
         }
-        Check::SameAs(path) => format!("sameAs {}", path_text(path)),
+        Check::SameAs(path) => {
+            let texts = record.map(|record| format!(" ({})", listed(&record.raw_texts(path)))).unwrap_or_default();
+            format!("sameAs {}{texts}", path_text(path))
+        }
         Check::Element(_) => "element".to_owned(),
     }
 }
 
-fn not_found(texts: &[impl AsRef<str>]) -> String {
-    if texts.is_empty() { "fails, there is no value".to_owned() } else { format!("fails at {}", listed(texts)) }
-}
-
-fn values(record: &Record<'_>, test: &Test) -> String {
-    listed(&record.raw_texts(&test.path))
+fn outcome(passes: bool, texts: &[impl AsRef<str>]) -> String {
+    match (passes, texts.is_empty()) {
+        (true, _) => format!("passes at {}", listed(texts)),
+        (false, true) => "fails, there is no value".to_owned(),
+        (false, false) => format!("fails at {}", listed(texts)),
+    }
 }
 
 fn listed(texts: &[impl AsRef<str>]) -> String {
     let shown = texts.iter().take(VALUES).map(|text| {
-        let text = text.as_ref();
-        let short: String = text.chars().take(SHOWN).collect();
-        if short.len() < text.len() { format!("`{short}…`") } else { format!("`{text}`") }
+        let short: String = text.as_ref().chars().take(SHOWN).collect();
+        let dots = if short.len() < text.as_ref().len() { "…" } else { "" };
+        format!("`{short}{dots}`")
     });
-    let more = if texts.len() > VALUES { format!(" and {} more", texts.len() - VALUES) } else { String::new() };
-    shown.collect::<Vec<_>>().join(", ") + &more
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    if shown.is_empty() { "no value".to_owned() } else { shown + &more(texts.len()) }
+}
+
+fn more(count: usize) -> String {
+    if count > VALUES { format!(" and {} more", count - VALUES) } else { String::new() }
 }

@@ -79,6 +79,9 @@ pub(super) fn to_json(node: &Node<'_>) -> String {
     }
 }
 
+/// The most mistakes that are kept. Nobody reads more, and a file of 1 MiB may have 300,000.
+const LIMIT: usize = 10_000;
+
 /// The mistakes of a file, each with the rule and the key that it is in. Its methods give what they can, so that no
 /// mistake hides the next.
 #[derive(Default)]
@@ -87,7 +90,9 @@ pub(super) struct Problems(pub(super) Vec<String>);
 impl Problems {
     /// Adds a mistake; `at` is the place, and empty for the file as a whole.
     pub(super) fn add(&mut self, at: &str, what: impl fmt::Display) {
-        self.0.push(if at.is_empty() { what.to_string() } else { format!("{at}: {what}") });
+        if self.0.len() < LIMIT {
+            self.0.push(if at.is_empty() { what.to_string() } else { format!("{at}: {what}") });
+        }
     }
 
     pub(super) fn text(&mut self, at: &str, node: Node<'_>) -> Option<String> {

@@ -1,7 +1,5 @@
 //! What the paths of exceptions hold: who is named there, and who chooses it.
 
-use super::condition::Test;
-
 /// The kinds of text that exceptions look into, by how somebody can make one that contains another text.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Kind {
@@ -23,9 +21,9 @@ pub(super) enum Kind {
     Address,
 }
 
-/// The kind of the text at a test's path, if it names somebody or is the caller's choice.
-pub(super) fn kind(test: &Test) -> Option<Kind> {
-    let keys: Vec<&str> = test.path.iter().map(String::as_str).collect();
+/// The kind of the text at a path, if it names somebody or is the caller's choice.
+pub(super) fn kind(path: &[String]) -> Option<Kind> {
+    let keys: Vec<&str> = path.iter().map(String::as_str).collect();
     Some(match keys[..] {
         ["userAgent"]
         | ["tlsDetails", "clientProvidedHostHeader"]

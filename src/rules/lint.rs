@@ -1,76 +1,34 @@
 //! Warnings about valid configurations that are probably mistakes: rules that never match, match everything, or feed
 //! themselves.
 
-use super::condition::{CallName, Condition, Scratch, Test, literals};
-use super::config::{MeantRule, meant_pack_rule};
-use super::cost;
+use std::time::UNIX_EPOCH;
+
+use ipnet::IpNet;
+
+use super::calls::{self, Calls};
+use super::condition::{CallName, Check, Condition, Scratch, Test};
 use super::examples::{examples, matches_everything};
-use super::exceptions;
-use super::model::{Filter, Rule};
-use super::pattern::{Pattern, Searches};
-use super::suggest::nearest;
+use super::model::{Exception, Filter, Rule};
+use super::pattern::Searches;
+use super::{config, cost, exceptions, overrides, packs, paths};
 use crate::log::Record;
 
-/// The keys of a [record](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-record-contents.html).
-const RECORD_KEYS: [&str; 30] = [
-    "additionalEventData", "addendum", "apiVersion", "awsRegion", "edgeDeviceDetails", "errorCode", "errorMessage",
-    "eventCategory", "eventID", "eventName", "eventSource", "eventTime", "eventType", "eventVersion",
-    "managementEvent", "readOnly", "recipientAccountId", "requestID", "requestParameters", "resources",
-    "responseElements", "serviceEventDetails", "sessionCredentialFromConsole", "sharedEventID", "sourceIPAddress",
-    "tlsDetails", "userAgent", "userIdentity", "vpcEndpointAccountId", "vpcEndpointId",
-];
-
-/// The keys of [`userIdentity`](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html).
-const IDENTITY_KEYS: [&str; 15] = [
-    "accessKeyId", "accountId", "arn", "credentialId", "identityProvider", "identityStoreArn", "inScopeOf",
-    "invokedBy", "invokedByDelegate", "onBehalfOf", "principalId", "sessionContext", "type", "userName",
-    "webIdFederationData",
-];
-
-/// Keys that CloudTrail writes, but not into the log files that the function reads.
-const KEYS_ELSEWHERE: [(&str, &str); 2] = [
-    ("eventContext", "only event data stores get it"),
-    ("insightDetails", "only Insights events have it, and the function skips their files"),
-];
-
 /// Keys and values of the events in files that the function skips, those events' name, and the values of other events.
-const SKIPPED: [(&str, &str, &str, &[&str]); 3] = [
-    ("eventCategory", "Insight", "Insights", &["Management", "Data", "NetworkActivity"]),
-    ("eventCategory", "Aggregated", "aggregated", &["Management", "Data", "NetworkActivity"]),
-    (
-        "eventType",
-        "AwsCloudTrailInsight",
-        "Insights",
-        &["AwsApiCall", "AwsServiceEvent", "AwsConsoleAction", "AwsConsoleSignIn", "AwsVpceEvent"],
-    ),
+const SKIPPED: [(&str, &str, &str); 3] = [
+    ("eventCategory", "Insight", "Insights"),
+    ("eventCategory", "Aggregated", "aggregated"),
+    ("eventType", "AwsCloudTrailInsight", "Insights"),
 ];
-
-/// How CloudTrail's sources end, and one of them.
-const SUFFIX: &str = ".amazonaws.com";
-const EXAMPLE: &str = "iam.amazonaws.com";
+const NOT_SKIPPED: &str = "Management Data NetworkActivity AwsApiCall AwsServiceEvent AwsConsoleAction AwsConsoleSignIn \
+    AwsVpceEvent";
 
 /// Services under a name that people or EventBridge give them, and under CloudTrail's.
-const RENAMED: [(&str, &str); 16] = [
-    ("alb", "elasticloadbalancing"),
-    ("cloudwatch", "monitoring"),
-    ("cloudwatch-logs", "logs"),
-    ("cloudwatchlogs", "logs"),
-    ("docdb", "rds"),
-    ("efs", "elasticfilesystem"),
-    ("elb", "elasticloadbalancing"),
-    ("elbv2", "elasticloadbalancing"),
-    ("emr", "elasticmapreduce"),
-    ("eventbridge", "events"),
-    ("macie", "macie2"),
-    ("msk", "kafka"),
-    ("neptune", "rds"),
-    ("opensearch", "es"),
-    ("stepfunctions", "states"),
-    ("tag", "tagging"),
-];
+const RENAMED: &str = "alb=elasticloadbalancing cloudwatch=monitoring cloudwatch-logs=logs cloudwatchlogs=logs docdb=rds \
+    efs=elasticfilesystem elb=elasticloadbalancing elbv2=elasticloadbalancing emr=elasticmapreduce eventbridge=events \
+    macie=macie2 msk=kafka neptune=rds opensearch=es stepfunctions=states tag=tagging";
 
 /// Calls of all kinds: a condition that matches each of them probably matches every call.
-const CALLS: [&str; 4] = [
+const CALLS: [&str; 3] = [
     r#"{"eventVersion": "1.11", "eventTime": "2026-11-20T21:08:30Z", "eventID": "0", "awsRegion": "us-east-1",
         "eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin", "eventType": "AwsConsoleSignIn",
         "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "0",
@@ -86,169 +44,146 @@ const CALLS: [&str; 4] = [
     r#"{"eventVersion": "1.10", "eventTime": "2025-07-08T19:22:01Z", "eventID": "2", "awsRegion": "cn-north-1",
         "eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventType": "AwsApiCall",
         "eventCategory": "Data", "managementEvent": false, "readOnly": true, "requestID": "2",
-        "sourceIPAddress": "198.51.100.7", "userAgent": "Boto3/1.34", "recipientAccountId": "777788889999",
+        "sourceIPAddress": "198.51.100.7", "userAgent": "Boto3/1.34", "recipientAccountId": "123456789012",
         "userIdentity": {"type": "AssumedRole", "principalId": "AROAZ:ci", "accountId": "777788889999",
             "accessKeyId": "ASIAZ", "arn": "arn:aws-cn:sts::777788889999:assumed-role/build/ci"}}"#,
-    r#"{"eventVersion": "1.08", "eventTime": "2024-09-30T12:46:54Z", "eventID": "3", "awsRegion": "us-gov-west-1",
-        "eventSource": "kms.amazonaws.com", "eventName": "Decrypt", "eventType": "AwsApiCall",
-        "eventCategory": "Management", "managementEvent": true, "readOnly": true, "requestID": "3",
-        "sourceIPAddress": "192.0.2.44", "userAgent": "curl/8", "recipientAccountId": "123456789012",
-        "userIdentity": {"type": "FederatedUser", "principalId": "123456789012:eve", "accountId": "123456789012",
-            "accessKeyId": "ASIAX", "arn": "arn:aws-us-gov:sts::123456789012:federated-user/eve"}}"#,
-];
-
-/// Calls that CloudTrail writes with the version of their API behind the name, and a version: of Lambda, and of
-/// CloudFront.
-const VERSIONED: [(&str, &str, &[&str]); 2] = [
-    (
-        "lambda.amazonaws.com",
-        "20150331",
-        &[
-            "AddPermission", "CreateAlias", "CreateEventSourceMapping", "CreateFunction", "DeleteAlias",
-            "DeleteEventSourceMapping", "DeleteFunction", "GetAlias", "GetEventSourceMapping", "GetFunction",
-            "GetFunctionConfiguration", "GetPolicy", "ListAliases", "ListEventSourceMappings", "ListFunctions",
-            "ListVersionsByFunction", "PublishVersion", "RemovePermission", "UpdateAlias", "UpdateEventSourceMapping",
-            "UpdateFunctionCode", "UpdateFunctionConfiguration",
-        ],
-    ),
-    (
-        "cloudfront.amazonaws.com",
-        "2020_05_31",
-        &[
-            "CreateCachePolicy", "CreateCloudFrontOriginAccessIdentity", "CreateDistribution",
-            "CreateDistributionWithTags", "CreateInvalidation", "DeleteDistribution", "UpdateDistribution",
-        ],
-    ),
 ];
 
 /// Calls that the function itself makes when it runs: a rule on one of them brings an alert about each alert, where the
 /// trail logs data events.
 const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
 
-/// Warnings about a valid configuration, each naming its rule and what to do.
-pub(crate) fn warnings(filter: &Filter, _today: &str) -> Vec<String> {
+/// The days before the end of an exception on which it is told.
+const NOTICE: u64 = 14;
+
+/// Warnings about a valid configuration, each naming its rule and what to do. Today is a day such as `2027-03-01`.
+pub(crate) fn warnings(filter: &Filter, today: &str) -> Vec<String> {
+    let text = calls::text();
+    let packs = filter.packs.iter().filter_map(|name| config::parse(packs::file(name)?.as_bytes(), None).ok());
+    let (packs, lint) = (packs.collect::<Vec<_>>(), Lint { calls: Calls::new(&text), today: day(today) });
     let of_rules = filter.rules.iter().flat_map(|rule| {
-        let warnings = [name(rule, filter), own_calls(&rule.condition, filter)].into_iter().flatten();
-        let account = exceptions::account(&rule.condition.wheres);
-        let unless = rule.condition.unless.iter().filter_map(move |test| exception(test, account.as_deref()));
-        warnings
-            .chain(of_condition(&rule.condition))
-            .chain(unless)
-            .map(|warning| format!("rule {}: {warning}", rule.name))
+        let warnings = overrides::warnings(rule, filter, &packs).into_iter().chain(own_calls(rule, filter));
+        prefixed(&format!("rule {}", rule.name), warnings.chain(lint.rule(rule)).collect())
     });
-    let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
-        let entry = &entry.condition;
-        let forgeable = if every_call(entry) { Vec::new() } else { exceptions::of_ignore(entry) };
-        of_condition(entry).chain(forgeable).map(move |warning| format!("ignore[{i}]: {warning}"))
-    });
-    of_rules.chain(of_ignore).collect()
+    of_rules.chain(lint.ignore(&filter.ignore, &[])).collect()
 }
 
-fn of_condition(condition: &Condition) -> impl Iterator<Item = String> {
-    let warnings = [source(condition), event(condition), everything(condition)].into_iter().flatten();
-    let of_tests = condition.wheres.iter().filter_map(skipped).chain(condition.tests().filter_map(path));
-    warnings.chain(of_tests).chain(cost::slow(condition))
+/// What warnings look at beside a rule.
+struct Lint<'t> {
+    calls: Calls<'t>,
+    /// Days since 1970.
+    today: Option<u64>,
 }
 
-/// A rule is meant to override a pack's rule, and misses it.
-fn name(rule: &Rule, filter: &Filter) -> Option<String> {
-    let MeantRule { name: meant, pack, rules } = meant_pack_rule(&rule.name)?;
-    if meant != rule.name {
-        return Some(format!("no pack has a rule of that name to override; did you mean `{meant}`?"));
+impl Lint<'_> {
+    fn rule(&self, rule: &Rule) -> Vec<String> {
+        let mut found = self.condition_of_rule(&rule.condition, &[]);
+        for (i, condition) in rule.any.iter().enumerate() {
+            found.extend(prefixed(&format!("any[{i}]"), self.condition_of_rule(condition, &[&rule.condition])));
+        }
+        found.extend(self.ignore(&rule.ignore, &[&rule.condition]));
+        found
     }
-    let in_use = rules.iter().all(|name| filter.rules.iter().any(|rule| rule.name == *name));
-    let why = format!("`packs` does not name `{pack}`, which has a rule of that name: this one stands alone");
-    (!in_use).then_some(why)
+
+    /// The warnings about entries of an `ignore`, which is that of a rule with these conditions.
+    fn ignore(&self, entries: &[Exception], of: &[&Condition]) -> Vec<String> {
+        let each = entries.iter().enumerate().flat_map(|(i, entry)| {
+            let condition = &entry.condition;
+            let mut found = self.condition(condition, of);
+            found.extend(entry.until.as_deref().and_then(|until| self.expiry(until)));
+            if !every_call(condition) {
+                found.extend(exceptions::of_ignore(condition));
+            }
+            prefixed(&format!("ignore[{i}]"), found)
+        });
+        each.collect()
+    }
+
+    fn condition_of_rule(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
+        let mut found = self.condition(condition, of);
+        let wheres = of.iter().flat_map(|of| &of.wheres).chain(&condition.wheres);
+        let account = exceptions::account(wheres);
+        found.extend(condition.unless.iter().filter_map(|test| exception(test, account.as_deref())));
+        found
+    }
+
+    /// The warnings about a condition, given those that hold with it.
+    fn condition(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
+        let [wheres, unless] = [&condition.wheres, &condition.unless].map(|tests| paths::flat(tests));
+        let flat = Condition { wheres, unless, ..condition.clone() };
+        let all = [&[condition], of].concat();
+        let mut found: Vec<String> = Vec::new();
+        found.extend(source(condition));
+        found.extend(self.calls.versioned(condition));
+        found.extend(condition.event_name.as_ref().and_then(|pattern| self.calls.unknown("regexp", pattern)));
+        found.extend(everything(condition));
+        found.extend(flat.wheres.iter().filter_map(skipped));
+        for test in flat.tests() {
+            let other = if let Check::SameAs(other) = &test.check { Some(other) } else { None };
+            for path in [&test.path].into_iter().chain(other) {
+                found.extend(paths::unknown(path).or_else(|| self.calls.unknown_parameter(path, &all)));
+            }
+            if test.path == ["eventName"] {
+                found.extend(test.patterns().iter().filter_map(|pattern| self.calls.unknown("eventName", pattern)));
+            }
+            found.extend(networks(test));
+        }
+        found.extend(cost::slow(&flat));
+        found
+    }
+
+    /// An exception that has ended, or ends soon.
+    fn expiry(&self, until: &str) -> Option<String> {
+        let (today, end) = (self.today?, day(until)?);
+        let what = if end < today { "ended" } else { "ends" };
+        (end <= today + NOTICE).then(|| format!("it {what} on {until}: delete it, or give it a later `until`"))
+    }
 }
 
+fn prefixed(at: &str, warnings: Vec<String>) -> Vec<String> {
+    warnings.into_iter().map(|warning| format!("{at}: {warning}")).collect()
+}
+
+/// A day's number since 1970.
+fn day(text: &str) -> Option<u64> {
+    let time = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?;
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs() / (24 * 60 * 60))
+}
+
+/// A text that a pattern asks for, if it is EventBridge's or another name that CloudTrail does not write.
 fn source(condition: &Condition) -> Option<String> {
     let pattern = condition.event_source.as_ref()?;
-    if let Some(warning) = examples(pattern).iter().find_map(|name| not_cloudtrails(pattern, name)) {
-        return Some(warning);
-    }
-    literals(pattern).iter().find_map(|name| {
-        let small = name.to_lowercase();
-        if small != *name && !pattern.is_match(&small) {
-            return Some(format!("`source` matches `{name}`, but CloudTrail writes sources in lower case: `{small}`"));
-        }
-        let service = service(name);
-        let source = format!("{service}{SUFFIX}");
-        let is_short = !name.is_empty() && pattern.is_match(name) && !pattern.is_match(&source);
-        let why = format!("`source` matches `{name}`, but CloudTrail writes");
-        is_short.then(|| match service {
-            "" | "amazonaws" => format!("{why} names such as `{EXAMPLE}`: name the service"),
-            _ => format!("{why} `{source}`: leave out the `$`, or add the rest"),
-        })
+    examples(pattern).iter().filter(|text| pattern.is_match(text)).find_map(|text| {
+        let small = text.to_lowercase();
+        let service = small.split("amazonaws").next()?.trim_start_matches("aws.").trim_matches('.');
+        let mut renamed = RENAMED.split_whitespace().filter_map(|names| names.split_once('='));
+        let service = renamed.find(|(other, _)| *other == service).map_or(service, |(_, own)| own);
+        let meant = if service.is_empty() { &["iam", "aws-marketplace"][..] } else { &[service] };
+        let sources: Vec<_> = meant.iter().map(|service| format!("{service}.amazonaws.com")).collect();
+        let what = if service.is_empty() { "names such as " } else { "" };
+        let warning = format!("`source` matches `{text}`, but CloudTrail writes {what}`{}`", sources[0]);
+        (!text.is_empty() && !sources.iter().any(|source| pattern.is_match(source))).then_some(warning)
     })
-}
-
-/// The service in a source, or in the beginning of one.
-fn service(source: &str) -> &str {
-    let ends = SUFFIX.char_indices().map(|(end, _)| &SUFFIX[..end]).rev();
-    let service = [SUFFIX].into_iter().chain(ends).find_map(|end| source.strip_suffix(end));
-    match service.unwrap_or(source) {
-        "amazonaws.com" => "",
-        service => service,
-    }
-}
-
-fn event(condition: &Condition) -> Option<String> {
-    let pattern = condition.event_name.as_ref()?;
-    let literals = literals(pattern);
-    VERSIONED.iter().filter(|(source, _, _)| condition.matches_source(Some(source))).find_map(|(_, version, names)| {
-        let name = literals.iter().find(|name| {
-            names.contains(&name.as_str()) && pattern.is_match(name) && !pattern.is_match(&format!("{name}{version}"))
-        })?;
-        Some(format!(
-            "`regexp` matches `{name}`, but CloudTrail writes a version behind it, such as `{name}{version}`: leave out \
-             the `$`"
-        ))
-    })
-}
-
-/// A name that a pattern asks for, if it is EventBridge's or another that CloudTrail does not use.
-fn not_cloudtrails(pattern: &Pattern, name: &str) -> Option<String> {
-    let small = name.to_lowercase();
-    let bare = small.strip_suffix(SUFFIX).unwrap_or(&small);
-    let (service, whose) = match bare.strip_prefix("aws.") {
-        Some(service) => (service.trim_end_matches('.'), "EventBridge's name"),
-        None => (bare, "which is not a source"),
-    };
-    if service != bare && service.is_empty() {
-        let is_of_none = ![EXAMPLE, "aws-marketplace.amazonaws.com"].iter().any(|source| pattern.is_match(source));
-        let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes names such as `{EXAMPLE}`");
-        return is_of_none.then(warning);
-    }
-    let renamed = RENAMED.iter().find(|(other, _)| *other == service).map(|(_, own)| *own);
-    let own = renamed.or((service != bare).then_some(service))?;
-    let source = format!("{own}{SUFFIX}");
-    let warning = || format!("`source` matches `{name}`, {whose}: CloudTrail writes `{source}`");
-    (!pattern.is_match(&source)).then(warning)
 }
 
 fn everything(condition: &Condition) -> Option<String> {
     if every_call(condition) {
         return Some("it matches every call: narrow it down, or delete it".to_owned());
     }
-    let matches_all = |pattern: &Option<Pattern>| pattern.as_ref().is_some_and(matches_everything);
-    let what = match (matches_all(&condition.event_source), matches_all(&condition.event_name)) {
-        (true, true) => "`source` and `regexp` match",
-        (true, false) => "`source` matches",
-        (false, true) => "`regexp` matches",
-        (false, false) => return None,
-    };
-    Some(format!("{what} everything: narrow it down, or leave it out"))
+    let patterns = [("source", &condition.event_source), ("regexp", &condition.event_name)];
+    let (key, _) = patterns.iter().find(|(_, pattern)| pattern.as_ref().is_some_and(matches_everything))?;
+    Some(format!("`{key}` matches everything: narrow it down, or leave it out"))
 }
 
-/// Whether a condition without exceptions probably matches every call.
+/// Whether a condition without exceptions probably matches every call. That of a rule that has only `any` is empty.
 fn every_call(condition: &Condition) -> bool {
+    let is_empty = condition.is_for_any_call() && condition.wheres.is_empty();
     condition.unless.is_empty()
+        && !is_empty
         && CALLS.iter().filter_map(|call| Record::parse(call).ok()).all(|call| {
-            let text = |key| call.raw_string(&[key]);
-            let (source, name) = (text("eventSource"), text("eventName"));
+            let [source, name] = ["eventSource", "eventName"].map(|key| call.raw_string(&[key]));
             let name = CallName { source: source.as_deref(), name: name.as_deref() };
-            let scratch = &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut [] };
-            condition.matches(name, &call, scratch)
+            condition.matches(name, &call, &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut [] })
         })
 }
 
@@ -262,58 +197,43 @@ fn exception(test: &Test, account: Option<&str>) -> Option<String> {
 }
 
 fn skipped(test: &Test) -> Option<String> {
-    let [key] = &test.path[..] else { return None };
-    SKIPPED.iter().filter(|(known, ..)| key == known).find_map(|(_, value, events, others)| {
-        let pattern = test.pattern()?;
-        let is_only_for_them = pattern.is_match(value) && !others.iter().any(|other| pattern.is_match(other));
-        is_only_for_them
-            .then(|| format!("`{key}`: only {events} events are `{value}`, and the function skips their files"))
+    let pattern = test.pattern().filter(|pattern| !NOT_SKIPPED.split(' ').any(|value| pattern.is_match(value)))?;
+    let is_found = |(key, value, _): &&(&str, &str, &str)| test.path == [*key] && pattern.is_match(value);
+    let (key, value, events) = SKIPPED.iter().find(is_found)?;
+    Some(format!("`{key}`: only {events} events are `{value}`, and the function skips their files"))
+}
+
+/// Networks in the place of a pattern for an address.
+fn networks(test: &Test) -> Option<String> {
+    let pattern = test.pattern().filter(|_| test.path.last().is_some_and(|key| key.ends_with("IPAddress")))?;
+    let networks = examples(pattern).into_iter().map(|text| text.parse::<IpNet>().ok().filter(|_| text.contains('/')));
+    let networks = networks.map(|network| Some(format!("\"{}\"", network?.trunc()))).collect::<Option<Vec<_>>>()?;
+    let (path, networks) = (test.path_text(), networks.join(", "));
+    (!networks.is_empty()).then(|| {
+        format!(
+            "`{path}`: a pattern is searched in the text, and no address has a `/`: write {{\"cidr\": [{networks}]}}"
+        )
     })
 }
 
-fn path(test: &Test) -> Option<String> {
-    let mut keys = test.path.iter().map(String::as_str);
-    let (first, second) = (keys.next()?, keys.next());
-    if let Some(index) = test.path.iter().find(|key| key.ends_with(']')) {
-        let why = "an array stands for any of its elements: leave out the brackets and what is in them";
-        return Some(format!("`{}`: CloudTrail has no key `{index}`; {why}", test.path_text()));
-    }
-    let unknown = |key: &str, known: &[&str], of: &str| {
-        let meant = match nearest(key, known) {
-            Some(near) => format!("; did you mean `{near}`?"),
-            None if key == "$" => "; leave out the `$.` of metric filters".to_owned(),
-            None => String::new(),
-        };
-        Some(format!("`{}`: {of} has no key `{key}`{meant}", test.path_text()))
-    };
-    if let Some((_, why)) = KEYS_ELSEWHERE.iter().find(|(key, _)| *key == first) {
-        return Some(format!("`{}`: a trail's log files have no key `{first}`: {why}", test.path_text()));
-    }
-    match second {
-        _ if !RECORD_KEYS.contains(&first) => unknown(first, &RECORD_KEYS, "a CloudTrail record"),
-        Some(second) if first == "userIdentity" && !IDENTITY_KEYS.contains(&second) => {
-            unknown(second, &IDENTITY_KEYS, "CloudTrail's userIdentity")
-        }
-        _ => None,
-    }
-}
-
-fn own_calls(condition: &Condition, filter: &Filter) -> Option<String> {
-    if condition.is_for_any_call() {
-        return None;
-    }
-    let is_matched =
-        |(source, name): &&(&str, &str)| condition.matches_source(Some(source)) && condition.matches_name(Some(name));
-    let (source, event) = OWN_CALLS.iter().find(is_matched)?;
+/// A rule that matches what the function does.
+fn own_calls(rule: &Rule, filter: &Filter) -> Option<String> {
+    let mut conditions = rule.conditions();
     // A rule that is narrowed down, or excepts callers, is probably no accident.
     let by_caller =
         |tests: &[Test]| tests.iter().any(|test| test.path.first().is_some_and(|key| key == "userIdentity"));
-    if !condition.wheres.is_empty()
-        || by_caller(&condition.unless)
-        || filter.ignore.iter().any(|i| by_caller(&i.condition.wheres))
+    let ignores_caller = |entries: &[Exception]| entries.iter().any(|entry| by_caller(&entry.condition.wheres));
+    let is_silent = rule.dry_run || !rule.enabled || rule.conditions().all(Condition::is_for_any_call);
+    if is_silent
+        || conditions.any(|it| by_caller(&it.unless))
+        || ignores_caller(&rule.ignore)
+        || ignores_caller(&filter.ignore)
     {
         return None;
     }
+    let (source, event) = OWN_CALLS.iter().find(|(source, name)| {
+        rule.all_and_any(|it| it.wheres.is_empty() && it.matches_source(Some(source)) && it.matches_name(Some(name)))
+    })?;
     Some(format!(
         "it matches {event} of {source}, which this function calls itself: where the trail logs such data events, every \
          alert leads to the next; add to `ignore`, with your account: {{\"where\": {{\"userIdentity.arn\": \
@@ -334,6 +254,25 @@ mod tests {
         for name in packs::NAMES {
             let alone = config::parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
             assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");
+        }
+    }
+
+    #[test]
+    fn exceptions_that_end_within_two_weeks_are_told() {
+        for (until, word) in [
+            ("2026-11-25", Some("ended")),
+            ("2026-11-26", Some("ends")),
+            ("2026-12-10", Some("ends")),
+            ("2026-12-11", None),
+        ] {
+            let entry = format!(r#"{{"source": "^iam", "regexp": "^CreateUser$", "until": "{until}"}}"#);
+            let rule = format!(r#"{{"name": "r", "regexp": "^CreateUser$", "ignore": [{entry}]}}"#);
+            let filter =
+                config::parse(format!(r#"{{"rules": [{rule}], "ignore": [{entry}]}}"#).as_bytes(), None).unwrap();
+            let expected = ["rule r: ignore[0]", "ignore[0]"].map(|at| {
+                word.map(|word| format!("{at}: it {word} on {until}: delete it, or give it a later `until`"))
+            });
+            assert_eq!(warnings(&filter, "2026-11-26"), expected.into_iter().flatten().collect::<Vec<_>>(), "{until}");
         }
     }
 }

@@ -71,7 +71,7 @@ impl ForAnyCall {
             wheres.iter().flat_map(Test::needles).max_by_key(|needle| needle.rarity())
         };
         let of_rules: Option<Vec<_>> = self.rules.iter().map(rarest).collect();
-        let unseen: Vec<_> = self.tests(filter).filter(|test| is_unseen(test, paths_seen)).collect();
+        let unseen: Vec<_> = self.tests(filter).filter(|test| test.is_unseen(paths_seen)).collect();
         self.unseen = unseen.len();
         let of_unseen: Option<Vec<_>> = unseen.into_iter().map(Test::key).collect();
         let needles = of_rules.zip(of_unseen).map(|(of_rules, of_unseen)| of_rules.into_iter().chain(of_unseen));
@@ -80,17 +80,12 @@ impl ForAnyCall {
 
     /// The rules that may match a record.
     fn rules(&mut self, filter: &Filter, raw: &RawRecord<'_>, paths_seen: &[bool]) -> &[RuleIndex] {
-        if self.unseen > 0 && self.unseen != self.tests(filter).filter(|test| is_unseen(test, paths_seen)).count() {
+        if self.unseen > 0 && self.unseen != self.tests(filter).filter(|test| test.is_unseen(paths_seen)).count() {
             self.choose(filter, paths_seen);
         }
         let may_match = !raw.searchable || self.needle.as_ref().is_none_or(|needle| needle.is_in(raw.bytes));
         if may_match { &self.rules } else { &[] }
     }
-}
-
-/// Whether no record has had a value at a test's path yet, if that is noted.
-fn is_unseen(test: &Test, paths_seen: &[bool]) -> bool {
-    paths_seen.get(test.id) == Some(&false)
 }
 
 impl Learned {
@@ -264,7 +259,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
         let Matcher { filter, learned: Learned { for_any_call, calls, searches, paths_seen } } = self;
         let (mut calls, mut searches, paths_seen) = (calls.borrow_mut(), searches.borrow_mut(), paths_seen.borrow());
         let mut for_any_call = for_any_call.borrow_mut();
-        let is_new = |test: &Test| is_unseen(test, &paths_seen) && test.may_have_value(raw.bytes);
+        let is_new = |test: &Test| test.is_unseen(&paths_seen) && test.may_have_value(raw.bytes);
         let is_candidate = |i: &RuleIndex| {
             let rule = &filter.rules[*i as usize];
             !raw.searchable

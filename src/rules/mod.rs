@@ -1,6 +1,6 @@
 //! The configuration: how it is written, what it means, and which of its rules match a record.
 
-mod anchored;
+mod calls;
 mod condition;
 pub mod config;
 mod cost;
@@ -16,13 +16,15 @@ mod model;
 #[cfg(test)]
 mod naive;
 mod needle;
+mod overrides;
 pub(crate) mod packs;
+mod paths;
 mod pattern;
 mod reader;
 mod suggest;
 mod topic_arn;
 
-pub(crate) use self::condition::Test;
+pub(crate) use self::condition::{Check, Test};
 pub(crate) use self::explain::explain;
 pub(crate) use self::matcher::Hit;
 pub use self::matcher::{Learned, Matcher};

@@ -14,6 +14,9 @@ use super::topic_arn::TopicArn;
 /// What a test takes beside its patterns while it is read, in bytes: measured, and rounded up.
 const TEST_MEMORY: usize = 2 << 10;
 
+/// What a rule's test, and each of its records, takes beside the record's text, in bytes.
+const RECORD_MEMORY: usize = 128;
+
 /// How deep `element` may stand within `element`. CloudTrail's own records need two.
 const ELEMENTS_LIMIT: usize = 8;
 
@@ -131,18 +134,20 @@ impl Reader {
         let known = ["all", "cidr", "atLeast", "atMost", "sameAs", "element"];
         let keys = self.problems.object(at, node, known)?;
         let all_known = self.problems.0.len() == before;
+        let key = |key: &str| format!("{at}, {key}");
         match keys {
             [Some(all), None, None, None, None, None] => {
-                let patterns = self.problems.some_array(at, all);
-                Some(Check::All(patterns.into_iter().filter_map(|pattern| self.pattern(at, pattern)).collect()))
+                let patterns = self.problems.some_array(&key("all"), all);
+                self.patterns.spend(TEST_MEMORY * patterns.len());
+                Some(Check::All(patterns.into_iter().filter_map(|node| self.pattern(&key("all"), node)).collect()))
             }
             [None, Some(cidr), None, None, None, None] => {
-                let networks = self.problems.some_array(at, cidr);
-                Some(Check::Cidr(networks.into_iter().filter_map(|network| self.network(at, network)).collect()))
+                let networks = self.problems.some_array(&key("cidr"), cidr);
+                Some(Check::Cidr(networks.into_iter().filter_map(|node| self.network(&key("cidr"), node)).collect()))
             }
             [None, None, None, None, Some(path), None] => {
-                let path = self.problems.text(at, path)?;
-                self.path(at, &path).map(Check::SameAs)
+                let path = self.problems.text(&key("sameAs"), path)?;
+                self.path(&key("sameAs"), &path).map(Check::SameAs)
             }
             [None, None, None, None, None, Some(_)] if depth == ELEMENTS_LIMIT => {
                 self.problems.add(at, format!("`element` may stand in `element` up to {ELEMENTS_LIMIT} times"));
@@ -150,24 +155,25 @@ impl Reader {
             }
             [None, None, None, None, None, Some(element)] => {
                 if element.as_object().is_some_and(|element| element.properties.is_empty()) {
-                    self.problems.add(at, "`element` is empty: give at least one path and its test");
+                    self.problems.add(&key("element"), "it is empty: give at least one path and its test");
                 }
-                Some(Check::Element(self.tests(&format!("{at}, element"), element, depth + 1)))
+                Some(Check::Element(self.tests(&key("element"), element, depth + 1)))
             }
             [None, None, at_least, at_most, None, None] if at_least.is_some() || at_most.is_some() => {
-                let mut bound = |node: Option<Node<'_>>| node.and_then(|node| self.problems.number(at, node));
-                let (at_least, at_most) = (bound(at_least), bound(at_most));
+                let mut bound =
+                    |name, node: Option<Node<'_>>| node.and_then(|node| self.problems.number(&key(name), node));
+                let (at_least, at_most) = (bound("atLeast", at_least), bound("atMost", at_most));
                 if let (Some(least), Some(most)) = (at_least, at_most)
                     && least > most
                 {
-                    self.problems.add(at, format!("`atLeast` {least} is over `atMost` {most}: no number is both"));
+                    self.problems.add(at, format!("`atLeast` {least} is over `atMost` {most}, so no number passes"));
                 }
                 Some(Check::Range { at_least, at_most })
             }
             _ => {
                 if all_known {
                     let kinds = "`all`, `cidr`, `sameAs`, `element`, or `atLeast` and `atMost`";
-                    self.problems.add(at, format!("it must have one of {kinds}"));
+                    self.problems.add(at, format!("it must have one of {kinds}, and only one"));
                 }
                 None
             }
@@ -228,7 +234,7 @@ impl Reader {
                 (Some(record), None) => vec![record],
                 (None, Some(records)) => self.problems.some_array(&format!("{at}, records"), records),
                 _ => {
-                    self.problems.add(&at, "give either `record` or `records`");
+                    self.problems.add(&at, "give `record` or `records`, and only one of them");
                     Vec::new()
                 }
             };
@@ -236,7 +242,7 @@ impl Reader {
                 self.problems.add(&at, "a record must be an object: {…}");
             }
             let records: Vec<_> = records.iter().map(to_json).collect();
-            self.patterns.spend(records.iter().map(String::len).sum());
+            self.patterns.spend(RECORD_MEMORY + records.iter().map(|json| RECORD_MEMORY + json.len()).sum::<usize>());
             read.push(RuleTest {
                 name: name.and_then(|name| self.problems.some_text(&format!("{at}, name"), name)),
                 records,
@@ -252,10 +258,10 @@ impl Reader {
             Some(Node::BooleanLit(alerts)) => (!alerts.value).then_some(0),
             Some(Node::NumberLit(alerts)) if alerts.value == "0" => Some(0),
             Some(alerts) if alerts.as_number_lit().is_some() => {
-                self.problems.count(&format!("{at}, alerts"), alerts, ", or true or false")
+                self.problems.count(&format!("{at}, alerts"), alerts, "; or write true, or false for none")
             }
             Some(_) => {
-                self.problems.add(&format!("{at}, alerts"), "it must be true, false or the number of alerts");
+                self.problems.add(&format!("{at}, alerts"), "it must be true, false or a number, without quotes");
                 None
             }
             None => {

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::golden::{assert_golden, golden, golden_lines};
+use crate::program::{folder, run_in};
 use crate::world::{
-    BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, configuration, put_keys, world,
-    world_with,
+    BUCKET, CONFIG, KEY, OTHER_RULES, TIMEOUT, TOPIC, World, assert_counts, assert_in_time, configuration, put_keys,
+    rule_metrics, world, world_of, world_with,
 };
 use crate::{event, file, gzip, log, record, records};
 
@@ -29,11 +30,12 @@ async fn an_event_becomes_one_message_per_matching_call() {
     let counts = world.counts(&event).await;
     let expected = json!({
         "objects": 1, "logs": 1, "records": 16, "matched": 11, "unmatched": 5, "alerts": 11, "published": 11,
+        "rules": { "default": { "matches": 11, "alerts": 11 } },
     });
     assert_counts(&counts, &expected);
     assert_eq!(counts["bytes"], bytes.len());
     let logged = world.logged().await;
-    for name in ["objects", "logs", "records", "matched", "unmatched", "published", "bytes", "milliseconds"] {
+    for name in ["objects", "logs", "records", "matched", "unmatched", "published", "bytes", "milliseconds", "rules"] {
         assert_eq!(logged[name], counts[name], "{name} in {logged}");
     }
 
@@ -59,6 +61,166 @@ async fn an_event_becomes_one_message_per_matching_call() {
 
     assert_eq!(world.aws.gets().len(), 2);
     assert_eq!(world.aws.publishes().len(), 2);
+}
+
+/// Half of the records are of alice, and a quarter of them from after an exception's last day.
+fn calls_of_alice_and_bob(count: usize) -> Vec<Value> {
+    let mut records = records(count);
+    for (number, record) in records.iter_mut().enumerate() {
+        record["userIdentity"] = json!({ "userName": if number % 2 == 0 { "alice" } else { "bob" } });
+        record["eventTime"] = json!(format!("2026-11-{:02}T23:59:59Z", if number % 4 == 0 { 21 } else { 20 }));
+    }
+    records
+}
+
+fn rules_of_all_kinds() -> Value {
+    let of_alice = json!({ "where": { "userIdentity.userName": "^alice$" }, "until": "2026-11-20" });
+    json!({ "rules": [
+        { "name": "users", "regexp": "User", "ignore": [of_alice] },
+        { "name": "dry \u{e9}", "source": "iam", "dryRun": true, "metrics": true, "ignore": [of_alice] },
+        { "name": " ", "regexp": "^Create", "metrics": true },
+        { "name": "off", "regexp": "User", "enabled": false, "metrics": true },
+        { "name": "quiet", "regexp": "Nothing", "metrics": true },
+        { "name": "silenced", "regexp": "User", "metrics": true, "ignore": [{ "source": "iam" }] },
+    ] })
+}
+
+#[tokio::test]
+async fn the_counts_by_rule_add_up_and_rules_may_have_metrics_of_their_own() {
+    let mut world = world_of(&rules_of_all_kinds(), &calls_of_alice_and_bob(8)).await;
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    let expected = json!({
+        "users": { "matches": 8, "alerts": 6, "ignored": 2, "expired": 2 },
+        "dry \u{e9}": { "matches": 8, "dry": 6, "ignored": 2, "expired": 2 },
+        " ": { "matches": 8, "alerts": 8 },
+        "silenced": { "matches": 8, "ignored": 8 },
+    });
+    assert_eq!(counts["rules"], expected);
+    assert_eq!((&counts["matched"], &counts["alerts"]), (&json!(8), &json!(8)), "{counts}");
+    assert_eq!(world.logged().await["rules"], expected);
+    let metrics = rule_metrics(&world.lines().await);
+    assert_eq!(metrics, [(r"dry \u{e9}", 6), (r"\u{20}", 8)].map(|(name, n)| (name.to_owned(), n)).into());
+    // Another invocation counts anew.
+    world.aws.put(BUCKET, KEY, log(&calls_of_alice_and_bob(1)));
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["rules"]["silenced"], json!({ "matches": 1, "ignored": 1 }));
+}
+
+#[tokio::test]
+async fn the_counts_by_rule_of_half_a_log_are_those_of_its_whole_records() {
+    let mut world = world_of(&rules_of_all_kinds(), &[]).await;
+    let bytes = gzip(&log(&calls_of_alice_and_bob(400)));
+    world.aws.put(BUCKET, KEY, &bytes[..bytes.len() / 2]);
+    let counts = world.fails(&put_keys(&[KEY]), "LogMalformed", &["cut off"]).await;
+    let records = counts["records"].as_u64().unwrap();
+    assert!((50..400).contains(&records), "{counts}");
+    // Of four records, the first comes after the exception's last day, and the third before.
+    let (expired, ignored) = (records.div_ceil(4), (records + 1) / 4);
+    let expected = json!({
+        "users": { "matches": records, "alerts": records - ignored, "ignored": ignored, "expired": expired },
+        "dry \u{e9}": { "matches": records, "dry": records - ignored, "ignored": ignored, "expired": expired },
+        " ": { "matches": records, "alerts": records },
+        "silenced": { "matches": records, "ignored": records },
+    });
+    assert_eq!(counts["rules"], expected);
+}
+
+#[tokio::test]
+async fn the_counts_of_thousands_of_rules_leave_their_line_whole() {
+    // Escaped, such a name is three times as long.
+    let name = |n: usize| format!("\"{n:04}\\{}", "\u{e0041}".repeat(94));
+    let rule = |n: usize| json!({ "name": name(n), "source": "iam", "dryRun": true, "metrics": n == 1_999 });
+    let rules = json!({ "rules": (0..2_000).map(rule).collect::<Vec<_>>() });
+    let mut world = world_of(&rules, &records(3)).await;
+    let counts = world.counts(&put_keys(&[KEY])).await;
+    let by_rule = counts["rules"].as_object().unwrap();
+    let named = by_rule.len() - 1;
+    assert!((100..2_000).contains(&named), "{named}");
+    assert_eq!(by_rule[&name(0)], json!({ "matches": 3, "dry": 3 }));
+    assert_eq!(by_rule[OTHER_RULES]["matches"], 3 * (2_000 - named));
+    assert_eq!(world.logged().await["rules"], counts["rules"]);
+    let line = world.lambda.output().lines().find(|line| line.contains("invocation done")).unwrap().len();
+    assert!(line < 256_000, "{line}");
+    let metrics = rule_metrics(&world.lines().await);
+    assert_eq!(metrics, [(format!("\"1999\\{}", r"\u{e0041}".repeat(94)), 3)].into());
+}
+
+#[tokio::test]
+async fn the_manual_shows_a_query_and_an_alarm_that_find_a_rule() {
+    let manual = String::from_utf8(file("docs/operating.md")).unwrap();
+    let [_, section] = manual.split("### An alarm on one rule").collect::<Vec<_>>()[..] else { panic!("{manual}") };
+    let block = |start: &str| section.split(start).nth(1).unwrap().split("```").next().unwrap();
+    let mut configuration: Value = serde_json::from_str(block("```json\n")).unwrap();
+    configuration["rules"].as_array_mut().unwrap().push(json!({ "name": "key-for-somebody-else", "regexp": "User" }));
+    let mut denied = records(5);
+    for record in &mut denied {
+        record["errorCode"] = json!("AccessDenied");
+    }
+    let mut world = world_of(&configuration, &denied).await;
+    assert_eq!(world.counts(&put_keys(&[KEY])).await["published"], 5);
+    let lines = world.lines().await;
+    let line = lines.iter().find(|line| line.get("Rule").is_some()).unwrap();
+    let command: Vec<&str> = block("```\naws ").split_whitespace().collect();
+    let after = |option| command[command.iter().position(|word| *word == option).unwrap() + 1..].iter().copied();
+    let directive = &line["_aws"]["CloudWatchMetrics"][0];
+    // The policy of the stack's alarm topic lets no others in.
+    assert!(after("--alarm-name").next().unwrap().starts_with("cloudtrail-alerter-"));
+    assert_eq!(after("--namespace").next(), directive["Namespace"].as_str());
+    assert_eq!(after("--metric-name").next(), directive["Metrics"][0]["Name"].as_str());
+    let dimensions = directive["Dimensions"][0].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+    let dimensions: Vec<_> =
+        dimensions.map(|name| format!("Name={name},Value={}", line[name].as_str().unwrap())).collect();
+    assert_eq!(after("--dimensions").take_while(|word| *word != "\\").collect::<Vec<_>>(), dimensions);
+    let pattern = manual.split("parse @message '").nth(1).unwrap().split("*,' as matches").next().unwrap();
+    let text = world.lambda.output();
+    let matches = text.lines().find(|line| line.contains("invocation done")).unwrap().split(pattern).nth(1).unwrap();
+    assert!(matches.starts_with("5,"), "{matches}");
+}
+
+#[tokio::test]
+async fn the_counts_by_rule_are_the_messages_that_name_the_rule_and_those_of_scan() {
+    for fixture in ["iam-signin-sts", "odd-records", "tutorial"] {
+        let fixture = format!("fixtures/logs/{fixture}.json");
+        let configuration = json!({ "packs": ["cis", "threats"], "source": ".", "regexp": ".*User", "rules": [
+            { "name": "all", "source": "", "dryRun": true }, { "name": "of-iam", "source": "^iam", "severity": "high" } ],
+            "ignore": [{ "regexp": "^Delete" }] });
+        let mut world = world_of(&configuration, &[]).await;
+        world.aws.put(BUCKET, KEY, file(&fixture));
+        let counts = world.counts(&put_keys(&[KEY])).await;
+        let named: Vec<_> =
+            world.aws.messages().iter().filter_map(|m| m.attribute("rule").map(str::to_owned)).collect();
+        let named: Vec<String> =
+            named.iter().flat_map(|names| serde_json::from_str::<Vec<String>>(names).unwrap()).collect();
+        let repeats = counts["duplicates"].as_u64().unwrap();
+        let rules = counts["rules"].as_object().unwrap();
+        assert!(rules.len() > 1 && rules["all"]["matches"].as_u64() > Some(1), "{fixture}: {counts}");
+        let alerting: HashSet<_> =
+            rules.iter().filter(|(_, of_rule)| of_rule["alerts"].is_u64()).map(|(name, _)| name).collect();
+        assert_eq!(named.iter().collect::<HashSet<_>>(), alerting, "{fixture}");
+        for name in alerting {
+            let (alerts, messages) =
+                (rules[name]["alerts"].as_u64().unwrap(), named.iter().filter(|other| *other == name).count() as u64);
+            assert!((messages..=messages + repeats).contains(&alerts), "{fixture}: {name}: {counts}");
+        }
+        let folder = folder(&[("c.json", configuration.to_string().as_bytes())]);
+        let scanned = run_in(folder.path(), &["scan", "--config", "c.json", "-"], file(&fixture));
+        let table = scanned
+            .stderr
+            .split("\n\n")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let [head, rows @ ..] = &table.collect::<Vec<_>>()[..] else { panic!("{scanned:?}") };
+        assert_eq!(rows.len(), rules.len(), "{scanned:?}");
+        let columns = head.iter().position(|name| *name == "messages/day").unwrap();
+        for row in rows {
+            for (key, n) in head[..columns].iter().zip(row) {
+                let (n, counted): (u64, _) = (n.parse().unwrap(), rules[row[columns + 1]][key].as_u64().unwrap_or(0));
+                // `scan` shows an event once.
+                assert!((n..=n + repeats).contains(&counted), "{fixture}: {row:?} {key}: {counts}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod golden;
 mod https;
 mod lambda;
 mod mail;
+mod manual;
 mod messages;
 mod neighbours;
 mod packs;

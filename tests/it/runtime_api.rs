@@ -107,12 +107,13 @@ impl Lambda {
 
     /// The JSON lines that an invocation logged. The metrics are the last: every log level lets them through.
     pub async fn lines(&mut self, number: usize) -> Vec<Value> {
+        let is_last = |line: &Value| line.get("_aws").is_some() && line.get("Rule").is_none();
         let of_invocations = |text: &str| -> Vec<Vec<Value>> {
             let whole = &text[..=text.rfind('\n').unwrap_or(0)];
             let lines: Vec<_> = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect();
-            lines.split_inclusive(|line| line.get("_aws").is_some()).map(<[Value]>::to_vec).collect()
+            lines.split_inclusive(is_last).map(<[Value]>::to_vec).collect()
         };
-        let done = |lines: &Vec<Value>| lines.last().is_some_and(|line| line.get("_aws").is_some());
+        let done = |lines: &Vec<Value>| lines.last().is_some_and(is_last);
         let wait = self.output.wait_for(|text| of_invocations(text).get(number - 1).is_some_and(done));
         match tokio::time::timeout(PATIENCE, wait).await {
             Ok(Ok(text)) => of_invocations(&text).remove(number - 1),

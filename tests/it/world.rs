@@ -114,7 +114,27 @@ pub fn add_up(counts: &Value) {
     let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
     assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");
     assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "failed"]), "{counts}");
+    let rules = counts["rules"].as_object().unwrap_or_else(|| panic!("no rules in {counts}"));
+    for (name, of_rule) in rules {
+        let known = ["matches", "alerts", "dry", "ignored", "expired"];
+        let is_count = |(key, n): (&String, &Value)| known.contains(&key.as_str()) && n.as_u64() > Some(0);
+        assert!(of_rule.as_object().unwrap().iter().all(is_count), "{name}: {counts}");
+        let [matches, alerts, dry, ignored, expired] = known.map(|key| of_rule[key].as_u64().unwrap_or(0));
+        assert!(matches == alerts + dry + ignored && expired <= alerts + dry, "{name}: {counts}");
+    }
+    let count_of = |name: &str, key: &str| rules[name][key].as_u64().unwrap_or(0);
+    // Several rules may match one record, and one alert may name several. Of one rule there are just as many.
+    let bounds = |key: &str| {
+        let of_one = rules.keys().filter(|name| *name != OTHER_RULES).map(|name| count_of(name, key)).max();
+        of_one.unwrap_or(0)..=rules.keys().map(|name| count_of(name, key)).sum::<u64>()
+    };
+    assert!(bounds("matches").contains(&sum(&["matched", "ignored"])), "{counts}");
+    let (of_rules, alerts) = (bounds("alerts"), sum(&["alerts"]));
+    assert!(of_rules.contains(&alerts) || counts["summarised"] != 0 && alerts > *of_rules.end(), "{counts}");
 }
+
+/// Stands for the rules that find no room in the counts.
+pub const OTHER_RULES: &str = "(other rules)";
 
 /// Asserts that an invocation ended before Lambda would have killed it. The clock of the program counts: on a busy
 /// machine this process may see the answer late.
@@ -123,7 +143,7 @@ pub fn assert_in_time(counts: &Value, timeout: Duration, name: &str) {
     assert!(u128::from(milliseconds) < timeout.as_millis(), "{name}: {counts}");
 }
 
-/// Asserts these counts, and 0 for all others except `bytes` and `milliseconds`, which no test can know.
+/// Asserts these counts, and 0 for all others except `bytes` and `milliseconds`, which no test can know, and `rules`.
 pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
         "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
@@ -133,11 +153,14 @@ pub fn assert_counts(counts: &Value, expected: &Value) {
             "testEvent": 0, "otherEvent": 0, "configMessage": 0, "confirmation": 0,
         },
         "bytes": counts["bytes"].as_u64().unwrap(), "milliseconds": counts["milliseconds"].as_u64().unwrap(),
+        "rules": counts["rules"],
     });
     for (name, count) in expected.as_object().unwrap() {
         match count.as_object() {
-            Some(reasons) => reasons.iter().for_each(|(reason, count)| all[name][reason] = count.clone()),
-            None => all[name] = count.clone(),
+            Some(reasons) if name == "skipped" => {
+                reasons.iter().for_each(|(reason, count)| all[name][reason] = count.clone());
+            }
+            _ => all[name] = count.clone(),
         }
     }
     assert_eq!(*counts, all);
@@ -166,6 +189,25 @@ pub fn metrics(line: &Value) -> BTreeMap<String, u64> {
     });
     let metrics: BTreeMap<_, _> = metrics.collect();
     // Another field would be a dimension or a metric that the directive omits.
-    assert_eq!(line.as_object().unwrap().len(), metrics.len() + 4, "{line}");
+    let dimensions = directive["Dimensions"][0].as_array().unwrap().len();
+    assert_eq!(line.as_object().unwrap().len(), metrics.len() + dimensions + 3, "{line}");
     metrics
+}
+
+/// The metrics of rules in the lines of an invocation: how often each has matched.
+pub fn rule_metrics(lines: &[Value]) -> BTreeMap<String, u64> {
+    let of_rules = lines.iter().filter(|line| line.get("Rule").is_some()).map(|line| {
+        assert_eq!(line["_aws"]["CloudWatchMetrics"][0]["Dimensions"], json!([["FunctionName", "Rule"]]), "{line}");
+        let metrics = metrics(line);
+        assert_eq!(metrics.len(), 1, "{line}");
+        let name = line["Rule"].as_str().unwrap();
+        // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html
+        assert!(name.len() <= 1024 && !name.trim().is_empty(), "{line}");
+        assert!(name.chars().all(|c| c == ' ' || c.is_ascii_graphic()), "{line}");
+        (name.to_owned(), metrics["Matched"])
+    });
+    let found: Vec<_> = of_rules.collect();
+    let by_rule: BTreeMap<_, _> = found.iter().cloned().collect();
+    assert_eq!(found.len(), by_rule.len(), "{found:?}");
+    by_rule
 }

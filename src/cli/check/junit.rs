@@ -2,33 +2,41 @@
 
 use std::fmt::Write as _;
 
-use super::trial::Outcome;
+use super::Suite;
 use crate::alert::escape;
 
-/// The results of a configuration: whether it is valid, and its tests, by rule.
-pub(super) fn report(file: &str, problems: &[String], outcomes: &[Outcome]) -> String {
-    let valid = (!problems.is_empty()).then(|| problems.join("\n"));
-    let cases = [(file, "the configuration is valid", valid.as_deref())].into_iter();
-    let tests =
-        outcomes.iter().map(|outcome| (outcome.rule.as_str(), outcome.test.as_str(), outcome.failure.as_deref()));
-    let cases: Vec<_> = cases.chain(tests).collect();
-    let failures = cases.iter().filter(|(_, _, failure)| failure.is_some()).count();
-    let mut xml = format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n<testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\">\n",
-        text(file),
-        cases.len()
-    );
+/// The results of a configuration file, whose tests are the first suite: whether it is valid, and all tests.
+pub(super) fn report(file: &str, problems: &[String], suites: &[Suite]) -> String {
+    let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
+    let mut cases = vec![(file, "the configuration is valid", problems)];
+    for Suite { name, outcomes } in suites {
+        cases.extend(outcomes.iter().map(|outcome| {
+            let test = outcome.name.as_ref().unwrap_or(&outcome.place);
+            (outcome.rule.as_str(), test.as_str(), outcome.failure.as_deref().unwrap_or_default())
+        }));
+        suite(&mut xml, name, &cases);
+        cases.clear();
+    }
+    xml + "</testsuites>\n"
+}
+
+/// Writes results: of each, the rule, the test, and the lines about its failure.
+fn suite(xml: &mut String, name: &str, cases: &[(&str, &str, &[String])]) {
+    let failures = cases.iter().filter(|(_, _, failure)| !failure.is_empty()).count();
+    let (name, tests) = (text(name), cases.len());
+    let _ = writeln!(xml, "<testsuite name=\"{name}\" tests=\"{tests}\" failures=\"{failures}\">");
     for (rule, test, failure) in cases {
         let _ = write!(xml, "<testcase classname=\"{}\" name=\"{}\"", text(rule), text(test));
-        let _ = match failure {
-            Some(failure) => writeln!(xml, "><failure message=\"{}\"/></testcase>", text(failure)),
+        let lines: Vec<_> = failure.iter().map(|line| text(line)).collect();
+        let _ = match lines.first() {
+            Some(first) => writeln!(xml, "><failure message=\"{first}\">{}</failure></testcase>", lines.join("\n")),
             None => writeln!(xml, "/>"),
         };
     }
-    xml + "</testsuite>\n</testsuites>\n"
+    xml.push_str("</testsuite>\n");
 }
 
-/// A text as XML has it in an attribute, control characters escaped, which XML can't hold.
+/// A text as XML has it, control characters escaped, which XML can't hold.
 fn text(text: &str) -> String {
     let text = escape(text);
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")

@@ -5,68 +5,100 @@ use crate::evaluate::{Evaluator, Verdict};
 use crate::log::{LogFile, Malformed, Record, readable};
 use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, explain};
 
+/// The most records of a failing test that are explained.
+const EXPLAINED: usize = 20;
+
 /// The result of one test.
-pub(super) struct Outcome {
+pub(in crate::cli) struct Outcome {
     pub(super) rule: String,
-    /// Its name, or its place in the rule.
-    pub(super) test: String,
-    /// What is wrong, if it failed.
-    pub(super) failure: Option<String>,
+    /// Its place in the rule.
+    pub(super) place: String,
+    pub(super) name: Option<String>,
+    /// What is wrong, if it failed; if it has several records, with a line for each of them.
+    pub(in crate::cli) failure: Option<Vec<String>>,
+}
+
+/// What became of a record.
+enum Fate {
+    Alert,
+    /// The log has had its event already.
+    Repeat,
+    Nothing,
 }
 
 /// Runs all tests of a configuration. Each rule is taken as enabled and without dry run, and alerts without limit.
-pub(super) fn run(mut filter: Filter) -> Vec<Outcome> {
+pub(in crate::cli) fn run(filter: &mut Filter) -> Vec<Outcome> {
     filter.max_alerts_per_log = None;
     for rule in &mut filter.rules {
         (rule.enabled, rule.dry_run) = (true, false);
     }
-    let learned = Learned::new(&filter);
-    let mut outcomes = Vec::new();
+    let (learned, mut log_file, mut outcomes) = (Learned::new(filter), LogFile::default(), Vec::new());
     for rule in &filter.rules {
         for (i, test) in rule.tests.iter().enumerate() {
-            outcomes.push(Outcome {
-                rule: rule.name.clone(),
-                test: test.name.clone().unwrap_or_else(|| format!("tests[{i}]")),
-                failure: failure(&filter, &learned, rule, test),
-            });
+            log_file.restart();
+            let failure = match fates(filter, &learned, &mut log_file, rule, test) {
+                Ok(fates) => failure(filter, rule, test, &fates),
+                Err(problem) => Some(vec![format!("its records can't be read: {problem}")]),
+            };
+            let (place, name) = (format!("tests[{i}]"), test.name.clone());
+            outcomes.push(Outcome { rule: rule.name.clone(), place, name, failure });
         }
     }
     outcomes
 }
 
-fn failure(filter: &Filter, learned: &Learned, rule: &Rule, test: &RuleTest) -> Option<String> {
-    let alerts = match alerts(filter, learned, rule, test) {
-        Ok(alerts) => alerts,
-        Err(problem) => return Some(format!("its records can't be read: {problem}")),
-    };
+/// What becomes of the records of a test, as far as its rule is concerned.
+fn fates(
+    filter: &Filter,
+    learned: &Learned,
+    log_file: &mut LogFile,
+    rule: &Rule,
+    test: &RuleTest,
+) -> Result<Vec<Fate>, Malformed> {
+    let log = format!("{{\"Records\":[{}]}}", test.records.join(","));
+    let mut evaluator = Evaluator::new(Matcher::new(filter, learned), "the test", None);
+    let mut fates = Vec::new();
+    for piece in [Some(log.as_bytes()), None] {
+        let mut records = log_file.read(piece);
+        while let Some(record) = records.next()? {
+            fates.push(match evaluator.evaluate(&record)? {
+                Verdict::Matched(matched, _) if matched.hits.iter().any(|hit| hit.alerts() && hit.rule.name == rule.name) => {
+                    if matched.duplicates > 0 { Fate::Repeat } else { Fate::Alert }
+                }
+                _ => Fate::Nothing,
+            });
+        }
+    }
+    Ok(fates)
+}
+
+fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate]) -> Option<Vec<String>> {
+    let alerts = fates.iter().filter(|fate| matches!(fate, Fate::Alert)).count() as u64;
     let (passes, expected) = match test.alerts {
         None => (alerts > 0, "at least one alert".to_owned()),
         Some(0) => (alerts == 0, "no alert".to_owned()),
         Some(expected) => (alerts == expected, counted(expected, "alert")),
     };
-    let why = test.records.iter().enumerate().filter_map(|(i, record)| {
-        let text = readable(record.as_bytes());
-        let why = explain(filter, rule, &Record::parse(&text).ok()?).join("; ");
-        Some(if test.records.len() == 1 { why } else { format!("record {}: {why}", i + 1) })
-    });
-    let got = if alerts == 0 { "none".to_owned() } else { alerts.to_string() };
-    (!passes)
-        .then(|| format!("it expects {expected}, but the rule makes {got}: {}", why.collect::<Vec<_>>().join("\n  ")))
-}
-
-/// The number of alerts of a rule on the records of a test.
-fn alerts(filter: &Filter, learned: &Learned, rule: &Rule, test: &RuleTest) -> Result<u64, Malformed> {
-    let log = format!("{{\"Records\":[{}]}}", test.records.join(","));
-    let mut evaluator = Evaluator::new(Matcher::new(filter, learned), "the test", None);
-    let mut log_file = LogFile::default();
-    let mut count = 0;
-    for piece in [Some(log.as_bytes()), None] {
-        let mut records = log_file.read(piece);
-        while let Some(record) = records.next()? {
-            if let Verdict::Matched(_, alerts) = evaluator.evaluate(&record)? {
-                count += alerts.filter(|alert| alert.rules.contains(&rule.name)).count() as u64;
-            }
-        }
+    if passes {
+        return None;
     }
-    Ok(count)
+    let got = if alerts == 0 { "none".to_owned() } else { alerts.to_string() };
+    let failure = format!("it expects {expected}, but the rule makes {got}");
+    let why = |(record, fate): (&String, &Fate)| match fate {
+        Fate::Repeat => "no alert, because a record before it has its eventID: they are one event".to_owned(),
+        Fate::Alert | Fate::Nothing => {
+            let json = readable(record.as_bytes());
+            Record::parse(&json).map_or_else(|problem| problem, |record| explain(filter, rule, &record).join("; "))
+        }
+    };
+    let why = test.records.iter().zip(fates).take(EXPLAINED).map(why).collect::<Vec<_>>();
+    if let ([why], [_]) = (&why[..], fates) {
+        return Some(vec![format!("{failure}: {why}")]);
+    }
+    let mut lines = vec![failure];
+    lines.extend(why.iter().enumerate().map(|(i, why)| format!("records[{i}]: {why}")));
+    if fates.len() > why.len() {
+        lines.push(format!("and {} more records", fates.len() - why.len()));
+    }
+    Some(lines)
 }

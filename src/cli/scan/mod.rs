@@ -21,9 +21,9 @@ use self::in_order::InOrder;
 use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::{Part, Printable, Worker};
-use super::console::{self, SOME_FAILED, WRONG_INPUT, load, say, say_error};
+use super::console::{self, WRONG_INPUT, load, say, say_error};
 use crate::alert::id;
-use crate::rules::{Format, suggestion};
+use crate::rules::{Filter, Format, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 32 << 20;
@@ -43,8 +43,27 @@ pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec
         }
         filter.rules.retain(|known| known.name == rule);
     }
-    let filter = filter;
-    let mut statistics = Statistics::new(&filter);
+    let (scanned, printed) = logs(&filter, None, format, paths, config, |text| {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
+    });
+    if printed.is_ok() {
+        say(scanned.to_text(true).trim_end());
+    }
+    console::printed(printed, scanned.status())
+}
+
+/// Scans these logs and folders, or of their records only those that a rule of `only` matches; hands the alerts over in
+/// order, many at once. The configuration is in the file `config`, which is not a log.
+pub(super) fn logs<'f>(
+    filter: &'f Filter,
+    only: Option<&'f Filter>,
+    format: Format,
+    paths: Vec<PathBuf>,
+    config: &Path,
+    show: impl FnMut(&str) -> io::Result<()>,
+) -> (Statistics<'f>, io::Result<()>) {
+    let mut statistics = Statistics::new(filter);
     let logs = paths::logs_at(paths, config, &mut statistics);
     let progress = ProgressBar::new(logs.len() as u64);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} logs, {per_sec}, {msg}, {eta} left") {
@@ -56,12 +75,12 @@ pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec
     let printed = thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(logs.len());
         for i in 0..threads {
-            let (logs, work, parts, filter) = (&logs, &work, &parts, &filter);
+            let (logs, work, parts) = (&logs, &work, &parts);
             // One thread keeps the order, so that the log that is printed next is always being read.
             let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take(threads, i == 0);
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
-                let mut worker = Worker::new(filter, format, parts);
+                let mut worker = Worker::new(filter, only, format, parts);
                 while let Some(log) = take() {
                     if worker.scan(log, &logs[log]).is_err() {
                         break;
@@ -71,20 +90,18 @@ pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec
         }
         let _guard = parts.close_on_panic();
         // A reader who has gone, or a full disk, ends the scanning, too.
-        print(&parts, &mut statistics, &progress).inspect_err(|_| parts.close())
+        print(&parts, &mut statistics, &progress, show).inspect_err(|_| parts.close())
     });
     progress.finish_and_clear();
-    if printed.is_ok() {
-        say(statistics.to_text().trim_end());
-    }
-    console::printed(printed, ExitCode::from(if statistics.failed == 0 { 0 } else { SOME_FAILED }))
+    (statistics, printed)
 }
 
-/// Prints the alerts of all logs, log by log, and counts.
+/// Hands over the alerts of all logs, log by log, and counts.
 fn print<'f>(
     parts: &InOrder<Arc<Part<'f>>>,
     statistics: &mut Statistics<'f>,
     progress: &ProgressBar,
+    mut show: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut events = HashSet::new();
     // The rules of which the log's summaries may speak: its other summaries are about events of the logs before it.
@@ -114,10 +131,7 @@ fn print<'f>(
             }
         }
         if !text.is_empty() {
-            progress.suspend(|| {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
-            })?;
+            progress.suspend(|| show(&text))?;
         }
         if let Some(end) = &part.end {
             flooded.clear();

@@ -1,17 +1,21 @@
 //! The summary of a scan: how much each rule would have sent, so that it can be tuned before it pages anyone.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
+use std::process::ExitCode;
 
-use super::super::console::counted;
+use super::super::console::{SOME_FAILED, counted};
 use super::span::Span;
 use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::{Match, RuleCounts};
-use crate::rules::{Filter, Test};
+use crate::rules::{Check, Filter, Rule, Test};
 
 /// The most callers and event names of a rule that are shown.
 const TOP: usize = 3;
+
+/// The columns of counts. The first two are always shown, the others if a rule has a count in it.
+const COLUMNS: [&str; 5] = ["matches", "alerts", "dry", "ignored", "expired"];
 
 /// How many bytes the callers and event names of all rules may take, so that years of logs can be scanned: the sessions of a
 /// role may have a new name each.
@@ -27,7 +31,7 @@ pub(super) struct LogCounts {
     pub(super) error: Option<String>,
 }
 
-pub(super) struct Statistics<'f> {
+pub(in crate::cli) struct Statistics<'f> {
     filter: &'f Filter,
     /// Logs that were read to their end.
     pub(super) logs: u64,
@@ -61,6 +65,14 @@ impl Default for Found {
     fn default() -> Self {
         let [callers, events] = [(); 2].map(|()| Tally::new(usize::MAX));
         Found { of_rule: RuleCounts::default(), messages: 0, callers, events }
+    }
+}
+
+impl Found {
+    /// The counts of [`COLUMNS`].
+    fn columns(&self) -> [u64; 5] {
+        let RuleCounts { matches, alerts, dry, ignored, expired } = self.of_rule;
+        [matches, alerts, dry, ignored, expired]
     }
 }
 
@@ -112,8 +124,13 @@ impl<'f> Statistics<'f> {
         }
     }
 
-    /// The summary for people.
-    pub(super) fn to_text(&self) -> String {
+    /// The status of the run.
+    pub(in crate::cli) fn status(&self) -> ExitCode {
+        ExitCode::from(if self.failed == 0 { 0 } else { SOME_FAILED })
+    }
+
+    /// The summary for people, with or without the rules that never matched.
+    pub(in crate::cli) fn to_text(&self, with_unmatched: bool) -> String {
         let (logs, records) = (counted(self.logs, "log"), counted(self.records, "record"));
         let mut text = format!("{logs}, {records}, {}", counted(self.matches, "match"));
         for (n, what) in [
@@ -139,31 +156,58 @@ impl<'f> Statistics<'f> {
         counts.sort_by_key(|(name, counts)| (Reverse(counts.of_rule.matches), **name));
         let counts: Vec<_> = counts.into_iter().map(|(name, counts)| (escape(name), counts)).collect();
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
+        let mut is_shown = [true, true, false, false, false];
+        for (_, found) in &counts {
+            is_shown.iter_mut().zip(found.columns()).for_each(|(is_shown, n)| *is_shown |= n > 0);
+        }
+        let cells = |cells: [String; 5]| {
+            let shown = cells.iter().zip(is_shown).filter(|(_, is_shown)| *is_shown);
+            shown.map(|(cell, _)| format!("{cell:>7}")).collect::<Vec<_>>().join("  ")
+        };
         if !counts.is_empty() {
-            let _ = writeln!(text, "\nmatches  messages/day  {:width$}  top callers; top events", "rule");
+            let names = cells(COLUMNS.map(str::to_owned));
+            let _ = writeln!(text, "\n{names}  messages/day  {:width$}  top callers; top events", "rule");
         }
         for (name, counts) in counts {
             #[allow(clippy::cast_precision_loss)] // of counts, shown with one decimal
             let per_day = counts.messages as f64 / days;
-            let (callers, events) =
-                (top(&counts.callers, counts.of_rule.matches), top(&counts.events, counts.of_rule.matches));
-            let _ =
-                writeln!(text, "{:>7}  {per_day:>12.1}  {name:width$}  {callers}; {events}", counts.of_rule.matches);
+            let [callers, events] = [&counts.callers, &counts.events].map(|names| top(names, counts.of_rule.matches));
+            let numbers = cells(counts.columns().map(|n| n.to_string()));
+            let _ = writeln!(text, "{numbers}  {per_day:>12.1}  {name:width$}  {callers}; {events}");
         }
         let never: Vec<_> =
-            self.filter.rules.iter().filter(|rule| !self.rules.contains_key(rule.name.as_str())).collect();
+            self.filter.rules.iter().filter(|rule| with_unmatched && !self.rules.contains_key(rule.name.as_str())).collect();
         if !never.is_empty() {
             let _ = writeln!(text, "\nnever matched");
         }
         for rule in never {
-            let unseen =
-                rule.condition.wheres.iter().filter(|test| !self.paths_seen.get(test.id).is_some_and(|seen| *seen));
-            let unseen: Vec<_> = unseen.map(Test::path_text).collect();
-            let note = format!("  (no record that it looked at had a value at {})", escape(&unseen.join(", ")));
-            let note = if unseen.is_empty() { "" } else { &note };
+            let note = match escape(&self.unseen(rule).join(", ")).as_str() {
+                _ if !rule.enabled => "  (disabled)",
+                "" => "",
+                paths => &format!("  (no record that it looked at had a value at {paths})"),
+            };
             let _ = writeln!(text, "      0  {}{note}", escape(&rule.name));
         }
         text
+    }
+
+    /// The paths of a rule at which no record had a value, those inside of elements in full.
+    fn unseen(&self, rule: &Rule) -> Vec<String> {
+        fn add(tests: &[Test], within: &str, paths_seen: &[bool], unseen: &mut Vec<String>) {
+            for test in tests {
+                let path = format!("{within}{}", test.path_text());
+                match &test.check {
+                    _ if paths_seen.get(test.id) == Some(&false) => unseen.push(path),
+                    Check::Element(inner) => add(inner, &format!("{path}."), paths_seen, unseen),
+                    _ => {}
+                }
+            }
+        }
+        let mut unseen = Vec::new();
+        rule.conditions().for_each(|condition| add(&condition.wheres, "", &self.paths_seen, &mut unseen));
+        let mut told = HashSet::new();
+        unseen.retain(|path| told.insert(path.clone()));
+        unseen
     }
 }
 
@@ -197,7 +241,7 @@ mod tests {
             let matched = Match { hits, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
             statistics.count(&matched);
         }
-        let text = statistics.to_text();
+        let text = statistics.to_text(true);
         assert!(text.contains("  20000 ") && text.contains("  alice (2000), "), "{text}");
         let more = text.split_once("at least ").and_then(|(_, rest)| rest.split_once(" more; CreateUser (20000)\n"));
         let more: usize = more.unwrap_or_else(|| panic!("{text}")).0.parse().unwrap();

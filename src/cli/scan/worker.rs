@@ -25,6 +25,8 @@ const PIECE: usize = 64 << 10;
 pub(super) struct Worker<'a, 'f> {
     filter: &'f Filter,
     learned: Learned,
+    /// Where it is given, only records that a rule of it matches are looked at.
+    only: Option<(&'f Filter, Learned)>,
     format: Format,
     log_file: LogFile,
     buffer: Vec<u8>,
@@ -53,10 +55,16 @@ pub(super) struct PrintedAlert {
 }
 
 impl<'a, 'f> Worker<'a, 'f> {
-    pub(super) fn new(filter: &'f Filter, format: Format, parts: &'a InOrder<Arc<Part<'f>>>) -> Self {
+    pub(super) fn new(
+        filter: &'f Filter,
+        only: Option<&'f Filter>,
+        format: Format,
+        parts: &'a InOrder<Arc<Part<'f>>>,
+    ) -> Self {
         Worker {
             filter,
             learned: Learned::with_paths(filter),
+            only: only.map(|only| (only, Learned::new(only))),
             format,
             log_file: LogFile::default(),
             buffer: vec![0; PIECE],
@@ -77,17 +85,23 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
-        let Worker { filter, learned, format, log_file, buffer, output } = self;
+        let Worker { filter, learned, only, format, log_file, buffer, output } = self;
         log_file.restart();
         let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
         let name = path.display().to_string();
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), &name, Some(*format));
+        let mut only =
+            only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), &name, None));
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
             output.free_printed();
             let mut records = log_file.read(piece);
             while let Some(record) = records.next()? {
                 counts.span.extend(record.bytes);
-                let verdict = evaluator.evaluate(&record)?;
+                let is_left_out = match &mut only {
+                    Some(only) => matches!(only.evaluate(&record)?, Verdict::Unmatched),
+                    None => false,
+                };
+                let verdict = if is_left_out { Verdict::Unmatched } else { evaluator.evaluate(&record)? };
                 counts.records += 1;
                 match verdict {
                     Verdict::Matched(matched, alerts) => {

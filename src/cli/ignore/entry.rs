@@ -1,0 +1,99 @@
+//! The narrowest exception for a record: its event source, its event name and its caller, and nothing else.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::alert::{escape, is_made_up};
+use crate::log::Record;
+
+/// The keys of `userIdentity` that tell callers apart, the best first. A user of IAM Identity Center has only the second.
+const CALLER: [&str; 6] = ["arn", "onBehalfOf.userId", "principalId", "invokedBy", "userName", "accessKeyId"];
+
+/// Stand in place of a caller, in any case: nobody signed the request, or the user who tried to sign in does not exist.
+const NOBODY: [&str; 3] = ["ANONYMOUS_PRINCIPAL", "anonymous", "HIDDEN_DUE_TO_SECURITY_REASONS"];
+
+/// The sessions of a permission set of IAM Identity Center have their person's name, however it looks.
+const PERMISSION_SET: &str = "AWSReservedSSO_";
+
+/// An entry of `ignore`, as it is pasted into a configuration. `check` refuses it until its last two keys are filled in.
+#[derive(Serialize)]
+pub(super) struct Entry {
+    source: String,
+    regexp: String,
+    #[serde(rename = "where")]
+    wheres: BTreeMap<String, String>,
+    reason: &'static str,
+    until: &'static str,
+    /// Whether it takes all sessions of the caller's role: a program has made up the name of this one.
+    #[serde(skip)]
+    pub(super) is_for_role: bool,
+}
+
+impl Entry {
+    /// The entry for a record; `None` for one that does not say who called what.
+    pub(super) fn of(record: &Record<'_>) -> Option<Self> {
+        let text = |path: &str| {
+            let text = record.text(&path.split('.').collect::<Vec<_>>())?;
+            // A text with a secret would have to be shown.
+            (!text.contains("****") && !NOBODY.iter().any(|name| name.eq_ignore_ascii_case(&text))).then_some(text)
+        };
+        let [source, regexp] = [exactly(&text("eventSource")?), exactly(&text("eventName")?)];
+        let mut wheres = BTreeMap::new();
+        let mut require = |key: &str, pattern: String| drop(wheres.insert(format!("userIdentity.{key}"), pattern));
+        let of_caller = |key: &str| text(&format!("userIdentity.{key}"));
+        let (key, caller) = CALLER.iter().find_map(|key| Some((*key, of_caller(key)?)))?;
+        let role = of_role(&caller);
+        match role {
+            Some(role) => require(key, format!("^{}", literal(role))),
+            None => require(key, exactly(&caller)),
+        }
+        if let Some(account) = of_caller("accountId").filter(|_| key != "arn") {
+            require("accountId", exactly(&account));
+        }
+        if let Some(person) = of_caller("sessionContext.sourceIdentity").filter(|_| role.is_some()) {
+            require("sessionContext.sourceIdentity", exactly(&person));
+        }
+        // Otherwise it would except the account's root user, too.
+        let as_root = record.raw_json(&["userIdentity", "sessionContext", "assumedRoot"]);
+        if as_root.is_some_and(|json| json.trim_matches('"') == "true") {
+            require("sessionContext.assumedRoot", exactly("true"));
+        }
+        Some(Entry { source, regexp, wheres, reason: "", until: "YYYY-MM-DD", is_for_role: role.is_some() })
+    }
+
+    /// The entry as text, which may hold what a stranger has written.
+    pub(super) fn to_text(&self) -> String {
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        json.lines().map(|line| escape(line) + "\n").collect()
+    }
+
+    /// A configuration with one rule: the condition of the entry, and the test that it matches what it is made for.
+    pub(super) fn as_configuration(&self, record: &Value) -> Vec<u8> {
+        let [source, name, identity] = ["eventSource", "eventName", "userIdentity"].map(|key| record.get(key));
+        let record = json!({ "eventSource": source, "eventName": name, "userIdentity": identity });
+        let tests = json!([{ "record": record, "alerts": true }]);
+        let Entry { source, regexp, wheres, .. } = self;
+        let rule = json!({ "name": "entry", "source": source, "regexp": regexp, "where": wheres, "tests": tests });
+        json!({ "rules": [rule] }).to_string().into_bytes()
+    }
+}
+
+/// A session's ARN, or its `principalId`, up to the name that a program has made up for it.
+fn of_role(caller: &str) -> Option<&str> {
+    let arn = caller.splitn(6, ':').last()?.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
+    let (role, session) = arn.or_else(|| caller.split_once(':').filter(|(id, _)| id.starts_with("AROA")))?;
+    let is_programs = is_made_up(session) && !role.starts_with(PERMISSION_SET);
+    caller.strip_suffix(session).filter(|_| is_programs)
+}
+
+fn exactly(text: &str) -> String {
+    format!("^{}$", literal(text))
+}
+
+/// A pattern for a text as it is.
+fn literal(text: &str) -> String {
+    let is_special = |c| r"\.+*?()|[]{}^$".contains(c);
+    text.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
+}

@@ -1,0 +1,137 @@
+//! `ignore`: from an alert to the narrowest exception that silences it, and what else that would silence.
+
+mod entry;
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use self::entry::Entry;
+use super::check::trial;
+use super::console::{self, WRONG_INPUT, load, print, say, say_error};
+use super::scan;
+use crate::alert::escape;
+use crate::log::{Record, readable};
+use crate::rules::{Filter, Format, config};
+
+/// The most matches that are shown, and the most characters of their parameters.
+const EXAMPLES: usize = 5;
+const SHOWN: usize = 120;
+
+const NEEDED: &str = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` \
+     prints for a log";
+
+/// Prints the entry for the alert in a file, and what it would silence of these logs and folders with a configuration
+/// file; gives the exit status.
+pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
+    let found = read(from, &paths).and_then(|bytes| entry_for(&record_in(&readable(&bytes))?));
+    let (entry, only) = match found {
+        Ok(found) => found,
+        Err(problem) => {
+            say_error(&format!("{}: {problem}", from.display()));
+            return ExitCode::from(WRONG_INPUT);
+        }
+    };
+    let filter = if paths.is_empty() { Ok(None) } else { load(config).map(Some) };
+    let Ok(filter) = filter else { return ExitCode::from(WRONG_INPUT) };
+    let printed = print(&entry.to_text());
+    if entry.is_for_role {
+        say("It takes all sessions of the role, because a program has made up the name of this one.");
+    }
+    say("Add it to `ignore`, in the rule of the alert or, for all rules, at the top level. Fill in `reason`, and `until`: the");
+    say("last day on which it counts. Without `until` it counts for ever. `check` refuses it until then.");
+    match filter {
+        Some(filter) if printed == ExitCode::SUCCESS => silenced(filter, &only, config, paths),
+        _ => printed,
+    }
+}
+
+fn read(from: &Path, paths: &[PathBuf]) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = if from != Path::new("-") {
+        fs::read(from)
+    } else if paths.iter().any(|path| path == from) {
+        return Err("stdin can't be both the alert and a log".to_owned());
+    } else {
+        io::stdin().read_to_end(&mut bytes).map(|_| bytes)
+    };
+    read.map_err(|e| format!("it can't be read: {e}"))
+}
+
+/// The record in an alert, and in what SNS, SQS, EventBridge and the event history put around alerts and records.
+fn record_in(text: &str) -> Result<Value, String> {
+    let value = serde_json::from_str(text);
+    record_of(value.map_err(|e| format!("it is not JSON ({e}), and a message in text does not hold the record: {NEEDED}"))?)
+}
+
+fn record_of(mut value: Value) -> Result<Value, String> {
+    if value.get("eventName").is_some_and(Value::is_string) {
+        return Ok(value);
+    }
+    for key in ["event", "detail", "Sns"] {
+        if let Some(inner @ Value::Object(_)) = value.get_mut(key) {
+            return record_of(inner.take());
+        }
+    }
+    for key in ["Message", "body", "Body", "CloudTrailEvent"] {
+        if let Some(Value::String(text)) = value.get(key) {
+            return record_in(text);
+        }
+    }
+    for key in ["Records", "Messages", "Events"] {
+        match value.get_mut(key) {
+            Some(Value::Array(one)) if one.len() == 1 => return record_of(one.swap_remove(0)),
+            Some(Value::Array(several)) => return Err(format!("it has {} {key}: {NEEDED}", several.len())),
+            _ => {}
+        }
+    }
+    if value.get("summary").is_some() {
+        return Err(format!("it is a summary, which stands for many records: {NEEDED}"));
+    }
+    Err(format!("there is no record in it: {NEEDED}"))
+}
+
+/// The entry for a record, and a filter with its condition as the only rule, which has been seen to match the record.
+fn entry_for(record: &Value) -> Result<(Entry, Filter), String> {
+    let json = record.to_string();
+    let entry = Entry::of(&Record::parse(&json)?).ok_or(
+        "its record does not say who called what, so an entry would take calls of others, too: narrow down the rule \
+         itself, with `unless`",
+    )?;
+    let mut filter = config::parse(&entry.as_configuration(record), None).map_err(|problems| problems.join("; "))?;
+    let failures: Vec<_> = trial::run(&mut filter).into_iter().filter_map(|outcome| outcome.failure).flatten().collect();
+    if failures.is_empty() { Ok((entry, filter)) } else { Err(failures.join("; ")) }
+}
+
+/// Shows which matches of logs the entry would silence.
+fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
+    // A summary would hide examples.
+    filter.max_alerts_per_log = None;
+    let mut examples = Vec::new();
+    let (scanned, result) = scan::logs(&filter, Some(only), Format::Json, paths, config, |alerts| {
+        let left = EXAMPLES - examples.len();
+        examples.extend(alerts.lines().take(left).filter_map(example));
+        Ok(())
+    });
+    say("\nOf these logs, it would silence:");
+    say(scanned.to_text(false).trim_end());
+    if !examples.is_empty() {
+        say(&format!("\nfor example\n{}", examples.concat().trim_end()));
+    }
+    console::printed(result, scanned.status())
+}
+
+/// A line about an alert in JSON.
+fn example(alert: &str) -> Option<String> {
+    let alert: Value = serde_json::from_str(alert).ok()?;
+    let event = alert.get("event")?;
+    let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("-");
+    let parameters = escape(&event.get("requestParameters").unwrap_or(&Value::Null).to_string());
+    let shown: String = parameters.chars().take(SHOWN).collect();
+    let dots = if shown.len() < parameters.len() { "…" } else { "" };
+    let [time, id] = ["eventTime", "eventID"].map(|key| escape(text(key)));
+    Some(format!("  {time}  {id}  {shown}{dots}\n"))
+}

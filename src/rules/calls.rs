@@ -1,0 +1,149 @@
+//! The events of AWS's APIs and services and the keys of their parameters, as `tools/calls.py` collects them, and warnings
+//! about others.
+
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+
+use super::condition::{Condition, literals, path_text};
+use super::examples::examples;
+use super::pattern::Pattern;
+
+/// The shortest version that a service writes behind the name of an event: `CreateFunction20150331`.
+const VERSION_LENGTH: usize = "20150331".len();
+
+/// The events, a line each.
+pub(super) fn text() -> String {
+    let mut text = String::new();
+    let read = GzDecoder::new(&include_bytes!("calls.txt.gz")[..]).read_to_string(&mut text);
+    debug_assert!(read.is_ok(), "{read:?}");
+    text
+}
+
+/// The names of events in their order, each with the keys of its parameters as `iam=path,userName`, by source. A star stands
+/// for other sources with an event of that name; nothing, for sources whose keys are not known.
+pub(super) struct Calls<'t>(Vec<(&'t str, &'t str)>);
+
+impl<'t> Calls<'t> {
+    pub(super) fn new(text: &'t str) -> Self {
+        Calls(text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect())
+    }
+
+    /// A warning about a pattern for the names of events with a text that no name has.
+    pub(super) fn unknown(&self, key: &str, pattern: &Pattern) -> Option<String> {
+        let literals = literals(pattern);
+        let mut unknown: Vec<&String> = literals.iter().filter(|literal| !self.knows(pattern, literal)).collect();
+        // Of texts that are put together, as in `(Create|Delete)(User|Role)`, one that is known will do.
+        if unknown.len() < literals.len() {
+            unknown.retain(|literal| pattern.as_str().contains(literal.as_str()));
+        }
+        let name = unknown.first()?;
+        let is_whole = anchors(pattern, name) == (true, true);
+        let what = if is_whole { format!("is called `{name}`") } else { format!("has `{name}` in its name") };
+        let meant = near(name, self.0.iter().map(|(known, _)| *known));
+        let meant = meant.map_or("compare it with a record".to_owned(), |near| format!("did you mean `{near}`?"));
+        Some(format!("`{key}`: no known event {what}; {meant}"))
+    }
+
+    fn knows(&self, pattern: &Pattern, literal: &str) -> bool {
+        let bare = literal.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '_' | 'v'));
+        let is_versioned = || literal.len() >= bare.len() + VERSION_LENGTH && self.place(bare).is_ok();
+        let is_of_any_case = || [literal.to_lowercase(), literal.to_uppercase()].iter().all(|it| pattern.is_match(it));
+        self.place(literal).is_ok() || is_versioned() || is_of_any_case() || !self.named(pattern, literal).is_empty()
+    }
+
+    /// A name with a version behind it that a service writes where a pattern asks for the name alone.
+    pub(super) fn versioned(&self, condition: &Condition) -> Option<String> {
+        let pattern = condition.event_name.as_ref()?;
+        let is_versioned = |name: &str, known: &str| {
+            let version =
+                known.strip_prefix(name).filter(|version| version.len() >= VERSION_LENGTH).unwrap_or_default();
+            let source = if version.contains('_') { "cloudfront.amazonaws.com" } else { "lambda.amazonaws.com" };
+            version.starts_with(|c: char| c.is_ascii_digit()) && condition.matches_source(Some(source))
+        };
+        let (name, versioned) =
+            literals(pattern).into_iter().filter(|name| pattern.is_match(name)).find_map(|name| {
+                let mut longer =
+                    self.0[self.place(&name).ok()?..].iter().take_while(|(known, _)| known.starts_with(&name));
+                let (versioned, _) = longer.find(|(known, _)| is_versioned(&name, known))?;
+                (!pattern.is_match(versioned)).then_some((name, versioned))
+            })?;
+        Some(format!(
+            "`regexp` matches `{name}`, but CloudTrail writes a version behind it, such as `{versioned}`: leave out the `$`"
+        ))
+    }
+
+    /// A warning about a path to a parameter that the calls of these conditions, which hold together, don't have.
+    pub(super) fn unknown_parameter(&self, path: &[String], conditions: &[&Condition]) -> Option<String> {
+        let (_, key) = path.first().zip(path.get(1)).filter(|(root, _)| *root == "requestParameters")?;
+        let known = self.parameters(conditions)?;
+        let near = near(key, known.iter().copied()).filter(|_| !known.contains(&key.as_str()))?;
+        Some(format!("`{}`: the calls have no parameter `{key}`; did you mean `{near}`?", path_text(path)))
+    }
+
+    /// The keys of the parameters of calls, if they are known.
+    fn parameters(&self, conditions: &[&Condition]) -> Option<Vec<&'t str>> {
+        let source = |source: &str| format!("{source}.amazonaws.com");
+        let is_of = |source: &str| conditions.iter().all(|it| it.matches_source(Some(source)));
+        let is_of_any = is_of(&source("-"));
+        // Texts of patterns for sources, each of which must be of one whose keys are known.
+        let asked = conditions.iter().filter_map(|condition| condition.event_source.as_ref()).map(examples);
+        let asked: Vec<_> = asked.collect();
+        let pattern = conditions.iter().find_map(|condition| condition.event_name.as_ref())?;
+        let mut keys = Vec::new();
+        for literal in literals(pattern) {
+            let named = self.named(pattern, &literal).into_iter();
+            for (name, parameters) in named.filter(|(name, _)| conditions.iter().all(|it| it.matches_name(Some(name))))
+            {
+                let sources = parameters.split(' ').filter_map(|keys| keys.split_once('='));
+                let sources: Vec<_> = sources.map(|(name, keys)| (source(name), keys)).collect();
+                let is_known = |text: &String| sources.iter().any(|(source, _)| source.contains(text.as_str()));
+                let is_of_known = !is_of_any && asked.iter().any(|texts| texts.iter().all(is_known));
+                if parameters.ends_with('*') && !is_of_known || parameters.is_empty() && (is_of_any || name == literal)
+                {
+                    return None;
+                }
+                keys.extend(sources.iter().filter(|(source, _)| is_of(source)).flat_map(|(_, keys)| keys.split(',')));
+            }
+        }
+        (!keys.is_empty()).then_some(keys)
+    }
+
+    /// The events in whose names a pattern finds this text of it.
+    fn named(&self, pattern: &Pattern, literal: &str) -> Vec<(&'t str, &'t str)> {
+        let (is_start, is_end) = anchors(pattern, literal);
+        let from = if is_start { self.place(literal).unwrap_or_else(|place| place) } else { 0 };
+        let events = self.0[from..].iter().take_while(|(name, _)| !is_start || name.starts_with(literal));
+        let is_found = |name: &str| match (is_start, is_end) {
+            (true, true) => name == literal,
+            (_, true) => name.ends_with(literal),
+            _ => name.contains(literal),
+        };
+        events.filter(|(name, _)| is_found(name)).copied().collect()
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&name, |(known, _)| known)
+    }
+}
+
+/// Whether a pattern lets nothing stand before a text of it, and behind it.
+fn anchors(pattern: &Pattern, literal: &str) -> (bool, bool) {
+    (!pattern.is_match(&format!("x{literal}")), !pattern.is_match(&format!("{literal}x")))
+}
+
+/// The known name that was probably meant: up to two of its letters differ, or it goes on.
+fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
+    let wanted = plain(name);
+    let distance = |known: &str| {
+        let plain = plain(known);
+        if plain.len().abs_diff(wanted.len()) <= 2 {
+            let distance = strsim::damerau_levenshtein(&plain, &wanted);
+            return (distance <= 2 && 3 * distance <= plain.len()).then_some(distance);
+        }
+        let rest = known.get(name.len()..).filter(|_| plain.starts_with(&wanted) && !wanted.is_empty())?;
+        rest.starts_with(char::is_uppercase).then_some(rest.len())
+    };
+    known.filter_map(|known| Some((distance(known)?, known))).min().map(|(_, known)| known)
+}
