@@ -21,11 +21,13 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
     let text = loaded.as_ref().map(|filter| summary(&name, filter)).unwrap_or_default();
     let (problems, outcomes) = match loaded {
         Ok(filter) => {
+            let packs = filter.packs.iter().filter_map(|name| config::parse(packs::file(name)?.as_bytes(), None).ok());
+            let packs: Vec<_> = packs.collect();
             let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            for warning in lint::warnings(&filter, today.get(..10).unwrap_or_default()) {
+            for warning in lint::warnings(&filter, &packs, today.get(..10).unwrap_or_default()) {
                 say_warning(&format!("{name}: {warning}"));
             }
-            (Vec::new(), outcomes(filter))
+            (Vec::new(), packs.into_iter().chain([filter]).flat_map(trial::run).collect())
         }
         Err(problems) => (problems, Vec::new()),
     };
@@ -48,13 +50,6 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
     let passed =
         if outcomes.is_empty() { String::new() } else { format!("  {} passed\n", counted(outcomes.len(), "test")) };
     print(&(text + &passed))
-}
-
-/// The results of the tests of a configuration, and of those of its packs as they are shipped.
-fn outcomes(filter: Filter) -> Vec<Outcome> {
-    let packs = filter.packs.iter().filter_map(|name| config::parse(packs::file(name)?.as_bytes(), None).ok());
-    let packs: Vec<_> = packs.collect();
-    packs.into_iter().chain([filter]).flat_map(trial::run).collect()
 }
 
 fn summary(name: &str, filter: &Filter) -> String {
