@@ -2,8 +2,8 @@
 
 mod check;
 mod console;
-mod import;
 mod ignore;
+mod import;
 mod packs;
 mod scan;
 

@@ -73,23 +73,17 @@ impl<'t> Calls<'t> {
         ))
     }
 
-    /// A warning about a path to a parameter that the calls of these conditions, which hold together, don't have.
-    pub(super) fn unknown_parameter(&self, path: &[String], conditions: &[&Condition]) -> Option<String> {
-        let (_, key) = path.first().zip(path.get(1)).filter(|(root, _)| *root == "requestParameters")?;
-        let known = self.parameters(conditions)?;
-        let near = near(key, known.iter().copied()).filter(|_| !known.contains(&key.as_str()))?;
-        Some(format!("`{}`: the calls have no parameter `{key}`; did you mean `{near}`?", path_text(path)))
-    }
-
-    /// The keys of the parameters of calls, if they are known.
-    fn parameters(&self, conditions: &[&Condition]) -> Option<Vec<&'t str>> {
+    /// The keys of the parameters of the calls of conditions that hold together; none, if they are not known.
+    pub(super) fn parameters(&self, conditions: &[&Condition]) -> Vec<&'t str> {
         let source = |source: &str| format!("{source}.amazonaws.com");
         let is_of = |source: &str| conditions.iter().all(|it| it.matches_source(Some(source)));
         let is_of_any = is_of(&source("-"));
         // Texts of patterns for sources, each of which must be of one whose keys are known.
         let asked = conditions.iter().filter_map(|condition| condition.event_source.as_ref()).map(examples);
         let asked: Vec<_> = asked.collect();
-        let pattern = conditions.iter().find_map(|condition| condition.event_name.as_ref())?;
+        let Some(pattern) = conditions.iter().find_map(|condition| condition.event_name.as_ref()) else {
+            return Vec::new();
+        };
         let mut keys = Vec::new();
         for literal in literals(pattern) {
             let named = self.named(pattern, &literal).into_iter();
@@ -101,12 +95,12 @@ impl<'t> Calls<'t> {
                 let is_of_known = !is_of_any && asked.iter().any(|texts| texts.iter().all(is_known));
                 if parameters.ends_with('*') && !is_of_known || parameters.is_empty() && (is_of_any || name == literal)
                 {
-                    return None;
+                    return Vec::new();
                 }
                 keys.extend(sources.iter().filter(|(source, _)| is_of(source)).flat_map(|(_, keys)| keys.split(',')));
             }
         }
-        (!keys.is_empty()).then_some(keys)
+        keys
     }
 
     /// The events in whose names a pattern finds this text of it.
@@ -125,6 +119,13 @@ impl<'t> Calls<'t> {
     fn place(&self, name: &str) -> Result<usize, usize> {
         self.0.binary_search_by_key(&name, |(known, _)| known)
     }
+}
+
+/// A warning about a path to a parameter that calls with these parameters don't have.
+pub(super) fn unknown_parameter(path: &[String], known: &[&str]) -> Option<String> {
+    let (_, key) = path.first().zip(path.get(1)).filter(|(root, _)| *root == "requestParameters")?;
+    let near = near(key, known.iter().copied()).filter(|_| !known.contains(&key.as_str()))?;
+    Some(format!("`{}`: the calls have no parameter `{key}`; did you mean `{near}`?", path_text(path)))
 }
 
 /// Whether a pattern lets nothing stand before a text of it, and behind it.

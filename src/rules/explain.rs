@@ -80,7 +80,13 @@ impl Explainer<'_, '_> {
         let at = test.path_text();
         let inner = match &test.check {
             Check::Element(inner) if !passes => inner,
-            _ => return format!("{at}: {} {}", asked(test, Some(record)), outcome(passes, &record.raw_texts(&test.path))),
+            _ => {
+                return format!(
+                    "{at}: {} {}",
+                    asked(test, Some(record)),
+                    outcome(passes, &record.raw_texts(&test.path))
+                );
+            }
         };
         let objects = record.objects(&test.path);
         let mut of_each = Vec::new();

@@ -10,7 +10,7 @@ use super::condition::{CallName, Check, Condition, Scratch, Test};
 use super::examples::{examples, matches_everything};
 use super::model::{Exception, Filter, Rule};
 use super::pattern::Searches;
-use super::{config, cost, exceptions, overrides, packs, paths};
+use super::{cost, exceptions, overrides, paths};
 use crate::log::Record;
 
 /// Keys and values of the events in files that the function skips, those events' name, and the values of other events.
@@ -56,13 +56,13 @@ const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.ama
 /// The days before the end of an exception on which it is told.
 const NOTICE: u64 = 14;
 
-/// Warnings about a valid configuration, each naming its rule and what to do. Today is a day such as `2027-03-01`.
-pub(crate) fn warnings(filter: &Filter, today: &str) -> Vec<String> {
+/// Warnings about a valid configuration, each naming its rule and what to do, given its packs as they are shipped, and
+/// today as `2027-03-01`.
+pub(crate) fn warnings(filter: &Filter, packs: &[Filter], today: &str) -> Vec<String> {
     let text = calls::text();
-    let packs = filter.packs.iter().filter_map(|name| config::parse(packs::file(name)?.as_bytes(), None).ok());
-    let (packs, lint) = (packs.collect::<Vec<_>>(), Lint { calls: Calls::new(&text), today: day(today) });
+    let lint = Lint { calls: Calls::new(&text), today: day(today) };
     let of_rules = filter.rules.iter().flat_map(|rule| {
-        let warnings = overrides::warnings(rule, filter, &packs).into_iter().chain(own_calls(rule, filter));
+        let warnings = overrides::warnings(rule, filter, packs).into_iter().chain(own_calls(rule, filter));
         prefixed(&format!("rule {}", rule.name), warnings.chain(lint.rule(rule)).collect())
     });
     of_rules.chain(lint.ignore(&filter.ignore, &[])).collect()
@@ -111,7 +111,9 @@ impl Lint<'_> {
     fn condition(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
         let [wheres, unless] = [&condition.wheres, &condition.unless].map(|tests| paths::flat(tests));
         let flat = Condition { wheres, unless, ..condition.clone() };
+        let is_of_parameter = |test: &Test| test.path.first().is_some_and(|key| key == "requestParameters");
         let all = [&[condition], of].concat();
+        let known = if flat.tests().any(is_of_parameter) { self.calls.parameters(&all) } else { Vec::new() };
         let mut found: Vec<String> = Vec::new();
         found.extend(source(condition));
         found.extend(self.calls.versioned(condition));
@@ -121,7 +123,7 @@ impl Lint<'_> {
         for test in flat.tests() {
             let other = if let Check::SameAs(other) = &test.check { Some(other) } else { None };
             for path in [&test.path].into_iter().chain(other) {
-                found.extend(paths::unknown(path).or_else(|| self.calls.unknown_parameter(path, &all)));
+                found.extend(paths::unknown(path).or_else(|| calls::unknown_parameter(path, &known)));
             }
             if test.path == ["eventName"] {
                 found.extend(test.patterns().iter().filter_map(|pattern| self.calls.unknown("eventName", pattern)));
@@ -250,7 +252,7 @@ mod tests {
     fn packs_are_valid_and_free_of_warnings() {
         let all = format!(r#"{{"packs": {:?}}}"#, packs::NAMES);
         let filter = config::parse(all.as_bytes(), None).unwrap();
-        assert_eq!(warnings(&filter, "2026-11-26"), [""; 0]);
+        assert_eq!(warnings(&filter, &[], "2026-11-26"), [""; 0]);
         for name in packs::NAMES {
             let alone = config::parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
             assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");
@@ -272,7 +274,11 @@ mod tests {
             let expected = ["rule r: ignore[0]", "ignore[0]"].map(|at| {
                 word.map(|word| format!("{at}: it {word} on {until}: delete it, or give it a later `until`"))
             });
-            assert_eq!(warnings(&filter, "2026-11-26"), expected.into_iter().flatten().collect::<Vec<_>>(), "{until}");
+            assert_eq!(
+                warnings(&filter, &[], "2026-11-26"),
+                expected.into_iter().flatten().collect::<Vec<_>>(),
+                "{until}"
+            );
         }
     }
 }

@@ -30,12 +30,14 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
     }
     let (text, problems, suites) = match load(file) {
         Ok(filter) => {
+            let packs = filter.packs.iter().filter_map(|name| config::parse(packs::file(name)?.as_bytes(), None).ok());
+            let packs: Vec<_> = packs.collect();
             let today = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-            for warning in lint::warnings(&filter, today.get(..10).unwrap_or_default()) {
+            for warning in lint::warnings(&filter, &packs, today.get(..10).unwrap_or_default()) {
                 say_warning(&format!("{name}: {warning}"));
             }
             let text = summary(&name, &filter);
-            (text, Vec::new(), suites(&name, filter))
+            (text, Vec::new(), suites(&name, filter, packs))
         }
         Err(problems) => (String::new(), problems, vec![Suite { name: name.clone(), outcomes: Vec::new() }]),
     };
@@ -50,9 +52,8 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
         return ExitCode::from(WRONG_INPUT);
     }
     let suites = suites.iter().filter(|suite| !suite.outcomes.is_empty());
-    let passed = suites.map(|Suite { name, outcomes }| {
-        format!("  {}: {} passed\n", escape(name), counted(outcomes.len(), "test"))
-    });
+    let passed = suites
+        .map(|Suite { name, outcomes }| format!("  {}: {} passed\n", escape(name), counted(outcomes.len(), "test")));
     print(&(text + &passed.collect::<String>()))
 }
 
@@ -62,14 +63,10 @@ fn same(one: &Path, other: &Path) -> bool {
 }
 
 /// The results of the tests of a configuration, and of those of its packs as they are shipped.
-fn suites(name: &str, mut filter: Filter) -> Vec<Suite> {
-    let pack = |pack: &String| {
-        let mut filter = config::parse(packs::file(pack)?.as_bytes(), None).ok()?;
-        Some(Suite { name: format!("pack {pack}"), outcomes: trial::run(&mut filter) })
-    };
-    let packs: Vec<_> = filter.packs.iter().filter_map(pack).collect();
-    let own = Suite { name: name.to_owned(), outcomes: trial::run(&mut filter) };
-    [own].into_iter().chain(packs).collect()
+fn suites(name: &str, filter: Filter, packs: Vec<Filter>) -> Vec<Suite> {
+    let names: Vec<_> = filter.packs.iter().map(|pack| format!("pack {pack}")).collect();
+    let suite = |(name, mut filter): (String, Filter)| Suite { name, outcomes: trial::run(&mut filter) };
+    [(name.to_owned(), filter)].into_iter().chain(names.into_iter().zip(packs)).map(suite).collect()
 }
 
 /// Writes the failures to stderr; gives their number.
