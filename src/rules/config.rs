@@ -165,10 +165,10 @@ impl Reader {
         };
         let pack = json_tree::parse(file).ok()?;
         for (_, rules) in self.problems.entries(&name, pack) {
-            for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
-                if let Some((rule, mut draft)) = self.draft(i, rule) {
-                    // They are about the pack as it is, whatever the file overrides and ignores.
-                    draft.tests = None;
+            for (i, mut rule) in self.problems.array(&name, rules).into_iter().enumerate() {
+                // They are about the pack as it is, whatever the file overrides and ignores.
+                json_tree::remove(&mut rule, "tests");
+                if let Some((rule, draft)) = self.draft(i, rule) {
                     if drafts.drafts.iter().any(|(known, _)| *known == rule) {
                         self.problems.add("packs", format!("`{name}` is there twice: delete one"));
                         return None;

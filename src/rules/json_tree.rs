@@ -62,6 +62,13 @@ pub(super) fn member<'n>(node: &'n Node<'_>, name: &str) -> Option<&'n str> {
     }
 }
 
+/// Takes a key out of an object.
+pub(super) fn remove(node: &mut Node<'_>, name: &str) {
+    if let Node::Object(object) = node {
+        object.properties.retain(|entry| key(&entry.name) != name);
+    }
+}
+
 /// Writes a value as JSON, numbers as the file does.
 pub(super) fn to_json(node: &Node<'_>) -> String {
     let string = |text: &str| serde_json::Value::from(text).to_string();

@@ -50,9 +50,8 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
         return ExitCode::from(WRONG_INPUT);
     }
     let suites = suites.iter().filter(|suite| !suite.outcomes.is_empty());
-    let passed = suites.map(|Suite { name, outcomes }| {
-        format!("  {}: {} passed\n", escape(name), counted(outcomes.len(), "test"))
-    });
+    let passed = suites
+        .map(|Suite { name, outcomes }| format!("  {}: {} passed\n", escape(name), counted(outcomes.len(), "test")));
     print(&(text + &passed.collect::<String>()))
 }
 

@@ -62,7 +62,9 @@ fn fates(
         let mut records = log_file.read(piece);
         while let Some(record) = records.next()? {
             fates.push(match evaluator.evaluate(&record)? {
-                Verdict::Matched(matched, _) if matched.hits.iter().any(|hit| hit.alerts() && hit.rule.name == rule.name) => {
+                Verdict::Matched(matched, _)
+                    if matched.hits.iter().any(|hit| hit.alerts() && hit.rule.name == rule.name) =>
+                {
                     if matched.duplicates > 0 { Fate::Repeat } else { Fate::Alert }
                 }
                 _ => Fate::Nothing,

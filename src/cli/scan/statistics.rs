@@ -9,7 +9,7 @@ use super::super::console::{SOME_FAILED, counted};
 use super::span::Span;
 use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::{Match, RuleCounts};
-use crate::rules::{Filter, Test};
+use crate::rules::{Filter, Rule, Test};
 
 /// The most callers and event names of a rule that are shown.
 const TOP: usize = 3;
@@ -156,8 +156,8 @@ impl<'f> Statistics<'f> {
             let _ =
                 writeln!(text, "{:>7}  {per_day:>12.1}  {name:width$}  {callers}; {events}", counts.of_rule.matches);
         }
-        let never: Vec<_> =
-            self.filter.rules.iter().filter(|rule| with_unmatched && !self.rules.contains_key(rule.name.as_str())).collect();
+        let is_told = |rule: &&Rule| with_unmatched && !self.rules.contains_key(rule.name.as_str());
+        let never: Vec<_> = self.filter.rules.iter().filter(is_told).collect();
         if !never.is_empty() {
             let _ = writeln!(text, "\nnever matched");
         }

@@ -90,8 +90,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
         let name = path.display().to_string();
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), &name, Some(*format));
-        let mut only =
-            only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), &name, None));
+        let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), &name, None));
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
             output.free_printed();
             let mut records = log_file.read(piece);
