@@ -191,7 +191,7 @@ fn callers_with_similar_names_still_alert() {
         "arn:aws:iam::123456789012:user/al.ice\n",
     ]
     .map(by);
-    let mut calls = [&[user.clone()], &others[..]].concat();
+    let mut calls = [std::slice::from_ref(&user), &others[..]].concat();
     for (key, other) in
         [("eventName", "CreateUser2"), ("eventSource", "iam.amazonaws.com.cn"), ("eventSource", "iam-amazonaws.com")]
     {
