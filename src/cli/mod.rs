@@ -33,7 +33,9 @@ enum Command {
     ///
     /// Shows all mistakes in the file at once. Warnings do not change the exit status, which is 0 for a valid file whose
     /// tests pass, and 2 for an invalid or unreadable file or a failing test.
-    #[command(after_help = "Example:\n  cloudtrail-alerter check filter_config.json")]
+    #[command(after_help = "Examples:
+  cloudtrail-alerter check filter_config.json
+  cloudtrail-alerter check --junit results.xml filter_config.json")]
     Check {
         /// Write the results of the tests to this file too, in the form of JUnit
         #[arg(long, value_name = "FILE")]

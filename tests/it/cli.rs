@@ -353,6 +353,7 @@ fn a_stdout_that_takes_nothing_is_an_error() {
         &["check"],
         &["packs"],
         &["packs", "cis"],
+        &["ignore", "--from", "tests/golden/json.json"],
         &["--help"],
         &["--version"],
     ] {

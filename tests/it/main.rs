@@ -4,12 +4,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod allocations;
+mod check;
 mod cli;
 mod envelopes;
 mod fake_aws;
 mod faults;
 mod golden;
 mod https;
+mod ignore;
 mod lambda;
 mod mail;
 mod manual;

@@ -24,6 +24,9 @@ const SHOWN: usize = 120;
 const NEEDED: &str = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` \
      prints for a log";
 
+const WHAT_TO_DO: &str = "Add it to `ignore`: in the alert's rule or, for all rules, at the top level. Fill in `reason`, \
+     and `until`, the last\nday on which it counts; without `until` it counts for ever. `check` refuses it until then.";
+
 /// Prints the entry for the alert in a file, and what it would silence of these logs and folders with a configuration
 /// file; gives the exit status.
 pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
@@ -41,10 +44,7 @@ pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCod
     if entry.is_for_role {
         say("It takes all sessions of the role, because a program has made up the name of this one.");
     }
-    say(
-        "Add it to `ignore`, in the rule of the alert or, for all rules, at the top level. Fill in `reason`, and `until`: the",
-    );
-    say("last day on which it counts. Without `until` it counts for ever. `check` refuses it until then.");
+    say(WHAT_TO_DO);
     match filter {
         Some(filter) if printed == ExitCode::SUCCESS => silenced(filter, &only, config, paths),
         _ => printed,

@@ -175,12 +175,8 @@ impl<'f> Statistics<'f> {
             let numbers = cells(counts.columns().map(|n| n.to_string()));
             let _ = writeln!(text, "{numbers}  {per_day:>12.1}  {name:width$}  {callers}; {events}");
         }
-        let never: Vec<_> = self
-            .filter
-            .rules
-            .iter()
-            .filter(|rule| with_unmatched && !self.rules.contains_key(rule.name.as_str()))
-            .collect();
+        let is_told = |rule: &&Rule| with_unmatched && !self.rules.contains_key(rule.name.as_str());
+        let never: Vec<_> = self.filter.rules.iter().filter(is_told).collect();
         if !never.is_empty() {
             let _ = writeln!(text, "\nnever matched");
         }
