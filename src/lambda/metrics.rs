@@ -20,16 +20,14 @@ type Metric = (&'static str, u64, &'static str);
 /// Writes an invocation's metrics: to stdout and not by way of the log, whose level may leave them out.
 pub(super) fn write(report: &Report, settings: &Settings) {
     let now = SystemTime::now();
-    // A line has one value for each dimension.
-    let mut lines: Vec<_> = report
-        .rule_metrics
-        .iter()
-        .map(|(rule, n)| line(&[("Matched", *n, COUNT)], Some(rule), settings, now))
-        .collect();
-    lines.push(line(&metrics(report), None, settings, now));
-    for line in lines {
-        let _ = writeln!(io::stdout(), "{line}");
+    let write = |metrics: &[Metric], rule| {
+        let _ = writeln!(io::stdout(), "{}", line(metrics, rule, settings, now));
+    };
+    // A line can't have several values of a dimension.
+    for (rule, matched) in &report.rule_metrics {
+        write(&[("Matched", *matched, COUNT)], Some(rule));
     }
+    write(&metrics(report), None);
 }
 
 /// A metric costs money in each hour in which it has a value. A metric that is usually zero is left out while it is.

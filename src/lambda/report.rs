@@ -10,7 +10,7 @@ use crate::evaluate::{RuleCounts, Verdict};
 use crate::log::SkipReason;
 use crate::rules::Hit;
 
-/// How many bytes the counts by rule may take. CloudWatch has cut lines at 256 KB.
+/// How many bytes the counts by rule may take. A line of CloudWatch Logs may have 1 MB, and until 2025 it was 256 KB.
 const RULES_LIMIT: usize = 240_000;
 /// The most bytes that the counts of a rule take in the log line beside its name.
 const COUNTS_SIZE: usize = 160;

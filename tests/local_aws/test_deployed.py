@@ -59,6 +59,7 @@ def test_the_fixtures_matches_and_no_others_become_alerts_and_they_are_complete(
     summary = drop(aws, announced["s3"]["object"]["key"], log)
     assert summary["records"] == summary["matched"] + summary["unmatched"] == len(log["Records"])
     assert summary["published"] == summary["matched"] == len(expected)
+    assert summary["rules"] == {"default": {"matches": len(expected), "alerts": len(expected)}}
     messages = aws.receive(aws.queue, len(expected))
     assert expected and event_ids(messages) == expected
 

@@ -283,7 +283,8 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
         good = json.loads((ROOT / "filter_config.json").read_text())
         gone = {"topicARN": "arn:aws:sns:us-east-1:123456789012:gone"}
         assert invoke({**good, "sns": gone})[0]["errorType"] == "PublishFailed"
-        assert not invoke(good)[1]
+        rule = {"name": "users", "regexp": "User", "metrics": True}
+        assert not invoke({**good, "rules": [rule]})[1]
         aws.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody="garbage")
 
         def watched():
@@ -293,6 +294,12 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
                      tuple((each["Name"], each["Value"]) for each in alarm["Dimensions"]))
                     for alarm in alarms if alarm["Namespace"] == OWN}
 
+        # An alarm of the user's, on one rule.
+        aws.cloudwatch.put_metric_alarm(
+            AlarmName="watched-users", Namespace=OWN, MetricName="Matched", Statistic="Sum", Period=3600,
+            Dimensions=[{"Name": "FunctionName", "Value": "watched"}, {"Name": "Rule", "Value": "users"}],
+            EvaluationPeriods=1, Threshold=1, ComparisonOperator="GreaterThanOrEqualToThreshold",
+            TreatMissingData="notBreaching", AlarmActions=[outputs["AlarmTopicArn"]])
         wait_until(lambda: watched() <= set(metrics(aws.log_lines("watched"))), "each alarm's metric")
         sums = {name: total for (_, name, _), total in metrics(aws.log_lines("watched")).items()}
         assert all(sums[name] >= 1 for _, name, _ in watched()), sums
@@ -302,9 +309,9 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
             pairs = [{"Name": key, "Value": value} for key, value in dimensions]
             aws.cloudwatch.put_metric_data(Namespace=namespace, MetricData=[
                 {"MetricName": name, "Dimensions": pairs, "Value": total}])
-        assert aws.alarms(told, 5) == {
+        assert aws.alarms(told, 6) == {
             f"watched-{name}" for name in ("FunctionErrors", "ConfigurationUnavailable", "InvalidConfiguration",
-                                           "AlertsNotPublished", "MessagesHandedBack")}
+                                           "AlertsNotPublished", "MessagesHandedBack", "users")}
 
 
 def test_alarms_on_metrics_of_lambda_and_sqs_name_the_right_function_and_queues():
