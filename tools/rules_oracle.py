@@ -1,4 +1,4 @@
-"""The meaning of rules, implemented a second time in Python: which rules match a record, and what becomes of each match.
+"""What rules mean, implemented a second time, in Python: which rules match a record, and what becomes of each match.
 
 `tests/rules` compares the program with it. It is slow and simple, and follows docs/configuration.md, not the code.
 `python tools/rules_oracle.py FILE.json` runs the tests in the rules of a configuration, and says which fail and why.
