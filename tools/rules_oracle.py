@@ -30,26 +30,36 @@ def plain_json(text):
     return TOKEN.sub(lambda token: token[0] if token[0][0] == '"' else " ", text)
 
 
+class Object(dict):
+    """An object. The last of repeated keys counts; its text has them all."""
+
+    def __init__(self, pairs):
+        super().__init__(pairs)
+        self.pairs = pairs
+
+
 def parse(text):
-    """JSON as values. The last of repeated keys counts, and half of a surrogate pair becomes U+FFFD."""
+    """JSON as values. Half of a surrogate pair becomes U+FFFD."""
     def refuse(constant):
         raise ValueError(f"{constant} is not JSON")
 
-    return whole(json.loads(text, parse_int=Number, parse_float=Number, parse_constant=refuse))
+    numbers = {"parse_int": Number, "parse_float": Number, "parse_constant": refuse}
+    return whole(json.loads(text, object_pairs_hook=Object, **numbers))
 
 
 def whole(value):
-    if type(value) is dict:
-        return {whole(key): whole(inner) for key, inner in value.items()}
-    if type(value) is list:
+    if isinstance(value, Object):
+        return Object([(whole(key), whole(inner)) for key, inner in value.pairs])
+    if isinstance(value, list):
         return [whole(inner) for inner in value]
     return re.sub("[\ud800-\udfff]", "\ufffd", value) if type(value) is str else value
 
 
 def compact(value):
-    if type(value) is dict:
-        return "{" + ",".join(f"{compact(key)}:{compact(inner)}" for key, inner in value.items()) + "}"
-    if type(value) is list:
+    if isinstance(value, dict):
+        pairs = value.pairs if isinstance(value, Object) else value.items()
+        return "{" + ",".join(f"{compact(key)}:{compact(inner)}" for key, inner in pairs) + "}"
+    if isinstance(value, list):
         return "[" + ",".join(map(compact, value)) + "]"
     return str(value) if type(value) is Number else json.dumps(value, ensure_ascii=False)
 
@@ -142,16 +152,19 @@ def keys_of(path):
 
 def values(value, keys):
     """The values at a path, arrays opened on the way and at the end."""
-    if type(value) is list:
+    if isinstance(value, list):
         return [found for element in value for found in values(element, keys)]
     if keys:
-        return values(value[keys[0]], keys[1:]) if type(value) is dict and keys[0] in value else []
+        return values(value[keys[0]], keys[1:]) if isinstance(value, dict) and keys[0] in value else []
     return [value]
 
 
 def texts(base, path):
-    found = [value for value in values(base, keys_of(path)) if value is not None]
-    return [str(value) if type(value) in (str, Number) else compact(value) for value in found]
+    return [text_of(value) for value in values(base, keys_of(path)) if value is not None]
+
+
+def text_of(value):
+    return str(value) if type(value) in (str, Number) else compact(value)
 
 
 @lru_cache(100_000)
@@ -188,7 +201,7 @@ def passes(base, path, test):
     if type(test) is str:
         return any(compiled(test).search(text) for text in texts(base, path))
     if "element" in test:
-        objects = [value for value in values(base, keys_of(path)) if type(value) is dict]
+        objects = [value for value in values(base, keys_of(path)) if isinstance(value, dict)]
         return any(all(passes(one, inner, t) for inner, t in test["element"].items()) for one in objects)
     if "all" in test:
         return any(all(compiled(pattern).search(text) for pattern in test["all"]) for text in texts(base, path))
