@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::vec;
 
+use serde::Serialize;
+
 use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, compose, id};
 use crate::log::{Malformed, RawRecord, Record};
-use crate::rules::{Format, Matcher, Rule, Severity};
+use crate::rules::{Format, Hit, Matcher, Rule, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events. A set of so
 /// many hashes takes 280 KB, and of one more twice as much; twenty logs may be open at once.
@@ -21,7 +23,7 @@ pub struct Evaluator<'a, 'f, 'l> {
     /// The eventIDs' hashes, because an ID may be as long as a record.
     events: HashSet<u128>,
     /// By rule.
-    counts: BTreeMap<&'f str, RuleCounts>,
+    counts: BTreeMap<&'f str, Alerted>,
     /// The hashes of rules, each with the source, name and result of an event that it has alerted on.
     kinds: HashSet<u128>,
     /// By rule: its alerts beyond the limit.
@@ -32,17 +34,51 @@ pub struct Evaluator<'a, 'f, 'l> {
 
 /// What a rule has had in the log.
 #[derive(Default)]
-struct RuleCounts {
+struct Alerted {
     alerts: u64,
     kinds: usize,
+}
+
+/// What became of a rule's matches: matches = alerts + dry + ignored.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct RuleCounts {
+    pub(crate) matches: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) alerts: u64,
+    /// Matches of a rule in a dry run.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) dry: u64,
+    /// Matches that an exception took.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) ignored: u64,
+    /// Of all but the ignored ones: those that an exception would have taken that has expired.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) expired: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde wants it so
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+impl RuleCounts {
+    pub(crate) fn count(&mut self, hit: &Hit<'_>) {
+        self.matches += 1;
+        *if hit.ignored {
+            &mut self.ignored
+        } else if hit.rule.dry_run {
+            &mut self.dry
+        } else {
+            &mut self.alerts
+        } += 1;
+        self.expired += u64::from(hit.expired);
+    }
 }
 
 /// The decision about a record.
 pub enum Verdict<'m, 'f> {
     /// No rule matches it.
     Unmatched,
-    /// A rule matches it, and the configuration says to ignore it.
-    Ignored,
     /// Rules match it.
     Matched(Match<'f>, Box<Alerts<'m>>),
 }
@@ -50,8 +86,8 @@ pub enum Verdict<'m, 'f> {
 /// The consequences of a record that rules match.
 #[derive(Debug)]
 pub struct Match<'f> {
-    /// The rules, in the configuration's order.
-    pub(crate) rules: Vec<&'f Rule>,
+    /// The rules that match it, in the configuration's order.
+    pub(crate) hits: Vec<Hit<'f>>,
     pub(crate) event_id: Option<String>,
     pub(crate) event_name: Option<String>,
     pub(crate) who: Option<String>,
@@ -59,6 +95,13 @@ pub struct Match<'f> {
     pub duplicates: u64,
     /// Alerts that are not made, because a summary will stand for them.
     pub summarised: u64,
+}
+
+impl Match<'_> {
+    /// Whether the configuration says to ignore the record: exceptions leave none of its rules.
+    pub(crate) fn is_ignored(&self) -> bool {
+        self.hits.iter().all(|hit| hit.ignored)
+    }
 }
 
 /// The alerts of a match, one for each topic, less those that its counts stand for. Each is made when it is asked for,
@@ -114,29 +157,26 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             return Ok(Verdict::Unmatched);
         }
         let record = Record::parse(raw.text()).map_err(|problem| raw.malformed(&problem))?;
-        let rules = self.matcher.matching(&candidates, &record);
-        Ok(if rules.is_empty() {
-            Verdict::Unmatched
-        } else if self.matcher.is_ignored(&record) {
-            Verdict::Ignored
-        } else {
-            let (matched, alerts) = self.matched(record, rules);
-            Verdict::Matched(matched, Box::new(alerts))
-        })
+        let hits = self.matcher.hits(&candidates, raw, &record);
+        if hits.is_empty() {
+            return Ok(Verdict::Unmatched);
+        }
+        let (matched, alerts) = self.matched(record, hits);
+        Ok(Verdict::Matched(matched, Box::new(alerts)))
     }
 
-    fn matched<'m>(&mut self, record: Record<'m>, rules: Vec<&'f Rule>) -> (Match<'f>, Alerts<'m>)
+    fn matched<'m>(&mut self, record: Record<'m>, hits: Vec<Hit<'f>>) -> (Match<'f>, Alerts<'m>)
     where
         'a: 'm,
     {
         let mut by_topic: BTreeMap<usize, Vec<&'f Rule>> = BTreeMap::new();
-        for rule in &rules {
+        for Hit { rule, .. } in hits.iter().filter(|hit| hit.alerts()) {
             by_topic.entry(rule.topic).or_default().push(rule);
         }
         let call = Call::of(&record);
         let (mut topics, mut duplicates, mut summarised) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
         let event = call.event_id.as_deref().map(|event_id| id::hash([event_id]));
-        if event.is_some_and(|event| self.note_event(event)) {
+        if !by_topic.is_empty() && event.is_some_and(|event| self.note_event(event)) {
             duplicates = by_topic.len() as u64;
         } else {
             for rules in by_topic.into_values() {
@@ -152,7 +192,7 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             }
         }
         let [event_id, event_name, who] = [&call.event_id, &call.event_name, &call.who].map(Clone::clone);
-        let matched = Match { rules, event_id, event_name, who, duplicates, summarised };
+        let matched = Match { hits, event_id, event_name, who, duplicates, summarised };
         (matched, Alerts { record, call, context: self.context, topics: topics.into_iter() })
     }
 

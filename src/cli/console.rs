@@ -100,14 +100,14 @@ pub(super) fn printed(result: io::Result<()>, status: ExitCode) -> ExitCode {
     }
 }
 
-/// The configuration in a file; `None` after its mistakes were written to stderr.
-pub(super) fn load(file: &Path) -> Option<Filter> {
+/// The configuration in a file, or its mistakes, which are also written to stderr.
+pub(super) fn load(file: &Path) -> Result<Filter, Vec<String>> {
     let name = file.display();
     let parsed = match fs::read(file) {
         Ok(bytes) => config::parse(&bytes, Settings::from_env().topic_arn.as_deref()),
         Err(e) => Err(vec![format!("it can't be read: {e}")]),
     };
-    match parsed {
+    match &parsed {
         Ok(filter) => {
             if filter.topics.iter().any(|topic| topic.arn.is_none()) {
                 say_warning(&format!(
@@ -115,15 +115,14 @@ pub(super) fn load(file: &Path) -> Option<Filter> {
                      add \"sns\": {{\"topicARN\": …}} to the file"
                 ));
             }
-            Some(filter)
         }
         Err(problems) => {
             for problem in problems {
                 say_error(&format!("{name}: {problem}"));
             }
-            None
         }
     }
+    parsed
 }
 
 pub(super) fn counted(n: impl TryInto<u64>, noun: &str) -> String {

@@ -27,12 +27,15 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Validate a filter configuration.
+    /// Validate a filter configuration, and run the tests of its rules.
     ///
-    /// Shows all mistakes in the file at once. Warnings do not change the exit status, which is 0 for a valid file and 2 for
-    /// an invalid or unreadable one.
+    /// Shows all mistakes in the file at once. Warnings do not change the exit status, which is 0 for a valid file whose
+    /// tests pass, and 2 for an invalid or unreadable file or a failing test.
     #[command(after_help = "Example:\n  cloudtrail-alerter check filter_config.json")]
     Check {
+        /// Write the results of the tests to this file too, in the form of JUnit
+        #[arg(long, value_name = "FILE")]
+        junit: Option<PathBuf>,
         /// The configuration file
         #[arg(value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
         file: PathBuf,
@@ -61,6 +64,9 @@ enum Command {
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Print the JSON Schema of the configuration, with which editors check and complete it.
+    #[command(after_help = "Example:\n  cloudtrail-alerter schema > filter_config.schema.json")]
+    Schema,
     /// List the built-in packs of rules, or print one, ready to copy and edit.
     ///
     /// To use a pack, name it in the configuration: `"packs": ["cis"]`. To change a rule of a pack, add a rule with the same
@@ -84,7 +90,8 @@ pub fn main() -> ExitCode {
         Err(error) => return console::explain(error),
     };
     match command {
-        Command::Check { file } => check::check(&file),
+        Command::Check { junit, file } => check::check(&file, junit.as_deref()),
+        Command::Schema => console::print(include_str!("../rules/schema.json")),
         Command::Scan { config, rule, format, paths } => {
             let format = if format == "json" { Format::Json } else { Format::Text };
             scan::scan(&config, rule.as_deref(), format, paths)

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::event::NoLog;
 use crate::alert::Alert;
-use crate::evaluate::{Match, Verdict};
+use crate::evaluate::{RuleCounts, Verdict};
 use crate::log::SkipReason;
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
@@ -43,6 +43,8 @@ pub struct Report {
     pub(crate) mails: u64,
     /// Alerts that these mails tell, each once. They came with the payload, and are in no other count.
     pub(crate) mailed: u64,
+    /// By rule, those with a match.
+    pub(crate) rules: BTreeMap<String, RuleCounts>,
     /// Bytes of logs, as S3 keeps them.
     pub(crate) bytes: u64,
     /// The duration of the invocation.
@@ -100,19 +102,18 @@ impl Report {
     /// Counts a record, and passes its alerts on.
     pub(crate) fn count<'m>(&mut self, verdict: Verdict<'m, '_>) -> impl Iterator<Item = Alert> + use<'m> {
         self.records += 1;
-        let mut found = None;
-        match verdict {
-            Verdict::Unmatched => self.unmatched += 1,
-            Verdict::Ignored => self.ignored += 1,
-            Verdict::Matched(Match { duplicates, summarised, .. }, alerts) => {
-                self.matched += 1;
-                self.alerts += duplicates + summarised;
-                self.duplicates += duplicates;
-                self.summarised += summarised;
-                found = Some(alerts);
-            }
+        let Verdict::Matched(matched, alerts) = verdict else {
+            self.unmatched += 1;
+            return None.into_iter().flatten();
+        };
+        *if matched.is_ignored() { &mut self.ignored } else { &mut self.matched } += 1;
+        for hit in &matched.hits {
+            self.rules.entry(hit.rule.name.clone()).or_default().count(hit);
         }
-        found.into_iter().flatten()
+        self.alerts += matched.duplicates + matched.summarised;
+        self.duplicates += matched.duplicates;
+        self.summarised += matched.summarised;
+        Some(alerts).into_iter().flatten()
     }
 
     /// Writes the invocation's log line.

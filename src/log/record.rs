@@ -109,6 +109,18 @@ impl<'a> Record<'a> {
     pub(crate) fn raw_texts(&self, path: &[impl AsRef<str>]) -> Vec<String> {
         self.0.texts(path, Place::Raw)
     }
+
+    /// The objects at a path of keys, each with the fields of a record. An array on the way or at the end stands for each of
+    /// its elements.
+    pub(crate) fn objects(&self, path: &[impl AsRef<str>]) -> Vec<Record<'a>> {
+        let mut found = Vec::new();
+        self.0.visit(path, &mut |value| {
+            if value.json.starts_with('{') {
+                found.push(Record(Value { json: value.json, fields: OnceCell::new() }));
+            }
+        });
+        found
+    }
 }
 
 /// The most bytes of JSON that are made ready to be shown. No message holds more than a quarter of it, and each step would
@@ -177,34 +189,42 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// `place` is that of the texts.
     fn texts(&self, path: &[impl AsRef<str>], place: Place) -> Vec<String> {
         let mut found = Vec::new();
-        if self.json.starts_with('{') && !path.is_empty() {
-            self.collect_texts(path, place, ARRAYS_LIMIT, &mut found);
-        }
+        self.visit(path, &mut |Value { json, .. }| match json.as_bytes().first() {
+            Some(b'{' | b'"') if place != Place::Raw && json.len() > SHOWN_LIMIT => {
+                found.extend(string(&left_out(json)).map(Cow::into_owned));
+            }
+            Some(b'{') => found.push(compact(json, place)),
+            Some(b'"') => found.extend(string(json).map(|text| redact(&text, place).into_owned())),
+            Some(b'n') | None => {}
+            Some(_) => found.push(redact(json, place).into_owned()),
+        });
         found
     }
 
-    /// `place` is that of the texts.
-    fn collect_texts(&self, path: &[impl AsRef<str>], place: Place, arrays: usize, found: &mut Vec<String>) {
+    /// Visits the values at a path of keys of an object, each element of an array by itself.
+    fn visit(&self, path: &[impl AsRef<str>], visitor: &mut impl FnMut(&Value<'a>)) {
+        if self.json.starts_with('{') && !path.is_empty() {
+            self.visit_within(path, ARRAYS_LIMIT, visitor);
+        }
+    }
+
+    fn visit_within(&self, path: &[impl AsRef<str>], arrays: usize, visitor: &mut impl FnMut(&Value<'a>)) {
         match (self.json.as_bytes().first(), path.split_first()) {
-            (Some(b'{' | b'"'), None) if place != Place::Raw && self.json.len() > SHOWN_LIMIT => {
-                found.extend(string(&left_out(self.json)).map(Cow::into_owned));
-            }
             (Some(b'['), _) if arrays > 0 => {
                 for element in serde_json::from_str::<Vec<&RawValue>>(self.json).unwrap_or_default() {
-                    Value::of(element).collect_texts(path, place, arrays - 1, found);
+                    Value::of(element).visit_within(path, arrays - 1, visitor);
                 }
             }
             (Some(b'{'), Some((first, rest))) => {
                 if let Some(value) = self.get(first.as_ref()) {
-                    value.collect_texts(rest, place, arrays, found);
+                    value.visit_within(rest, arrays, visitor);
                 }
             }
-            (Some(b'{'), None) => found.push(compact(self.json, place)),
-            (Some(b'"'), None) => found.extend(string(self.json).map(|text| redact(&text, place).into_owned())),
-            (Some(b'[' | b'n') | None, _) | (_, Some(_)) => {}
-            (Some(_), None) => found.push(redact(self.json, place).into_owned()),
+            (Some(b'['), _) | (_, Some(_)) => {}
+            (_, None) => visitor(self),
         }
     }
 }

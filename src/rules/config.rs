@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::draft::{Draft, Drafts};
-use super::json_tree::{Node, Problems};
-use super::model::{Condition, Filter, Format, Severity, Test};
+use super::draft::{ConditionDraft, Draft, Drafts};
+use super::json_tree::{self, Node};
+use super::model::{Filter, Severity};
 use super::packs;
-use super::pattern::{Pattern, Patterns};
+use super::reader::{NO_CONDITION, Reader};
 use super::suggest::{nearest, suggestion};
 use super::topic_arn::TopicArn;
 use crate::log::is_account;
@@ -18,9 +18,8 @@ pub(crate) const SIZE_LIMIT: usize = 1 << 20;
 /// The longest name of a rule, in characters. Names stand in subjects of summaries and in filter policies.
 const NAME_LIMIT: usize = 100;
 
-/// What a rule and a test take beside their patterns while they are read, in bytes: measured, and rounded up.
+/// What a rule takes beside its patterns while it is read, in bytes: measured, and rounded up.
 const RULE_MEMORY: usize = 1 << 10;
-const TEST_MEMORY: usize = 2 << 10;
 
 /// The name of the rule that the top-level `source` and `regexp` make.
 const DEFAULT_RULE: &str = "default";
@@ -35,7 +34,8 @@ pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<Str
     }
     // Windows' editors begin UTF-8 with it.
     let file = file.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(file);
-    let document = serde_json::from_slice(file).map_err(|e| vec![not_json(file, &e)])?;
+    let text = str::from_utf8(file).map_err(|e| vec![not_json(file, &format!("{e}: save it as UTF-8"))])?;
+    let document = json_tree::parse(text).map_err(|e| vec![not_json(file, &e)])?;
     let mut reader = Reader::default();
     let filter = reader.filter(document, default_topic);
     match filter {
@@ -44,12 +44,11 @@ pub fn parse(file: &[u8], default_topic: Option<&str>) -> Result<Filter, Vec<Str
     }
 }
 
-fn not_json(file: &[u8], error: &serde_json::Error) -> String {
+fn not_json(file: &[u8], error: &str) -> String {
     match file {
         [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => "it is UTF-16, as PowerShell's `>` writes: save it as UTF-8".to_owned(),
         [0x1F, 0x8B, ..] => "it is gzipped: unpack it".to_owned(),
         _ if file.trim_ascii().is_empty() => "it is empty".to_owned(),
-        _ if error.to_string().starts_with("number out of range") => format!("a number is too large: {error}"),
         _ => format!("it is not valid JSON: {error}"),
     }
 }
@@ -76,29 +75,12 @@ pub(super) fn meant_pack_rule(name: &str) -> Option<MeantRule> {
     })
 }
 
-/// The keys of a path as the configuration writes it: with dots between them, and a backslash before a dot within a key.
-fn parse_path(path: &str) -> Option<Vec<String>> {
-    let keys = path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect::<Vec<_>>();
-    keys.iter().all(|key| !key.is_empty()).then_some(keys)
-}
-
-/// Reads the file and collects its mistakes. Its methods give what they can, so that no mistake hides the next.
-#[derive(Default)]
-struct Reader {
-    problems: Problems,
-    /// How many tests have been read.
-    tests: usize,
-    patterns: Patterns,
-}
-
-const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
-
 impl Reader {
-    fn filter(&mut self, document: Node, default_topic: Option<&str>) -> Option<Filter> {
-        let [source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
+    fn filter(&mut self, document: Node<'_>, default_topic: Option<&str>) -> Option<Filter> {
+        let [_, source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
             "",
             document,
-            ["source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"],
+            ["$schema", "source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"],
         )?;
         let mut drafts = Drafts::default();
         if source.is_some() || regexp.is_some() {
@@ -114,29 +96,29 @@ impl Reader {
             self.problems.add("sns.region", what);
         }
         let format = format.and_then(|format| self.format("format", format));
-        for pack in packs.map(|packs| self.problems.array("packs", packs)).unwrap_or_default() {
-            self.pack(pack, &mut drafts);
-        }
+        let packs = packs.map(|packs| self.problems.array("packs", packs)).unwrap_or_default();
+        let packs = packs.into_iter().filter_map(|pack| self.pack(pack, &mut drafts)).collect();
         for (i, rule) in
             rules.map(|rules| self.problems.array("rules", rules)).unwrap_or_default().into_iter().enumerate()
         {
             self.rule(i, rule, &mut drafts);
         }
         let ignore = ignore.map(|ignore| self.problems.array("ignore", ignore)).unwrap_or_default();
-        let ignore = ignore.into_iter().enumerate().filter_map(|(i, entry)| self.ignore(i, entry)).collect();
+        let ignore = self.ignore("ignore", ignore);
         let accounts = accounts.map(|accounts| self.accounts(accounts)).unwrap_or_default();
-        let max_alerts_per_log = max_alerts.and_then(|max| self.max_alerts(&max));
+        let max_alerts_per_log =
+            max_alerts.and_then(|max| self.problems.count("maxAlertsPerLog", max, "; leave it out for no limit"));
         if drafts.drafts.is_empty() && self.problems.0.is_empty() {
             self.problems.add("", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
         }
         let (rules, topics) = drafts.into_rules(topic.as_ref(), format, &mut self.problems);
         self.problems.0.extend(self.patterns.problem());
         let memory = self.patterns.memory();
-        Some(Filter { rules, ignore, topics, accounts, max_alerts_per_log, test_count: self.tests, memory })
+        Some(Filter { rules, ignore, topics, packs, accounts, max_alerts_per_log, test_count: self.tests, memory })
     }
 
-    fn default_rule(&mut self, source: Option<Node>, regexp: Option<Node>) -> Draft {
-        let mut pattern = |key: &str, node: Option<Node>, example: &str| match node {
+    fn default_rule(&mut self, source: Option<Node<'_>>, regexp: Option<Node<'_>>) -> Draft {
+        let mut pattern = |key: &str, node: Option<Node<'_>>, example: &str| match node {
             Some(node) => self.pattern(key, node),
             None => {
                 self.problems
@@ -146,11 +128,11 @@ impl Reader {
         };
         let source = pattern("source", source, "iam|signin|sts");
         let regexp = pattern("regexp", regexp, "Password|AccessKey|Login");
-        Draft { source, regexp, ..Draft::default() }
+        Draft { condition: ConditionDraft { source, regexp, ..ConditionDraft::default() }, ..Draft::default() }
     }
 
     /// The region and the topic, as far as they are given.
-    fn sns(&mut self, sns: Node) -> (Option<String>, Option<TopicArn>) {
+    fn sns(&mut self, sns: Node<'_>) -> (Option<String>, Option<TopicArn>) {
         let Some([region, topic]) = self.problems.object("sns", sns, ["region", "topicARN"]) else {
             return (None, None);
         };
@@ -159,29 +141,33 @@ impl Reader {
         (region, topic.and_then(|topic| self.topic("sns.topicARN", &topic)))
     }
 
-    fn pack(&mut self, pack: Node, drafts: &mut Drafts) {
-        let Some(name) = self.problems.text("packs", pack) else { return };
+    /// Reads the rules of a pack; gives its name.
+    fn pack(&mut self, pack: Node<'_>, drafts: &mut Drafts) -> Option<String> {
+        let name = self.problems.text("packs", pack)?;
         let Some(file) = packs::file(&name) else {
             let known = packs::NAMES;
             self.problems.add("packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
-            return;
+            return None;
         };
-        let Ok(Node::Object(entries)) = serde_json::from_str(file) else { return };
-        for (_, rules) in entries {
+        let pack = json_tree::parse(file).ok()?;
+        for (_, rules) in self.problems.entries(&name, pack) {
             for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
-                if let Some((rule, draft)) = self.draft(i, rule) {
+                if let Some((rule, mut draft)) = self.draft(i, rule) {
+                    // They are about the pack as it is, whatever the file overrides and ignores.
+                    draft.tests = None;
                     if drafts.drafts.iter().any(|(known, _)| *known == rule) {
                         self.problems.add("packs", format!("`{name}` is there twice: delete one"));
-                        return;
+                        return None;
                     }
                     drafts.from_packs.push(rule.clone());
                     drafts.drafts.push((rule, draft));
                 }
             }
         }
+        Some(name)
     }
 
-    fn rule(&mut self, i: usize, rule: Node, drafts: &mut Drafts) {
+    fn rule(&mut self, i: usize, rule: Node<'_>, drafts: &mut Drafts) {
         let before = self.problems.0.len();
         let Some((name, draft)) = self.draft(i, rule) else { return };
         if let Some((_, known)) = drafts.drafts.iter_mut().find(|(known, _)| *known == name) {
@@ -189,7 +175,7 @@ impl Reader {
                 Some(at) => {
                     drafts.from_packs.swap_remove(at);
                     known.override_with(draft);
-                    if self.is_missing_condition(known, before) {
+                    if self.is_missing(known.has_no_condition(), before) {
                         self.problems.add(&format!("rule {name}"), NO_CONDITION);
                     }
                 }
@@ -197,7 +183,7 @@ impl Reader {
             }
             return;
         }
-        if self.is_missing_condition(&draft, before) {
+        if self.is_missing(draft.has_no_condition(), before) {
             let what = match meant_pack_rule(&name) {
                 Some(MeantRule { name: meant, pack, .. }) if meant == name => {
                     format!(
@@ -213,72 +199,81 @@ impl Reader {
     }
 
     /// A rule as written, with its name.
-    fn draft(&mut self, i: usize, rule: Node) -> Option<(String, Draft)> {
-        let named = rule.member("name");
+    fn draft(&mut self, i: usize, rule: Node<'_>) -> Option<(String, Draft)> {
+        let named = json_tree::member(&rule, "name");
         let at = named.map_or_else(|| format!("rules[{i}]"), |name| format!("rule {name}"));
-        let [name, description, severity, source, regexp, wheres, unless, topic, format] = self.problems.object(
+        let [
+            name,
+            description,
+            severity,
+            source,
+            regexp,
+            wheres,
+            unless,
+            any,
+            ignore,
+            enabled,
+            dry_run,
+            metrics,
+            runbook,
+            references,
+            tags,
+            author,
+            tests,
+            topic,
+            format,
+        ] = self.problems.object(
             &at,
             rule,
-            ["name", "description", "severity", "source", "regexp", "where", "unless", "topicARN", "format"],
+            [
+                "name", "description", "severity", "source", "regexp", "where", "unless", "any", "ignore", "enabled",
+                "dryRun", "metrics", "runbook", "references", "tags", "author", "tests", "topicARN", "format",
+            ],
         )?;
         let key = |key: &str| format!("{at}, {key}");
-        let name = match name {
-            Some(name) => self.problems.text(&key("name"), name).filter(|name| {
-                let fits = !name.is_empty() && name.chars().count() <= NAME_LIMIT && !name.contains(char::is_control);
-                if !fits {
-                    self.problems.add(
-                        &at,
-                        format!("its name must have 1 to {NAME_LIMIT} characters, and no control characters"),
-                    );
-                }
-                fits
-            }),
-            None => {
-                self.problems.add(&at, "`name` is missing: alerts name the rule that they come from");
-                None
-            }
-        };
+        let name = self.rule_name(&at, name);
         self.patterns.spend(RULE_MEMORY);
+        // Only people read it.
+        author.and_then(|author| self.problems.some_text(&key("author"), author));
         let draft = Draft {
+            condition: self.condition(&at, [source, regexp, wheres, unless]),
+            any: any.map(|any| self.any(&key("any"), any)),
+            ignore: ignore.map(|ignore| {
+                let entries = self.problems.some_array(&key("ignore"), ignore);
+                self.ignore(&key("ignore"), entries)
+            }),
             description: description.and_then(|text| self.problems.text(&key("description"), text)),
             severity: severity.and_then(|severity| self.problems.choice(&key("severity"), severity, &Severity::NAMES)),
+            enabled: enabled.and_then(|enabled| self.problems.boolean(&key("enabled"), enabled)),
+            dry_run: dry_run.and_then(|dry_run| self.problems.boolean(&key("dryRun"), dry_run)),
+            metrics: metrics.and_then(|metrics| self.problems.boolean(&key("metrics"), metrics)),
+            runbook: runbook.and_then(|text| self.problems.some_text(&key("runbook"), text)),
+            references: references.map(|texts| self.texts(&key("references"), texts)),
+            tags: tags.map(|texts| self.texts(&key("tags"), texts)),
+            tests: tests.map(|tests| self.rule_tests(&key("tests"), tests)),
             topic: topic
                 .and_then(|arn| self.problems.text(&key("topicARN"), arn))
                 .and_then(|arn| self.topic(&key("topicARN"), &arn)),
             format: format.and_then(|format| self.format(&key("format"), format)),
-            ..self.condition(&at, [source, regexp, wheres, unless])
         };
         Some((name?, draft))
     }
 
-    /// Whether a draft has no condition, and not because of one that can't be used, which is a problem of its own.
-    fn is_missing_condition(&self, draft: &Draft, problems_before: usize) -> bool {
-        draft.is_empty() && self.problems.0.len() == problems_before && !self.patterns.is_full()
-    }
-
-    fn condition(&mut self, at: &str, [source, regexp, wheres, unless]: [Option<Node>; 4]) -> Draft {
-        Draft {
-            source: source.and_then(|pattern| self.pattern(&format!("{at}, source"), pattern)),
-            regexp: regexp.and_then(|pattern| self.pattern(&format!("{at}, regexp"), pattern)),
-            wheres: wheres.map(|tests| self.tests(&format!("{at}, where"), tests)),
-            unless: unless.map(|tests| self.tests(&format!("{at}, unless"), tests)),
-            ..Draft::default()
+    fn rule_name(&mut self, at: &str, name: Option<Node<'_>>) -> Option<String> {
+        let Some(name) = name else {
+            self.problems.add(at, "`name` is missing: alerts name the rule that they come from");
+            return None;
+        };
+        let name = self.problems.text(&format!("{at}, name"), name)?;
+        let fits = !name.is_empty() && name.chars().count() <= NAME_LIMIT && !name.contains(char::is_control);
+        if !fits {
+            let what = format!("its name must have 1 to {NAME_LIMIT} characters, and no control characters");
+            self.problems.add(at, what);
         }
+        fits.then_some(name)
     }
 
-    fn ignore(&mut self, i: usize, entry: Node) -> Option<Condition> {
-        let at = format!("ignore[{i}]");
-        let [source, regexp, wheres, unless] =
-            self.problems.object(&at, entry, ["source", "regexp", "where", "unless"])?;
-        let before = self.problems.0.len();
-        let draft = self.condition(&at, [source, regexp, wheres, unless]);
-        if self.is_missing_condition(&draft, before) {
-            self.problems.add(&at, NO_CONDITION);
-        }
-        Some(draft.into_condition())
-    }
-
-    fn accounts(&mut self, accounts: Node) -> HashMap<String, String> {
+    fn accounts(&mut self, accounts: Node<'_>) -> HashMap<String, String> {
         let mut names = HashMap::new();
         for (account, name) in self.problems.entries("accounts", accounts) {
             if !is_account(&account) {
@@ -294,52 +289,6 @@ impl Reader {
         }
         names
     }
-
-    fn max_alerts(&mut self, max: &Node) -> Option<u64> {
-        match max {
-            Node::Whole(max) if *max > 0 => Some(*max),
-            other => {
-                let what = if matches!(other, Node::Whole(_)) { "0" } else { other.kind() };
-                self.problems.add(
-                    "maxAlertsPerLog",
-                    format!("it is {what}, but must be a whole number of at least 1; leave it out for no limit"),
-                );
-                None
-            }
-        }
-    }
-
-    fn tests(&mut self, at: &str, tests: Node) -> Vec<Test> {
-        let mut read = Vec::new();
-        for (path, pattern) in self.problems.entries(at, tests) {
-            let pattern = self.pattern(&format!("{at} {path}"), pattern);
-            let Some(keys) = parse_path(&path) else {
-                let what =
-                    format!("`{path}` is not a path: write keys with dots between them, such as userIdentity.type");
-                self.problems.add(at, what);
-                continue;
-            };
-            if let Some(pattern) = pattern {
-                read.push(Test::new(self.tests, keys, pattern));
-                self.tests += 1;
-                self.patterns.spend(TEST_MEMORY);
-            }
-        }
-        read
-    }
-
-    fn pattern(&mut self, at: &str, node: Node) -> Option<Pattern> {
-        let text = self.problems.text(at, node)?;
-        self.patterns.compile(at, text).map_err(|why| self.problems.add(at, why)).ok()?
-    }
-
-    fn topic(&mut self, at: &str, arn: &str) -> Option<TopicArn> {
-        TopicArn::parse(arn).map_err(|why| self.problems.add(at, why)).ok()
-    }
-
-    fn format(&mut self, at: &str, node: Node) -> Option<Format> {
-        self.problems.choice(at, node, &Format::NAMES)
-    }
 }
 
 #[cfg(test)]
@@ -349,22 +298,6 @@ mod tests {
     fn rules(config: &str) -> Vec<String> {
         let filter = parse(config.as_bytes(), None).unwrap();
         filter.rules.into_iter().map(|rule| format!("{} {}", rule.name, rule.severity)).collect()
-    }
-
-    #[test]
-    fn paths_are_split_at_dots_that_no_backslash_precedes() {
-        for (path, keys) in [
-            ("a", Some(&["a"] as &[_])),
-            ("a.b.c", Some(&["a", "b", "c"])),
-            (r"a\.b.c", Some(&["a.b", "c"])),
-            (r"a\b", Some(&[r"a\b"])),
-            ("", None),
-            (".a", None),
-            ("a..b", None),
-            ("a.", None),
-        ] {
-            assert_eq!(parse_path(path), keys.map(|keys| keys.iter().map(ToString::to_string).collect()), "{path}");
-        }
     }
 
     #[test]

@@ -2,37 +2,45 @@
 
 use std::collections::HashMap;
 
+use super::condition::{Condition, Test};
 use super::json_tree::Problems;
-use super::model::{Condition, Format, Rule, Severity, Test, Topic};
+use super::model::{Exception, Format, Rule, RuleTest, Severity, Topic};
 use super::pattern::Pattern;
 use super::topic_arn::TopicArn;
 
 /// The keys of a rule that one place gives. A rule of the file overrides keys of a pack's rule.
 #[derive(Default)]
 pub(super) struct Draft {
+    pub(super) condition: ConditionDraft,
+    pub(super) any: Option<Vec<Condition>>,
+    pub(super) ignore: Option<Vec<Exception>>,
     pub(super) description: Option<String>,
     pub(super) severity: Option<Severity>,
-    pub(super) source: Option<Pattern>,
-    pub(super) regexp: Option<Pattern>,
-    pub(super) wheres: Option<Vec<Test>>,
-    pub(super) unless: Option<Vec<Test>>,
+    pub(super) enabled: Option<bool>,
+    pub(super) dry_run: Option<bool>,
+    pub(super) metrics: Option<bool>,
+    pub(super) runbook: Option<String>,
+    pub(super) references: Option<Vec<String>>,
+    pub(super) tags: Option<Vec<String>>,
+    pub(super) tests: Option<Vec<RuleTest>>,
     pub(super) topic: Option<TopicArn>,
     pub(super) format: Option<Format>,
 }
 
-impl Draft {
-    /// Takes over the keys that the other one gives.
-    pub(super) fn override_with(&mut self, other: Draft) {
-        *self = Draft {
-            description: other.description.or(self.description.take()),
-            severity: other.severity.or(self.severity),
-            source: other.source.or(self.source.take()),
-            regexp: other.regexp.or(self.regexp.take()),
-            wheres: other.wheres.or(self.wheres.take()),
-            unless: other.unless.or(self.unless.take()),
-            topic: other.topic.or(self.topic.take()),
-            format: other.format.or(self.format),
-        };
+/// The keys of a condition that one place gives.
+#[derive(Default)]
+pub(super) struct ConditionDraft {
+    pub(super) source: Option<Pattern>,
+    pub(super) regexp: Option<Pattern>,
+    pub(super) wheres: Option<Vec<Test>>,
+    pub(super) unless: Option<Vec<Test>>,
+}
+
+impl ConditionDraft {
+    /// Whether it has no condition at all.
+    pub(super) fn is_empty(&self) -> bool {
+        let none = |tests: &Option<Vec<Test>>| tests.as_ref().is_none_or(Vec::is_empty);
+        self.source.is_none() && self.regexp.is_none() && none(&self.wheres) && none(&self.unless)
     }
 
     pub(super) fn into_condition(self) -> Condition {
@@ -43,11 +51,57 @@ impl Draft {
             unless: self.unless.unwrap_or_default(),
         }
     }
+}
 
-    /// Whether it has no condition at all.
-    pub(super) fn is_empty(&self) -> bool {
-        let none = |tests: &Option<Vec<Test>>| tests.as_ref().is_none_or(Vec::is_empty);
-        self.source.is_none() && self.regexp.is_none() && none(&self.wheres) && none(&self.unless)
+impl Draft {
+    pub(super) fn has_no_condition(&self) -> bool {
+        self.condition.is_empty() && self.any.is_none()
+    }
+
+    /// Takes over the keys that the other one gives.
+    pub(super) fn override_with(&mut self, other: Draft) {
+        fn replace<T>(old: &mut Option<T>, new: Option<T>) {
+            if new.is_some() {
+                *old = new;
+            }
+        }
+        replace(&mut self.condition.source, other.condition.source);
+        replace(&mut self.condition.regexp, other.condition.regexp);
+        replace(&mut self.condition.wheres, other.condition.wheres);
+        replace(&mut self.condition.unless, other.condition.unless);
+        replace(&mut self.any, other.any);
+        replace(&mut self.ignore, other.ignore);
+        replace(&mut self.description, other.description);
+        replace(&mut self.severity, other.severity);
+        replace(&mut self.enabled, other.enabled);
+        replace(&mut self.dry_run, other.dry_run);
+        replace(&mut self.metrics, other.metrics);
+        replace(&mut self.runbook, other.runbook);
+        replace(&mut self.references, other.references);
+        replace(&mut self.tags, other.tags);
+        replace(&mut self.tests, other.tests);
+        replace(&mut self.topic, other.topic);
+        replace(&mut self.format, other.format);
+    }
+
+    /// Makes the rule of that name, whose alerts go to a topic.
+    fn into_rule(self, name: String, topic: usize) -> Rule {
+        Rule {
+            name,
+            description: self.description,
+            severity: self.severity.unwrap_or(Severity::Medium),
+            condition: self.condition.into_condition(),
+            any: self.any.unwrap_or_default(),
+            ignore: self.ignore.unwrap_or_default(),
+            enabled: self.enabled.unwrap_or(true),
+            dry_run: self.dry_run.unwrap_or(false),
+            metrics: self.metrics.unwrap_or(false),
+            runbook: self.runbook,
+            references: self.references.unwrap_or_default(),
+            tags: self.tags.unwrap_or_default(),
+            tests: self.tests.unwrap_or_default(),
+            topic,
+        }
     }
 }
 
@@ -71,15 +125,14 @@ impl Drafts {
         let formats = self.formats(topic, format, problems);
         let mut topics: Vec<Topic> = Vec::new();
         let mut rules = Vec::new();
-        for (name, mut draft) in self.drafts {
+        for (name, draft) in self.drafts {
             let arn = draft.topic.as_ref().or(topic).cloned();
             let topic = topics.iter().position(|topic| topic.arn == arn).unwrap_or_else(|| {
                 let format = formats.get(&arn).copied().or(format).unwrap_or_default();
                 topics.push(Topic { arn, format });
                 topics.len() - 1
             });
-            let (description, severity) = (draft.description.take(), draft.severity.unwrap_or(Severity::Medium));
-            rules.push(Rule { name, description, severity, condition: draft.into_condition(), topic });
+            rules.push(draft.into_rule(name, topic));
         }
         (rules, topics)
     }

@@ -4,9 +4,9 @@
 use std::net::Ipv4Addr;
 
 use super::anchored::proposed;
+use super::condition::{Condition, Test};
 use super::examples::{examples, matches_everything};
 use super::kinds::{Kind, kind};
-use super::model::{Condition, Test};
 use super::pattern::Pattern;
 use crate::log::is_account;
 
@@ -20,7 +20,7 @@ pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
     let is_certain = |test: &Test| {
         let is_of_caller = test.path.first().is_some_and(|key| key == "userIdentity");
         let names = is_of_caller && matches!(kind(test), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
-        names && !matches_everything(&test.pattern) && warning(test).is_none()
+        names && test.pattern().is_some_and(|pattern| !matches_everything(pattern)) && warning(test).is_none()
     };
     let tests = entry.wheres.iter();
     if tests.clone().any(is_certain) { Vec::new() } else { tests.filter_map(warning).collect() }
@@ -29,9 +29,11 @@ pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
 /// An account of which callers must be, if tests let in no other than they name.
 pub(super) fn account(wheres: &[Test]) -> Option<String> {
     let is_certain = |test: &&Test| {
-        kind(test) == Some(Kind::Account) && !matches_everything(&test.pattern) && of_test(test, None).is_none()
+        kind(test) == Some(Kind::Account)
+            && test.pattern().is_some_and(|pattern| !matches_everything(pattern))
+            && of_test(test, None).is_none()
     };
-    let mut examples = wheres.iter().filter(is_certain).flat_map(|test| examples(&test.pattern));
+    let mut examples = wheres.iter().filter(is_certain).filter_map(|test| test.pattern()).flat_map(examples);
     examples.find(|example| is_account(example))
 }
 
@@ -44,24 +46,22 @@ pub(super) fn of_test(test: &Test, account: Option<&str>) -> Option<String> {
             "`{path}`: the caller chooses it, so that anybody can be excepted: except callers by `userIdentity.arn` instead"
         ));
     }
-    if matches_everything(&test.pattern) {
+    let pattern = test.pattern()?;
+    if matches_everything(pattern) {
         return None;
     }
     let account = account.filter(|_| test.path.first().is_some_and(|key| key == "userIdentity"));
-    let (example, other) = examples(&test.pattern).into_iter().find_map(|example| {
-        let others = others(kind, &example, &test.pattern, account);
-        let other = others.into_iter().find(|other| *other != example && test.pattern.is_match(other))?;
+    let (example, other) = examples(pattern).into_iter().find_map(|example| {
+        let others = others(kind, &example, pattern, account);
+        let other = others.into_iter().find(|other| *other != example && pattern.is_match(other))?;
         Some((example, other))
     })?;
     let why = if kind == Kind::Object {
         "which anybody can send: name the key that is meant".to_owned()
     } else {
-        format!(
-            "which somebody else can have: write it in full, as in `{}`",
-            proposed(kind, &path, &example, &test.pattern)
-        )
+        format!("which somebody else can have: write it in full, as in `{}`", proposed(kind, &path, &example, pattern))
     };
-    Some(format!("`{path}`: `{}` also matches `{other}`, {why}", test.pattern.as_str()))
+    Some(format!("`{path}`: `{}` also matches `{other}`, {why}", pattern.as_str()))
 }
 
 /// Texts of others that a pattern for this one matches too, unless it is anchored. The others are in any account, or in

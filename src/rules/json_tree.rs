@@ -3,37 +3,75 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use jsonc_parser::ast::{ObjectPropName, Value};
+use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::suggest::suggestion;
 
 /// A value of the file.
-pub(super) enum Node {
-    Text(String),
-    Whole(u64),
-    Array(Vec<Node>),
-    Object(Vec<(String, Node)>),
-    Other(&'static str),
+pub(super) type Node<'a> = Value<'a>;
+
+/// Parses JSON with comments and trailing commas. An error says what is wrong, at which line and column.
+pub(super) fn parse(text: &str) -> Result<Node<'_>, String> {
+    let options = ParseOptions {
+        allow_comments: true,
+        allow_trailing_commas: true,
+        allow_loose_object_property_names: false,
+        allow_missing_commas: false,
+        allow_single_quoted_strings: false,
+        allow_hexadecimal_numbers: false,
+        allow_unary_plus_numbers: false,
+        allow_bare_decimal_point_numbers: false,
+        allow_non_finite_numbers: false,
+        allow_extended_string_escapes: false,
+    };
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|e| e.to_string())?;
+    parsed.value.ok_or_else(|| "there is no value".to_owned())
 }
 
-impl Node {
-    /// The value's type, with its article.
-    pub(super) fn kind(&self) -> &'static str {
-        match self {
-            Node::Text(_) => "a string",
-            Node::Whole(_) => "a number",
-            Node::Array(_) => "an array",
-            Node::Object(_) => "an object",
-            Node::Other(kind) => kind,
-        }
+/// The value's type, with its article.
+fn kind(node: &Node<'_>) -> &'static str {
+    match node {
+        Node::StringLit(_) => "a string",
+        Node::NumberLit(_) => "a number",
+        Node::BooleanLit(_) => "a boolean",
+        Node::Object(_) => "an object",
+        Node::Array(_) => "an array",
+        Node::NullKeyword(_) => "null",
     }
+}
 
-    /// The string at a key of an object.
-    pub(super) fn member(&self, name: &str) -> Option<&str> {
-        let Node::Object(entries) = self else { return None };
-        match entries.iter().find(|(key, _)| key == name) {
-            Some((_, Node::Text(text))) => Some(text),
+fn key<'n>(name: &'n ObjectPropName<'_>) -> &'n str {
+    match name {
+        ObjectPropName::String(text) => &text.value,
+        ObjectPropName::Word(word) => word.value,
+    }
+}
+
+/// The string at a key of an object.
+pub(super) fn member<'n>(node: &'n Node<'_>, name: &str) -> Option<&'n str> {
+    match node {
+        Node::Object(object) => match &object.properties.iter().find(|entry| key(&entry.name) == name)?.value {
+            Node::StringLit(text) => Some(&text.value),
             _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Writes a value as JSON, numbers as the file does.
+pub(super) fn to_json(node: &Node<'_>) -> String {
+    let string = |text: &str| serde_json::Value::from(text).to_string();
+    match node {
+        Node::StringLit(text) => string(&text.value),
+        Node::NumberLit(number) => number.value.to_owned(),
+        Node::BooleanLit(boolean) => boolean.value.to_string(),
+        Node::NullKeyword(_) => "null".to_owned(),
+        Node::Array(array) => format!("[{}]", array.elements.iter().map(to_json).collect::<Vec<_>>().join(",")),
+        Node::Object(object) => {
+            let entry = |(name, value)| format!("{}:{}", string(key(name)), to_json(value));
+            let entries = object.properties.iter().map(|entry| (&entry.name, &entry.value)).map(entry);
+            format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
         }
     }
 }
@@ -49,18 +87,76 @@ impl Problems {
         self.0.push(if at.is_empty() { what.to_string() } else { format!("{at}: {what}") });
     }
 
-    pub(super) fn text(&mut self, at: &str, node: Node) -> Option<String> {
-        match node {
-            Node::Text(text) => Some(text),
-            other => {
-                self.add(at, format!("it is {}, but must be a string", other.kind()));
-                None
-            }
+    pub(super) fn text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
+        self.text_or(at, node, "a string")
+    }
+
+    /// A string, where more than a string may stand, as `expected` says.
+    pub(super) fn text_or(&mut self, at: &str, node: Node<'_>, expected: &str) -> Option<String> {
+        self.one_of(at, node, expected, |node| match node {
+            Node::StringLit(text) => Some(text.value.into_owned()),
+            _ => None,
+        })
+    }
+
+    /// A string that is not empty.
+    pub(super) fn some_text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
+        let text = self.text(at, node)?;
+        if text.trim().is_empty() {
+            self.add(at, "it is empty: write something, or leave it out");
         }
+        Some(text)
+    }
+
+    pub(super) fn boolean(&mut self, at: &str, node: Node<'_>) -> Option<bool> {
+        self.one_of(at, node, "true or false, without quotes", |node| {
+            node.as_boolean_lit().map(|boolean| boolean.value)
+        })
+    }
+
+    /// A number that a double can hold.
+    pub(super) fn number(&mut self, at: &str, node: Node<'_>) -> Option<f64> {
+        let text = self.number_text(at, node)?;
+        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+        if number.is_none() {
+            self.add(at, format!("`{text}` is too large"));
+        }
+        number
+    }
+
+    /// A whole number of at least 1, which may be written as `1e2` or `100.0`.
+    pub(super) fn count(&mut self, at: &str, node: Node<'_>, hint: &str) -> Option<u64> {
+        let text = self.number_text(at, node)?;
+        // A double is written without exponent, so that a fraction shows.
+        let count = text.parse::<f64>().ok().and_then(|number| number.to_string().parse().ok());
+        let count = count.filter(|count| *count > 0);
+        if count.is_none() {
+            self.add(at, format!("it is {text}, but must be a whole number of at least 1{hint}"));
+        }
+        count
+    }
+
+    fn number_text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
+        self.one_of(at, node, "a number, without quotes", |node| node.as_number_lit().map(|n| n.value.to_owned()))
+    }
+
+    fn one_of<'a, T>(
+        &mut self,
+        at: &str,
+        node: Node<'a>,
+        expected: &str,
+        convert: impl FnOnce(Node<'a>) -> Option<T>,
+    ) -> Option<T> {
+        let kind = kind(&node);
+        let value = convert(node);
+        if value.is_none() {
+            self.add(at, format!("it is {kind}, but must be {expected}"));
+        }
+        value
     }
 
     /// One of several names.
-    pub(super) fn choice<T: Copy>(&mut self, at: &str, node: Node, choices: &[(&'static str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, at: &str, node: Node<'_>, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(at, node)?;
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
@@ -70,24 +166,31 @@ impl Problems {
         found.map(|(_, choice)| *choice)
     }
 
-    pub(super) fn array(&mut self, at: &str, node: Node) -> Vec<Node> {
-        match node {
-            Node::Array(items) => items,
-            other => {
-                self.add(at, format!("it is {}, but must be an array: […]", other.kind()));
-                Vec::new()
-            }
+    pub(super) fn array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
+        let array = self.one_of(at, node, "an array: […]", |node| match node {
+            Node::Array(array) => Some(array.elements),
+            _ => None,
+        });
+        array.unwrap_or_default()
+    }
+
+    /// An array with at least one element.
+    pub(super) fn some_array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
+        if node.as_array().is_some_and(|array| array.elements.is_empty()) {
+            self.add(at, "it is empty: give at least one, or leave it out");
         }
+        self.array(at, node)
     }
 
     /// The entries of an object; repeated keys are mistakes.
-    pub(super) fn entries(&mut self, at: &str, node: Node) -> Vec<(String, Node)> {
-        let Node::Object(entries) = node else {
-            self.add(at, format!("it is {}, but must be an object: {{…}}", node.kind()));
-            return Vec::new();
-        };
+    pub(super) fn entries<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<(String, Node<'a>)> {
+        let object = self.one_of(at, node, "an object: {…}", |node| match node {
+            Node::Object(object) => Some(object.properties),
+            _ => None,
+        });
+        let entries = object.unwrap_or_default().into_iter().map(|entry| (entry.name.into_string(), entry.value));
         let mut known = HashSet::new();
-        let (unique, repeated): (Vec<_>, Vec<_>) = entries.into_iter().partition(|(key, _)| known.insert(key.clone()));
+        let (unique, repeated): (Vec<_>, Vec<_>) = entries.partition(|(key, _)| known.insert(key.clone()));
         for (key, _) in repeated {
             self.add(at, format!("the key `{key}` is there twice: delete one"));
         }
@@ -95,13 +198,13 @@ impl Problems {
     }
 
     /// The values at the known keys of an object, `None` if it is not an object; other keys are mistakes.
-    pub(super) fn object<const N: usize>(
+    pub(super) fn object<'a, const N: usize>(
         &mut self,
         at: &str,
-        node: Node,
+        node: Node<'a>,
         known: [&str; N],
-    ) -> Option<[Option<Node>; N]> {
-        let is_object = matches!(node, Node::Object(_));
+    ) -> Option<[Option<Node<'a>>; N]> {
+        let is_object = node.as_object().is_some();
         let mut values = [const { None }; N];
         for (key, value) in self.entries(at, node) {
             match known.iter().position(|k| *k == key) {
@@ -110,57 +213,5 @@ impl Problems {
             }
         }
         is_object.then_some(values)
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Node;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("JSON")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Text(text.to_owned()))
-            }
-            fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
-                Ok(Node::Whole(number))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-                Ok(Node::Other("a negative number"))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
-                Ok(match number.to_string().parse() {
-                    // It may be written as 1e2 or 100.0.
-                    Ok(whole) => Node::Whole(whole),
-                    Err(_) if number < 0.0 => Node::Other("a negative number"),
-                    Err(_) if number.fract() == 0.0 => Node::Other("a very large number"),
-                    Err(_) => Node::Other("a fraction"),
-                })
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-                Ok(Node::Other("a boolean"))
-            }
-            fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Other("null"))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-                let mut array = Vec::new();
-                while let Some(item) = items.next_element()? {
-                    array.push(item);
-                }
-                Ok(Node::Array(array))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-                let mut object = Vec::new();
-                while let Some(entry) = entries.next_entry()? {
-                    object.push(entry);
-                }
-                Ok(Node::Object(object))
-            }
-        }
-        deserializer.deserialize_any(Any)
     }
 }

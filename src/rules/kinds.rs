@@ -1,6 +1,6 @@
 //! What the paths of exceptions hold: who is named there, and who chooses it.
 
-use super::model::Test;
+use super::condition::Test;
 
 /// The kinds of text that exceptions look into, by how somebody can make one that contains another text.
 #[derive(Clone, Copy, PartialEq)]

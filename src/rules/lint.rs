@@ -1,11 +1,12 @@
 //! Warnings about valid configurations that are probably mistakes: rules that never match, match everything, or feed
 //! themselves.
 
+use super::condition::{CallName, Condition, Scratch, Test, literals};
 use super::config::{MeantRule, meant_pack_rule};
 use super::cost;
 use super::examples::{examples, matches_everything};
 use super::exceptions;
-use super::model::{Condition, Filter, Rule, Test, literals};
+use super::model::{Filter, Rule};
 use super::pattern::{Pattern, Searches};
 use super::suggest::nearest;
 use crate::log::Record;
@@ -125,7 +126,7 @@ const VERSIONED: [(&str, &str, &[&str]); 2] = [
 const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
 
 /// Warnings about a valid configuration, each naming its rule and what to do.
-pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
+pub(crate) fn warnings(filter: &Filter, _today: &str) -> Vec<String> {
     let of_rules = filter.rules.iter().flat_map(|rule| {
         let warnings = [name(rule, filter), own_calls(&rule.condition, filter)].into_iter().flatten();
         let account = exceptions::account(&rule.condition.wheres);
@@ -136,6 +137,7 @@ pub(crate) fn warnings(filter: &Filter) -> Vec<String> {
             .map(|warning| format!("rule {}: {warning}", rule.name))
     });
     let of_ignore = filter.ignore.iter().enumerate().flat_map(|(i, entry)| {
+        let entry = &entry.condition;
         let forgeable = if every_call(entry) { Vec::new() } else { exceptions::of_ignore(entry) };
         of_condition(entry).chain(forgeable).map(move |warning| format!("ignore[{i}]: {warning}"))
     });
@@ -243,9 +245,10 @@ fn every_call(condition: &Condition) -> bool {
     condition.unless.is_empty()
         && CALLS.iter().filter_map(|call| Record::parse(call).ok()).all(|call| {
             let text = |key| call.raw_string(&[key]);
-            condition.matches_source(text("eventSource").as_deref())
-                && condition.matches_name(text("eventName").as_deref())
-                && condition.passes_tests(&call, &mut [], &mut Searches::default())
+            let (source, name) = (text("eventSource"), text("eventName"));
+            let name = CallName { source: source.as_deref(), name: name.as_deref() };
+            let scratch = &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut [] };
+            condition.matches(name, &call, scratch)
         })
 }
 
@@ -261,7 +264,8 @@ fn exception(test: &Test, account: Option<&str>) -> Option<String> {
 fn skipped(test: &Test) -> Option<String> {
     let [key] = &test.path[..] else { return None };
     SKIPPED.iter().filter(|(known, ..)| key == known).find_map(|(_, value, events, others)| {
-        let is_only_for_them = test.pattern.is_match(value) && !others.iter().any(|other| test.pattern.is_match(other));
+        let pattern = test.pattern()?;
+        let is_only_for_them = pattern.is_match(value) && !others.iter().any(|other| pattern.is_match(other));
         is_only_for_them
             .then(|| format!("`{key}`: only {events} events are `{value}`, and the function skips their files"))
     })
@@ -306,7 +310,7 @@ fn own_calls(condition: &Condition, filter: &Filter) -> Option<String> {
         |tests: &[Test]| tests.iter().any(|test| test.path.first().is_some_and(|key| key == "userIdentity"));
     if !condition.wheres.is_empty()
         || by_caller(&condition.unless)
-        || filter.ignore.iter().any(|i| by_caller(&i.wheres))
+        || filter.ignore.iter().any(|i| by_caller(&i.condition.wheres))
     {
         return None;
     }
@@ -326,7 +330,7 @@ mod tests {
     fn packs_are_valid_and_free_of_warnings() {
         let all = format!(r#"{{"packs": {:?}}}"#, packs::NAMES);
         let filter = config::parse(all.as_bytes(), None).unwrap();
-        assert_eq!(warnings(&filter), [""; 0]);
+        assert_eq!(warnings(&filter, "2026-11-26"), [""; 0]);
         for name in packs::NAMES {
             let alone = config::parse(packs::file(name).unwrap().as_bytes(), None).unwrap();
             assert!(alone.rules.iter().all(|rule| rule.description.is_some()), "{name}");

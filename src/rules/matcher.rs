@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::model::{Condition, Filter, Rule, Test};
+use super::condition::{CallName, Condition, Scratch, Test};
+use super::model::{Exception, Filter, Rule};
 use super::pattern::Searches;
 use crate::log::{RawRecord, Record};
 
@@ -79,17 +80,11 @@ struct Source {
 
 impl KnownCalls {
     /// The rules with a `source` or a `regexp` that may match a call.
-    fn rules(
-        &mut self,
-        filter: &Filter,
-        searches: &mut Searches,
-        source: Option<&str>,
-        name: Option<&str>,
-    ) -> Cow<'_, [RuleIndex]> {
+    fn rules(&mut self, filter: &Filter, searches: &mut Searches, call: CallName<'_>) -> Cow<'_, [RuleIndex]> {
         let is_short = |text: &&str| text.len() <= NAME_LENGTH_LIMIT;
-        let (Some(source), Some(name)) = (source.filter(is_short), name.filter(is_short)) else {
-            let of_source = rules_of_source(filter, searches, source);
-            return rules_of_call(filter, searches, &of_source, name).into();
+        let (Some(source), Some(name)) = (call.source.filter(is_short), call.name.filter(is_short)) else {
+            let of_source = rules_of_source(filter, searches, call.source);
+            return rules_of_call(filter, searches, &of_source, call).into();
         };
         let known = self.sources.get(source).and_then(|source| source.calls.get(name).copied());
         let list = known.unwrap_or_else(|| self.learn(filter, searches, source, name));
@@ -108,7 +103,8 @@ impl KnownCalls {
             self.memory += ENTRY_MEMORY + source.len();
             rules
         });
-        let list = self.place(rules_of_call(filter, searches, &self.lists[of_source], Some(name)));
+        let call = CallName { source: Some(source), name: Some(name) };
+        let list = self.place(rules_of_call(filter, searches, &self.lists[of_source], call));
         if let Some(source) = self.sources.get_mut(source) {
             source.calls.insert(name.to_owned(), list);
             self.memory += ENTRY_MEMORY + name.len();
@@ -129,22 +125,25 @@ impl KnownCalls {
     }
 }
 
-fn condition(filter: &Filter, rule: RuleIndex) -> &Condition {
-    &filter.rules[rule as usize].condition
+/// The enabled rules of a filter.
+fn enabled(filter: &Filter) -> impl Iterator<Item = (RuleIndex, &Rule)> {
+    (0..).zip(&filter.rules).filter(|(_, rule)| rule.enabled)
 }
 
-/// All rules of a filter.
-fn all(filter: &Filter) -> impl Iterator<Item = RuleIndex> {
-    (0..).zip(&filter.rules).map(|(index, _)| index)
+/// Whether a rule may match any call, whatever its source and name.
+fn is_for_any_call(rule: &Rule) -> bool {
+    rule.all_and_any(Condition::is_for_any_call)
 }
 
 /// The rules with a `source` or a `regexp` whose `source`, if they have one, matches.
 fn rules_of_source(filter: &Filter, searches: &mut Searches, source: Option<&str>) -> Vec<RuleIndex> {
-    let mut is_candidate = |i: &RuleIndex| {
-        let condition = condition(filter, *i);
-        !condition.is_for_any_call() && condition.finds_source(source, searches)
-    };
-    all(filter).filter(|i| is_candidate(i)).collect()
+    let mut found = Vec::new();
+    for (index, rule) in enabled(filter).filter(|(_, rule)| !is_for_any_call(rule)) {
+        if rule.all_and_any(|condition| condition.finds_source(source, searches)) {
+            found.push(index);
+        }
+    }
+    found
 }
 
 /// Those of a source's rules that may match a call.
@@ -152,15 +151,41 @@ fn rules_of_call(
     filter: &Filter,
     searches: &mut Searches,
     of_source: &[RuleIndex],
-    name: Option<&str>,
+    call: CallName<'_>,
 ) -> Vec<RuleIndex> {
-    of_source.iter().copied().filter(|i| condition(filter, *i).finds_name(name, searches)).collect()
+    let mut finds = |condition: &Condition| {
+        condition.finds_source(call.source, searches) && condition.finds_name(call.name, searches)
+    };
+    of_source.iter().copied().filter(|i| filter.rules[*i as usize].all_and_any(&mut finds)).collect()
+}
+
+/// The day of a record's `eventTime`, such as `2026-11-20`.
+pub(super) fn day_of(record: &Record<'_>) -> Option<String> {
+    let time = record.raw_string(&["eventTime"]).filter(|time| humantime::parse_rfc3339(time).is_ok())?;
+    time.get(..10).map(str::to_owned)
+}
+
+/// A rule that matches a record, and what exceptions say.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Hit<'f> {
+    pub(crate) rule: &'f Rule,
+    /// The configuration says to ignore it.
+    pub(crate) ignored: bool,
+    /// An exception would have taken it that has expired.
+    pub(crate) expired: bool,
+}
+
+impl Hit<'_> {
+    /// Whether it makes an alert.
+    pub(crate) fn alerts(&self) -> bool {
+        !self.ignored && !self.rule.dry_run
+    }
 }
 
 impl<'f, 'l> Matcher<'f, 'l> {
     /// A matcher with the knowledge of those before it, of the same filter.
     pub fn new(filter: &'f Filter, learned: &'l Learned) -> Self {
-        let for_any_call = all(filter).filter(|i| condition(filter, *i).is_for_any_call()).collect();
+        let for_any_call = enabled(filter).filter(|(_, rule)| is_for_any_call(rule)).map(|(index, _)| index).collect();
         Matcher { filter, for_any_call, learned }
     }
 
@@ -173,39 +198,44 @@ impl<'f, 'l> Matcher<'f, 'l> {
     pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<RuleIndex> {
         let Matcher { filter, for_any_call, learned: Learned { calls, searches, paths_seen } } = self;
         let (mut calls, mut searches, paths_seen) = (calls.borrow_mut(), searches.borrow_mut(), paths_seen.borrow());
-        let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false);
+        let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false) && test.may_have_value(raw.bytes);
         let is_candidate = |i: &RuleIndex| {
-            let wheres = &condition(filter, *i).wheres;
+            let rule = &filter.rules[*i as usize];
             !raw.searchable
-                || wheres.iter().all(|test| test.may_match(raw.bytes))
-                || wheres.iter().any(|test| is_new(test) && test.may_have_text(raw.bytes))
+                || rule.all_and_any(|condition| condition.may_pass(raw.bytes))
+                || !paths_seen.is_empty() && rule.conditions().flat_map(|condition| &condition.wheres).any(is_new)
         };
-        let for_call = calls.rules(filter, &mut searches, raw.event_source.as_deref(), raw.event_name.as_deref());
+        let for_call = calls.rules(filter, &mut searches, CallName::of(raw));
         let mut found: Vec<_> = for_call.iter().chain(&*for_any_call).copied().filter(is_candidate).collect();
         found.sort_unstable();
         found
     }
 
     /// Those of a record's [`candidates`](Self::candidates) that match it.
-    pub(crate) fn matching(&mut self, candidates: &[RuleIndex], record: &Record<'_>) -> Vec<&'f Rule> {
+    pub(crate) fn hits(&mut self, candidates: &[RuleIndex], raw: &RawRecord<'_>, record: &Record<'_>) -> Vec<Hit<'f>> {
         let Matcher { filter, learned: Learned { searches, paths_seen, .. }, .. } = self;
-        let (mut searches, mut paths_seen) = (searches.borrow_mut(), paths_seen.borrow_mut());
+        let scratch = &mut Scratch { searches: &mut searches.borrow_mut(), paths_seen: &mut paths_seen.borrow_mut() };
+        let call = CallName::of(raw);
         let rules = candidates.iter().map(|i| &filter.rules[*i as usize]);
-        rules.filter(|rule| rule.condition.passes_tests(record, &mut paths_seen, &mut searches)).collect()
-    }
-
-    /// Whether the configuration says to ignore a record.
-    pub(crate) fn is_ignored(&mut self, record: &Record<'_>) -> bool {
-        if self.filter.ignore.is_empty() {
-            return false;
-        }
-        let (source, name) = (record.raw_string(&["eventSource"]), record.raw_string(&["eventName"]));
-        let Learned { searches, paths_seen, .. } = self.learned;
-        let (mut searches, mut paths_seen) = (searches.borrow_mut(), paths_seen.borrow_mut());
-        self.filter.ignore.iter().any(|entry| {
-            entry.finds_source(source.as_deref(), &mut searches)
-                && entry.finds_name(name.as_deref(), &mut searches)
-                && entry.passes_tests(record, &mut paths_seen, &mut searches)
-        })
+        let rules: Vec<_> = rules.filter(|rule| rule.matches(call, record, scratch)).collect();
+        let (mut day, mut for_all) = (None, None);
+        let mut takes = |entries: &[Exception]| {
+            let day = day.get_or_insert_with(|| day_of(record));
+            let mut matching = entries.iter().filter(|entry| entry.condition.matches(call, record, scratch));
+            // The first that is in force decides; of the others it matters only whether one has expired.
+            let mut expired = false;
+            let ignored = matching.any(|entry| {
+                let in_force = entry.is_in_force(day.as_deref());
+                expired |= !in_force && day.is_some();
+                in_force
+            });
+            (ignored, expired && !ignored)
+        };
+        let mut hit = |rule: &'f Rule| {
+            let (all, own) = (*for_all.get_or_insert_with(|| takes(&filter.ignore)), takes(&rule.ignore));
+            let ignored = all.0 || own.0;
+            Hit { rule, ignored, expired: !ignored && (all.1 || own.1) }
+        };
+        rules.into_iter().map(&mut hit).collect()
     }
 }

@@ -1,11 +1,13 @@
 //! The configuration: how it is written, what it means, and which of its rules match a record.
 
 mod anchored;
+mod condition;
 pub mod config;
 mod cost;
 mod draft;
 mod examples;
 mod exceptions;
+mod explain;
 mod json_tree;
 mod kinds;
 pub(crate) mod lint;
@@ -13,11 +15,15 @@ mod matcher;
 mod model;
 pub(crate) mod packs;
 mod pattern;
+mod reader;
 mod suggest;
 mod topic_arn;
 
+pub(crate) use self::condition::Test;
+pub(crate) use self::explain::explain;
+pub(crate) use self::matcher::Hit;
 pub use self::matcher::{Learned, Matcher};
 pub use self::model::Filter;
-pub(crate) use self::model::{Format, Rule, Severity, Test};
+pub(crate) use self::model::{Format, Rule, RuleTest, Severity};
 pub(crate) use self::suggest::suggestion;
 pub(crate) use self::topic_arn::TopicArn;

@@ -34,7 +34,7 @@ const EVENTS_LIMIT: usize = 900_000;
 /// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, and a
 /// summary on stderr; gives the exit status.
 pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBuf>) -> ExitCode {
-    let Some(mut filter) = load(config) else { return ExitCode::from(WRONG_INPUT) };
+    let Ok(mut filter) = load(config) else { return ExitCode::from(WRONG_INPUT) };
     if let Some(rule) = rule {
         let names: Vec<_> = filter.rules.iter().map(|rule| rule.name.as_str()).collect();
         if !names.contains(&rule) {
@@ -102,7 +102,7 @@ fn print<'f>(
                 }
                 statistics.count(matched);
                 if matched.summarised > 0 {
-                    flooded.extend(matched.rules.iter().map(|rule| rule.name.as_str()));
+                    flooded.extend(matched.hits.iter().map(|hit| hit.rule.name.as_str()));
                 }
             }
             for alert in alerts {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::super::console::counted;
 use super::span::Span;
 use crate::alert::{NOTHING, Tally, escape};
-use crate::evaluate::Match;
+use crate::evaluate::{Match, RuleCounts};
 use crate::rules::{Filter, Test};
 
 /// The most callers and event names of a rule that are shown.
@@ -20,8 +20,6 @@ const NAMES_ROOM: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(super) struct LogCounts {
     pub(super) records: u64,
-    /// Records that rules match and the configuration ignores.
-    pub(super) ignored: u64,
     pub(super) span: Span,
     /// As in [`Learned`](crate::rules::Learned).
     pub(super) paths_seen: Vec<bool>,
@@ -46,22 +44,23 @@ pub(super) struct Statistics<'f> {
     span: Span,
     /// As in [`Learned`](crate::rules::Learned), of all logs.
     paths_seen: Vec<bool>,
-    rules: HashMap<&'f str, RuleCounts>,
+    rules: HashMap<&'f str, Found>,
     /// What is left of [`NAMES_ROOM`].
     room: usize,
 }
 
-struct RuleCounts {
-    matches: u64,
+/// What a rule has found.
+struct Found {
+    of_rule: RuleCounts,
     messages: u64,
     callers: Tally<String>,
     events: Tally<String>,
 }
 
-impl Default for RuleCounts {
+impl Default for Found {
     fn default() -> Self {
         let [callers, events] = [(); 2].map(|()| Tally::new(usize::MAX));
-        RuleCounts { matches: 0, messages: 0, callers, events }
+        Found { of_rule: RuleCounts::default(), messages: 0, callers, events }
     }
 }
 
@@ -84,10 +83,10 @@ impl<'f> Statistics<'f> {
     }
 
     pub(super) fn count(&mut self, matched: &Match<'f>) {
-        self.matches += 1;
-        for rule in &matched.rules {
-            let counts = self.rules.entry(&rule.name).or_default();
-            counts.matches += 1;
+        *if matched.is_ignored() { &mut self.ignored } else { &mut self.matches } += 1;
+        for hit in &matched.hits {
+            let counts = self.rules.entry(&hit.rule.name).or_default();
+            counts.of_rule.count(hit);
             for (counts, name) in [(&mut counts.callers, &matched.who), (&mut counts.events, &matched.event_name)] {
                 let name = name.as_deref().unwrap_or(NOTHING);
                 counts.count(name.to_owned(), name.len(), &mut self.room);
@@ -105,7 +104,6 @@ impl<'f> Statistics<'f> {
 
     pub(super) fn count_log(&mut self, log: &LogCounts) {
         self.records += log.records;
-        self.ignored += log.ignored;
         if let Some((first, last)) = log.span.ends() {
             self.span.join(first, last);
         }
@@ -138,7 +136,7 @@ impl<'f> Statistics<'f> {
             return text;
         }
         let mut counts: Vec<_> = self.rules.iter().collect();
-        counts.sort_by_key(|(name, counts)| (Reverse(counts.matches), **name));
+        counts.sort_by_key(|(name, counts)| (Reverse(counts.of_rule.matches), **name));
         let counts: Vec<_> = counts.into_iter().map(|(name, counts)| (escape(name), counts)).collect();
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
         if !counts.is_empty() {
@@ -147,8 +145,10 @@ impl<'f> Statistics<'f> {
         for (name, counts) in counts {
             #[allow(clippy::cast_precision_loss)] // of counts, shown with one decimal
             let per_day = counts.messages as f64 / days;
-            let (callers, events) = (top(&counts.callers, counts.matches), top(&counts.events, counts.matches));
-            let _ = writeln!(text, "{:>7}  {per_day:>12.1}  {name:width$}  {callers}; {events}", counts.matches);
+            let (callers, events) =
+                (top(&counts.callers, counts.of_rule.matches), top(&counts.events, counts.of_rule.matches));
+            let _ =
+                writeln!(text, "{:>7}  {per_day:>12.1}  {name:width$}  {callers}; {events}", counts.of_rule.matches);
         }
         let never: Vec<_> =
             self.filter.rules.iter().filter(|rule| !self.rules.contains_key(rule.name.as_str())).collect();
@@ -182,7 +182,7 @@ fn top(counts: &Tally<String>, matches: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::config;
+    use crate::rules::{Hit, config};
 
     #[test]
     fn names_without_end_take_bounded_memory_and_all_matches_count() {
@@ -193,8 +193,8 @@ mod tests {
         for number in 0..20_000 {
             let who = if number % 10 == 0 { "alice".to_owned() } else { format!("{number}-{session}") };
             let event_name = Some("CreateUser".to_owned());
-            let rules = filter.rules.iter().collect();
-            let matched = Match { rules, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
+            let hits = filter.rules.iter().map(|rule| Hit { rule, ignored: false, expired: false }).collect();
+            let matched = Match { hits, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
             statistics.count(&matched);
         }
         let text = statistics.to_text();

@@ -93,7 +93,6 @@ impl<'a, 'f> Worker<'a, 'f> {
                     Verdict::Matched(matched, alerts) => {
                         output.add(number, Printable::new(Some(matched), alerts, *format))?;
                     }
-                    Verdict::Ignored => counts.ignored += 1,
                     Verdict::Unmatched => {}
                 }
             }
@@ -128,9 +127,9 @@ impl<'f> Printable<'f> {
     fn size(&self) -> usize {
         const ALLOCATION: usize = 32;
         let text = |text: &str| text.len() + ALLOCATION;
-        let matched = self.matched.iter().map(|Match { rules, event_id, event_name, who, .. }| {
+        let matched = self.matched.iter().map(|Match { hits, event_id, event_name, who, .. }| {
             let texts = [event_id, event_name, who].into_iter().flatten();
-            size_of_val(rules.as_slice()) + ALLOCATION + texts.map(|found| text(found)).sum::<usize>()
+            size_of_val(hits.as_slice()) + ALLOCATION + texts.map(|found| text(found)).sum::<usize>()
         });
         let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body }| {
             let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();

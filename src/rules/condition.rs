@@ -1,0 +1,270 @@
+//! Conditions: what they ask of a record, and whether it passes.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use memchr::memmem::Finder;
+use regex_syntax::hir::literal::Extractor;
+use serde::de::IgnoredAny;
+
+use super::pattern::{Pattern, Searches};
+use crate::log::{RawRecord, Record, is_plain};
+
+/// A conjunction. A part that is left out matches every record.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Condition {
+    /// Searched in `eventSource`.
+    pub(crate) event_source: Option<Pattern>,
+    /// Searched in `eventName`.
+    pub(crate) event_name: Option<Pattern>,
+    /// Every one must pass.
+    pub(crate) wheres: Vec<Test>,
+    /// None may pass.
+    pub(crate) unless: Vec<Test>,
+}
+
+/// A test of a record's texts at a path.
+#[derive(Debug, Clone)]
+pub(crate) struct Test {
+    /// Tells it from the other tests of its filter.
+    pub(crate) id: usize,
+    /// The keys that lead to the value; arrays on the way count as any of their elements.
+    pub(crate) path: Vec<String>,
+    pub(crate) check: Check,
+    /// Texts that the bytes of a passing record must hold: the last key, in quotes, and of each list one. Less where that is
+    /// not certain.
+    key: Option<Finder<'static>>,
+    values: Vec<Vec<Finder<'static>>>,
+}
+
+/// What a test asks of the texts at its path. One of them must pass.
+#[derive(Debug, Clone)]
+pub(crate) enum Check {
+    /// It is found in the text, unanchored.
+    Pattern(Pattern),
+    /// All are found in the text.
+    All(Vec<Pattern>),
+    /// The text is an address in one of the networks.
+    Cidr(Vec<IpNet>),
+    /// The text is a number of JSON within these bounds, which are part of the range.
+    Range { at_least: Option<f64>, at_most: Option<f64> },
+    /// The text is one of those at the other path.
+    SameAs(Vec<String>),
+    /// An object at the path passes all tests. Their paths begin in it.
+    Element(Vec<Test>),
+}
+
+/// The two fields of a record that most conditions ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CallName<'a> {
+    pub(crate) source: Option<&'a str>,
+    pub(crate) name: Option<&'a str>,
+}
+
+impl<'a> CallName<'a> {
+    pub(crate) fn of(raw: &'a RawRecord<'_>) -> Self {
+        CallName { source: raw.event_source.as_deref(), name: raw.event_name.as_deref() }
+    }
+}
+
+/// What evaluating conditions of one filter needs and learns.
+pub(crate) struct Scratch<'s> {
+    pub(crate) searches: &'s mut Searches,
+    /// For each [`Test`], by its id: whether a record has had a value at its path. Empty if that is not of interest.
+    pub(crate) paths_seen: &'s mut [bool],
+}
+
+impl Scratch<'_> {
+    /// Whether conditions are looked at to the end although the answer is known, so that `scan` can name paths that lead
+    /// nowhere.
+    pub(super) fn notes_paths(&self) -> bool {
+        !self.paths_seen.is_empty()
+    }
+}
+
+impl Test {
+    pub(crate) fn new(id: usize, path: Vec<String>, check: Check) -> Self {
+        let key = path.last().and_then(|key| quoted(key));
+        let values = match &check {
+            Check::Pattern(pattern) => vec![needed(pattern)],
+            Check::All(patterns) => patterns.iter().map(needed).collect(),
+            Check::SameAs(other) => vec![other.last().and_then(|key| quoted(key)).into_iter().collect()],
+            Check::Cidr(_) | Check::Range { .. } | Check::Element(_) => Vec::new(),
+        };
+        Test { id, path, check, key, values: values.into_iter().filter(|texts| !texts.is_empty()).collect() }
+    }
+
+    /// The path as the configuration writes it.
+    pub(crate) fn path_text(&self) -> String {
+        path_text(&self.path)
+    }
+
+    /// The pattern, if it is the whole test.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        match &self.check {
+            Check::Pattern(pattern) => Some(pattern),
+            _ => None,
+        }
+    }
+
+    /// The patterns that are searched in its texts.
+    pub(crate) fn patterns(&self) -> &[Pattern] {
+        match &self.check {
+            Check::Pattern(pattern) => std::slice::from_ref(pattern),
+            Check::All(patterns) => patterns,
+            _ => &[],
+        }
+    }
+
+    /// Whether a record may have a value at the path, as far as can be told without parsing it.
+    pub(super) fn may_have_value(&self, record: &[u8]) -> bool {
+        self.key.as_ref().is_none_or(|key| key.find(record).is_some())
+    }
+
+    /// Whether a record may pass, as far as can be told without parsing it.
+    pub(super) fn may_pass(&self, record: &[u8]) -> bool {
+        self.values.iter().all(|texts| texts.iter().any(|text| text.find(record).is_some()))
+            && self.may_have_value(record)
+            && match &self.check {
+                Check::Element(tests) => tests.iter().all(|test| test.may_pass(record)),
+                _ => true,
+            }
+    }
+
+    /// Whether a record passes. Notes in the scratch that it has a value at the path.
+    pub(super) fn passes(&self, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
+        if let Check::Element(tests) = &self.check {
+            let elements = record.objects(&self.path);
+            self.note_value(elements.is_empty(), scratch);
+            return elements.iter().any(|element| all_pass(tests, element, scratch));
+        }
+        let texts = record.raw_texts(&self.path);
+        self.note_value(texts.is_empty(), scratch);
+        let mut find = |pattern: &Pattern, text: &str| scratch.searches.find(pattern, text);
+        match &self.check {
+            Check::Pattern(pattern) => texts.iter().any(|text| find(pattern, text)),
+            Check::All(patterns) => texts.iter().any(|text| patterns.iter().all(|pattern| find(pattern, text))),
+            Check::Cidr(networks) => {
+                let addresses = texts.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+                addresses.into_iter().any(|address| networks.iter().any(|network| network.contains(&address)))
+            }
+            Check::Range { at_least, at_most } => {
+                let is_within =
+                    |number: f64| at_least.is_none_or(|n| number >= n) && at_most.is_none_or(|n| number <= n);
+                texts.iter().filter_map(|text| number(text)).any(is_within)
+            }
+            Check::SameAs(other) if !texts.is_empty() => {
+                let others: HashSet<_> = record.raw_texts(other).into_iter().collect();
+                texts.iter().any(|text| others.contains(text))
+            }
+            Check::SameAs(_) | Check::Element(_) => false,
+        }
+    }
+
+    fn note_value(&self, is_absent: bool, scratch: &mut Scratch<'_>) {
+        if let (false, Some(seen)) = (is_absent, scratch.paths_seen.get_mut(self.id)) {
+            *seen = true;
+        }
+    }
+}
+
+/// A path as the configuration writes it.
+pub(crate) fn path_text(path: &[String]) -> String {
+    let keys: Vec<_> = path.iter().map(|key| key.replace('.', "\\.")).collect();
+    keys.join(".")
+}
+
+/// A key in its quotes, if a record can't write it otherwise.
+fn quoted(key: &str) -> Option<Finder<'static>> {
+    let is_plain = !key.is_empty() && key.bytes().all(is_plain);
+    is_plain.then(|| Finder::new(&format!("\"{key}\"")).into_owned())
+}
+
+/// The number that a text is, if it is written as JSON writes numbers.
+fn number(text: &str) -> Option<f64> {
+    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
+        && text.ends_with(|c: char| c.is_ascii_digit())
+        && serde_json::from_str::<IgnoredAny>(text).is_ok();
+    is_number.then(|| text.parse().ok())?
+}
+
+/// The most texts of a pattern that are searched for before a record is parsed.
+const VALUES_LIMIT: usize = 8;
+
+/// The texts of which the bytes of a record must hold one, if a pattern is found in it; none where that is not certain.
+fn needed(pattern: &Pattern) -> Vec<Finder<'static>> {
+    let literals = literals(pattern);
+    // A leading colon may be the one between a key and a value, which may have blanks around it.
+    let is_certain = |text: &String| !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with(':');
+    let certain = literals.iter().all(is_certain) && literals.len() <= VALUES_LIMIT;
+    literals.iter().filter(|_| certain).map(|literal| Finder::new(literal).into_owned()).collect()
+}
+
+/// The texts that a pattern matches, if it matches only a few.
+pub(crate) fn literals(pattern: &Pattern) -> Vec<String> {
+    let Ok(parsed) = regex_syntax::parse(pattern.as_str()) else { return Vec::new() };
+    let found = Extractor::new().extract(&parsed);
+    if !found.is_exact() {
+        return Vec::new();
+    }
+    let literals = found.literals().unwrap_or_default().iter();
+    literals.filter_map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect()
+}
+
+/// Whether all tests pass. A path at which no record has had a value yet is looked up although the answer is known, if that
+/// is noted.
+fn all_pass(tests: &[Test], record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
+    let mut all = true;
+    for test in tests {
+        if all || scratch.paths_seen.get(test.id) == Some(&false) {
+            all &= test.passes(record, scratch);
+        }
+    }
+    all
+}
+
+impl Condition {
+    /// Whether it has neither a pattern for `eventSource` nor one for `eventName`, and so may match any call.
+    pub(super) fn is_for_any_call(&self) -> bool {
+        self.event_source.is_none() && self.event_name.is_none()
+    }
+
+    pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {
+        self.wheres.iter().chain(&self.unless)
+    }
+
+    pub(super) fn matches_source(&self, source: Option<&str>) -> bool {
+        self.finds_source(source, &mut Searches::default())
+    }
+
+    pub(super) fn matches_name(&self, name: Option<&str>) -> bool {
+        self.finds_name(name, &mut Searches::default())
+    }
+
+    /// As [`matches_source`](Self::matches_source), for many searches.
+    pub(super) fn finds_source(&self, source: Option<&str>, searches: &mut Searches) -> bool {
+        self.event_source.as_ref().is_none_or(|pattern| source.is_some_and(|text| searches.find(pattern, text)))
+    }
+
+    /// As [`matches_name`](Self::matches_name), for many searches.
+    pub(super) fn finds_name(&self, name: Option<&str>, searches: &mut Searches) -> bool {
+        self.event_name.as_ref().is_none_or(|pattern| name.is_some_and(|text| searches.find(pattern, text)))
+    }
+
+    /// Whether a record may pass the tests, as far as can be told without parsing it.
+    pub(super) fn may_pass(&self, record: &[u8]) -> bool {
+        self.wheres.iter().all(|test| test.may_pass(record))
+    }
+
+    /// Whether a record passes the tests.
+    pub(super) fn passes_tests(&self, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
+        all_pass(&self.wheres, record, scratch) && !self.unless.iter().any(|test| test.passes(record, scratch))
+    }
+
+    pub(super) fn matches(&self, call: CallName<'_>, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
+        self.finds_source(call.source, scratch.searches)
+            && self.finds_name(call.name, scratch.searches)
+            && self.passes_tests(record, scratch)
+    }
+}
