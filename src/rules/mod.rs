@@ -13,6 +13,8 @@ mod kinds;
 pub(crate) mod lint;
 mod matcher;
 mod model;
+#[cfg(test)]
+mod naive;
 pub(crate) mod packs;
 mod pattern;
 mod reader;
