@@ -22,7 +22,8 @@ class Number(str):
     """A number, written as in the log."""
 
 
-TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*.*?\*/|,(?=(?:\s|//[^\n]*|/\*.*?\*/)*[\]}])', re.DOTALL)
+COMMENT = r"//[^\n]*(?:\n|$)|/\*(?:(?!\*/).)*\*/"
+TOKEN = re.compile(rf'"(?:[^"\\]|\\.)*"|{COMMENT}|,(?=(?:\s|{COMMENT})*[\]}}])', re.DOTALL)
 
 
 def plain_json(text):
@@ -276,15 +277,14 @@ class Configuration:
     """A configuration: its rules by name, in their order, overrides applied."""
 
     def __init__(self, text):
-        document = parse(plain_json(text))
-        self.packs = document.get("packs", [])
+        self.document = document = parse(plain_json(text))
         self.ignore = document.get("ignore", [])
         self.rules = {}
-        # The tests that `check` runs: those of a pack are run on the pack as shipped.
+        # Those in the file. A pack's own are about the pack as it is shipped.
         self.tests = []
         if "source" in document:
             self.rules["default"] = {key: document[key] for key in ("source", "regexp")}
-        for pack in self.packs:
+        for pack in document.get("packs", []):
             for rule in parse(plain_json((PACKS / f"{pack}.json").read_text(encoding="utf-8")))["rules"]:
                 self.rules[rule["name"]] = {key: value for key, value in rule.items() if key != "tests"}
         for rule in document.get("rules", []):
@@ -318,9 +318,9 @@ class Configuration:
             hits.append(Hit(name, "ignored" if taken_by else "dry" if dry else "alerts", expired and not taken_by))
         return hits
 
-    def alerts(self, records, as_live=None):
-        """The hits that send alerts, for each record of a log. An event with an `eventID` counts once."""
-        seen, alerts = set(), []
+    def alerts(self, records, as_live=None, seen=None):
+        """The rules that alert, for each record of a log. An event counts once; `seen` takes the eventIDs."""
+        seen, alerts = set() if seen is None else seen, []
         for record in records:
             names = [hit.rule for hit in self.hits(record, as_live) if hit.outcome == "alerts"]
             event_id = record.get("eventID")

@@ -5,7 +5,7 @@ import json
 import math
 import re
 
-from rules_oracle import JSON_NUMBER, Number, Object, address, parse, text_of
+from rules_oracle import JSON_NUMBER, Number, Object, address, compact, parse, text_of, values
 
 SEVERITIES = ["info", "low", "medium", "high", "critical"]
 TOPICS = [f"arn:aws:sns:{place}" for place in ("us-east-1:123456789012:a", "eu-west-1:123456789012:b")]
@@ -40,6 +40,17 @@ def random_value(rng, depth):
     return Number(value) if kind is NUMBERS and rng.random() < 0.7 else value
 
 
+def random_item(rng):
+    """An object as the lists of many calls have them, with a number, an address and a name."""
+    fields = {"n": random_number(rng), "cidrIp": rng.choice(rng.choice([ADDRESSES, ADDRESSES, NEARLY_ADDRESSES])),
+              "userName": rng.choice(["alice", "bob", "carol"]), "type": random_value(rng, 1)}
+    return Object(rng.sample(list(fields.items()), rng.randrange(2, 5)))
+
+
+def random_number(rng):
+    return Number(rng.choice(NUMBERS)) if rng.random() < 0.6 else rng.choice(NUMBERS + NEARLY_NUMBERS)
+
+
 def random_record(rng, number, repeats):
     fields = {
         "eventSource": rng.choice(["iam", "sts", "s3", "signin"]) + ".amazonaws.com",
@@ -52,8 +63,10 @@ def random_record(rng, number, repeats):
         "sourceIPAddress": rng.choice(ADDRESSES + NEARLY_ADDRESSES),
         "userIdentity": Object([("type", rng.choice(["IAMUser", "Root", "AWSService"])),
                                 ("userName", rng.choice(["alice", "bob"])), ("sessionContext", random_value(rng, 2))]),
-        "requestParameters": Object([("userName", rng.choice(["alice", "bob"])), ("items", random_value(rng, 3)),
-                                     ("n", random_value(rng, 4))]) if rng.random() < 0.8 else random_value(rng, 4),
+        "requestParameters": Object([
+            ("userName", rng.choice(["alice", "bob"])), ("n", random_number(rng)), ("a.b", random_value(rng, 3)),
+            ("items", Object([("items", [random_item(rng) for _ in range(rng.randrange(4))])])),
+        ]) if rng.random() < 0.85 else random_value(rng, 4),
         "resources": [random_value(rng, 2) for _ in range(rng.randrange(3))],
         "a.b": random_value(rng, 1),
     }
@@ -96,9 +109,9 @@ def random_logs(rng, folder, repeats=True):
 # Tests.
 
 def random_place(rng, base):
-    """A path into a record or an object, as rules write it, and a value there. The path is None if it can't be written."""
+    """A path into a record or an object, as rules write it, or None; and a value there."""
     value, keys = base, []
-    while isinstance(value, (dict, list)) and value and (not keys or rng.random() < 0.8):
+    while isinstance(value, (dict, list)) and value and (not keys or rng.random() < 0.8 or isinstance(value, list)):
         if isinstance(value, list):
             value = rng.choice(value)
         else:
@@ -128,7 +141,8 @@ def random_pattern(rng, text):
     ])
     if "\\" not in literal and rng.random() < 0.2:
         literal = f"(?i:{literal.swapcase()})"
-    return rng.choice(["", "^"]) + literal + rng.choice(["", "$"])
+    begin = "^" if rng.random() < (0.5 if start == 0 else 0.05) else ""
+    return begin + literal + ("$" if rng.random() < (0.5 if end == len(text) else 0.05) else "")
 
 
 def random_range(rng, text):
@@ -161,9 +175,9 @@ def random_test(rng, base, value, depth):
             return {"element": element}
     text = "nothing" if value is None or isinstance(value, list) else text_of(value)
     kinds = ["pattern", "pattern", "pattern", "all", "same"]
-    kinds += ["range"] * (6 if re.search("[0-9]", text) and len(text) < 25 else 1)
-    kinds += ["cidr"] * (6 if re.search("[.:]", text) and len(text) < 25 else 1)
-    match rng.choice(kinds):
+    kinds += ["range"] * 9 if text in NUMBERS + NEARLY_NUMBERS else []
+    kinds += ["cidr"] * 12 if text in ADDRESSES + NEARLY_ADDRESSES else []
+    match rng.choice(["range", "cidr"] if rng.random() < 0.05 else kinds):
         case "pattern":
             return random_pattern(rng, text)
         case "all":
@@ -173,12 +187,14 @@ def random_test(rng, base, value, depth):
         case "cidr":
             return random_networks(rng, text)
     # The same text at another path is rare: look for one.
-    path = None
-    for _ in range(20):
-        path, other = random_place(rng, base)
-        if path and other is not None and text_of(other) == text:
-            break
-    return {"sameAs": path or "userName"}
+    others = [random_place(rng, base) for _ in range(20)]
+    others = [(path, other) for path, other in others if path]
+    same = {path for path, other in others if other is not value and other is not None and text_of(other) == text}
+    return {"sameAs": rng.choice(sorted(same)) if same else others[0][0] if others else "n"}
+
+
+def items(record):
+    return [item for item in values(record, ("requestParameters", "items", "items")) if isinstance(item, dict)]
 
 
 def random_tests(rng, bases, most, depth=2):
@@ -187,6 +203,8 @@ def random_tests(rng, bases, most, depth=2):
     for _ in range(rng.randrange(most + 1)):
         base = rng.choice(bases)
         path, value = random_place(rng, base)
+        if depth and rng.random() < 0.3 and isinstance(base.get("requestParameters"), dict):
+            path, value = "requestParameters.items.items", rng.choice([parse(compact(random_item(rng))), *items(base)])
         if path:
             # Now and then the test is made for another value.
             tested = value if rng.random() < 0.9 else random_place(rng, base)[1]
@@ -198,15 +216,15 @@ def random_tests(rng, bases, most, depth=2):
 
 def random_condition(rng, records, record=None):
     """A condition that a record probably matches."""
-    condition = {}
+    condition, most = {}, rng.choice([1, 1, 2, 4])
     while not condition:
         record = record or rng.choice(records)
         for key, field in (("source", "eventSource"), ("regexp", "eventName")):
-            if rng.random() < 0.4 and type(record.get(field)) is str:
+            if rng.random() < 0.3 and len(condition) < most and type(record.get(field)) is str:
                 condition[key] = random_pattern(rng, record[field])
-        if tests := random_tests(rng, [record], 2):
+        if len(condition) < most and (tests := random_tests(rng, [record], (most + 1) // 2)):
             condition["where"] = tests
-        if tests := random_tests(rng, records, 1):
+        if len(condition) < most and (tests := random_tests(rng, records, 1)):
             condition["unless"] = tests
     return condition
 
