@@ -231,6 +231,9 @@ def random_condition(rng, records, record=None):
 
 def random_entry(rng, records, record=None):
     entry = random_condition(rng, records, record)
+    while entry.keys() == {"unless"}:
+        # It would take nearly everything.
+        entry = random_condition(rng, records, record)
     if rng.random() < 0.5:
         entry["until"] = rng.choice(DAYS)
     if rng.random() < 0.3:

@@ -69,7 +69,7 @@ UNSAYABLE = {
     "is not a valid regular expression": lambda c: c["rules"][0]["where"][r"a\.b.c"].update(all=["a", "(?!a)"]),
     "two rules have the name": lambda c: c["rules"].append(c["rules"][1]),
     "two rules have the name `default`": lambda c: c["rules"][1].update(name="default"),
-    "but the topic is in us-east-1": lambda c: c["sns"].update(region="us-west-2"),
+    "but the topic is in": lambda c: c["sns"].update(region="us-west-2"),
     "a topic has one": lambda c: c["rules"][0].update(topicARN=TOPICS[0]),
     "bits are set behind the prefix": lambda c: c["rules"][0]["where"]["d"].update(cidr=["10.0.0.1/8"]),
     "`:::` is not a network": lambda c: c["rules"][0]["where"]["d"].update(cidr=[":::"]),
@@ -83,7 +83,7 @@ UNSAYABLE_TEXTS = {
 }
 UNSAYABLE_OF_PACKS = {
     "it only overrides": lambda c: c.update(packs=["threats"]),
-    "has no condition": lambda c: c["rules"][0].update(where={}),
+    "rule cis-4.3-root-usage: has no condition": lambda c: c["rules"][0].update(where={}),
 }
 
 
@@ -101,7 +101,7 @@ def check(text, folder):
     mistakes = [failure.get("message") for failure in valid.iter("failure")]
     failed = [(test.get("classname"), test.get("name")) for test in tests if test.find("failure") is not None]
     assert run.returncode == (2 if failed or mistakes else 0), run.stderr
-    return [mistake for text in mistakes for mistake in text.split("\n")], failed
+    return [mistake for text in mistakes for mistake in text.split("\\n")], failed
 
 
 def schema_accepts(text):
@@ -178,11 +178,12 @@ def test_it_says_the_same_of_every_change_of_a_configuration(tmp_path):
         mistakes = dict(zip(texts, (found for found, _ in pool.map(check, texts.values(), folders)), strict=True))
     said = {what: schema_accepts(text) for what, text in texts.items()}
     allowed = [*UNSAYABLE, *UNSAYABLE_TEXTS, *UNSAYABLE_OF_PACKS]
+    wrong = {}
     for what, found in mistakes.items():
-        if said[what] and found:
-            assert all(any(known in mistake for known in allowed) for mistake in found), (what, found)
-        else:
-            assert said[what] == (not found), (what, found)
+        unsayable = found and all(any(known in mistake for known in allowed) for mistake in found)
+        if said[what] and found and not unsayable or not said[what] and not found:
+            wrong[what] = found
+    assert wrong == {}
     assert not mistakes[""] and len(said) / 10 < sum(said.values()) < len(said) * 9 / 10
 
 
@@ -222,7 +223,7 @@ def test_it_accepts_the_configurations_of_the_manual(tmp_path):
 @pytest.mark.parametrize("seed", range(15))
 def test_random_configurations_are_valid_and_their_tests_count_as_in_python(seed, tmp_path):
     rng = random.Random(seed)
-    records = [record for each in random_logs(rng, tmp_path).values() for record in each]
+    records = [record for each in random_logs(rng, tmp_path, repeats=False).values() for record in each]
     document = random_configuration(rng, records) | {"maxAlertsPerLog": 1, "$schema": "x"}
     configuration = Configuration(compact(document))
     wrong = []
