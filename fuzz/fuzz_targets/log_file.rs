@@ -67,7 +67,7 @@ fn seen_as(record: &Value) -> Seen {
 /// Reads a file in pieces of this length. `strictly` looks into every record, and else only rules do, of which there are
 /// none for most.
 fn read(file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Malformed>) {
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let mut evaluator = Evaluator::new(Matcher::new(&FILTER, &learned), "log", None);
     let mut log = LogFile::default();
     // Nothing of a file that was given up may be left.

@@ -178,7 +178,8 @@ impl ConfigStore {
         }
         match self.parse(hash, &bytes) {
             Ok(filter) => {
-                let config = Rc::new(Config { filter, learned: Learned::default() });
+                let learned = Learned::new(&filter);
+                let config = Rc::new(Config { filter, learned });
                 let forgotten = self.forgotten.borrow_mut().remove(&object);
                 let known = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
                 let last = known.map(|known| known.hash).or(forgotten);

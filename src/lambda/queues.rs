@@ -237,7 +237,7 @@ mod tests {
         let rule = json!({"name": "r", "regexp": "", "topicARN": arn, "severity": severity, "format": "json"});
         let filter = config::parse(json!({ "rules": [rule] }).to_string().as_bytes(), None).unwrap();
         let log = json!({"Records": [{"eventName": "A", "x": "x".repeat(bytes)}]}).to_string();
-        let (mut log_file, learned) = (LogFile::default(), Learned::default());
+        let (mut log_file, learned) = (LogFile::default(), Learned::new(&filter));
         // The scanner goes on in steps of 64 bytes.
         let log = log + &" ".repeat(100);
         let mut records = log_file.read(Some(log.as_bytes()));

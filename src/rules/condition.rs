@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use memchr::memmem::Finder;
 use regex_syntax::hir::literal::Extractor;
 use serde::de::IgnoredAny;
 
+use super::needle::Needle;
 use super::pattern::{Pattern, Searches};
-use crate::log::{RawRecord, Record, is_plain};
+use crate::log::{RawRecord, Record};
 
 /// A conjunction. A part that is left out matches every record.
 #[derive(Debug, Clone, Default)]
@@ -32,10 +32,10 @@ pub(crate) struct Test {
     /// The keys that lead to the value; arrays on the way count as any of their elements.
     pub(crate) path: Vec<String>,
     pub(crate) check: Check,
-    /// Texts that the bytes of a passing record must hold: the last key, in quotes, and of each list one. Less where that is
-    /// not certain.
-    key: Option<Finder<'static>>,
-    values: Vec<Vec<Finder<'static>>>,
+    /// What the bytes of a passing record must hold: the last key, in quotes, and texts of each of the others. Less where
+    /// that is not certain.
+    key: Option<Needle>,
+    values: Vec<Needle>,
 }
 
 /// What a test asks of the texts at its path. One of them must pass.
@@ -85,14 +85,29 @@ impl Scratch<'_> {
 
 impl Test {
     pub(crate) fn new(id: usize, path: Vec<String>, check: Check) -> Self {
-        let key = path.last().and_then(|key| quoted(key));
+        let key = path.last().and_then(|key| Needle::key(key));
         let values = match &check {
-            Check::Pattern(pattern) => vec![needed(pattern)],
-            Check::All(patterns) => patterns.iter().map(needed).collect(),
-            Check::SameAs(other) => vec![other.last().and_then(|key| quoted(key)).into_iter().collect()],
+            Check::Pattern(pattern) => Needle::of(pattern).into_iter().collect(),
+            Check::All(patterns) => patterns.iter().filter_map(Needle::of).collect(),
+            Check::SameAs(other) => other.last().and_then(|key| Needle::key(key)).into_iter().collect(),
             Check::Cidr(_) | Check::Range { .. } | Check::Element(_) => Vec::new(),
         };
-        Test { id, path, check, key, values: values.into_iter().filter(|texts| !texts.is_empty()).collect() }
+        Test { id, path, check, key, values }
+    }
+
+    /// The last key of the path.
+    pub(super) fn key(&self) -> Option<&Needle> {
+        self.key.as_ref()
+    }
+
+    /// What is searched for in records before they are parsed.
+    pub(super) fn needles(&self) -> impl Iterator<Item = &Needle> {
+        self.values.iter().chain(&self.key)
+    }
+
+    /// The memory of what is searched for in records, in bytes.
+    pub(super) fn memory(&self) -> usize {
+        self.needles().map(Needle::memory).sum()
     }
 
     /// The path as the configuration writes it.
@@ -119,12 +134,12 @@ impl Test {
 
     /// Whether a record may have a value at the path, as far as can be told without parsing it.
     pub(super) fn may_have_value(&self, record: &[u8]) -> bool {
-        self.key.as_ref().is_none_or(|key| key.find(record).is_some())
+        self.key.as_ref().is_none_or(|key| key.is_in(record))
     }
 
     /// Whether a record may pass, as far as can be told without parsing it.
     pub(super) fn may_pass(&self, record: &[u8]) -> bool {
-        self.values.iter().all(|texts| texts.iter().any(|text| text.find(record).is_some()))
+        self.values.iter().all(|needle| needle.is_in(record))
             && self.may_have_value(record)
             && match &self.check {
                 Check::Element(tests) => tests.iter().all(|test| test.may_pass(record)),
@@ -175,30 +190,12 @@ pub(crate) fn path_text(path: &[String]) -> String {
     keys.join(".")
 }
 
-/// A key in its quotes, if a record can't write it otherwise.
-fn quoted(key: &str) -> Option<Finder<'static>> {
-    let is_plain = !key.is_empty() && key.bytes().all(is_plain);
-    is_plain.then(|| Finder::new(&format!("\"{key}\"")).into_owned())
-}
-
 /// The number that a text is, if it is written as JSON writes numbers.
 fn number(text: &str) -> Option<f64> {
     let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
         && text.ends_with(|c: char| c.is_ascii_digit())
         && serde_json::from_str::<IgnoredAny>(text).is_ok();
     is_number.then(|| text.parse().ok())?
-}
-
-/// The most texts of a pattern that are searched for before a record is parsed.
-const VALUES_LIMIT: usize = 8;
-
-/// The texts of which the bytes of a record must hold one, if a pattern is found in it; none where that is not certain.
-fn needed(pattern: &Pattern) -> Vec<Finder<'static>> {
-    let literals = literals(pattern);
-    // A leading colon may be the one between a key and a value, which may have blanks around it.
-    let is_certain = |text: &String| !text.is_empty() && text.bytes().all(is_plain) && !text.starts_with(':');
-    let certain = literals.iter().all(is_certain) && literals.len() <= VALUES_LIMIT;
-    literals.iter().filter(|_| certain).map(|literal| Finder::new(literal).into_owned()).collect()
 }
 
 /// The texts that a pattern matches, if it matches only a few.

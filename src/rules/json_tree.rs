@@ -25,7 +25,10 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, String> {
         allow_non_finite_numbers: false,
         allow_extended_string_escapes: false,
     };
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|e| e.to_string())?;
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &options).map_err(|e| {
+        let position = e.to_string().split_off(e.kind().to_string().len());
+        format!("{}{position}", e.kind().to_string().to_lowercase())
+    })?;
     parsed.value.ok_or_else(|| "there is no value".to_owned())
 }
 

@@ -9,6 +9,7 @@ use foldhash::fast::RandomState;
 
 use super::condition::{CallName, Condition, Scratch, Test};
 use super::model::{Exception, Filter, Rule};
+use super::needle::Needle;
 use super::pattern::Searches;
 use crate::log::{RawRecord, Record};
 
@@ -26,26 +27,91 @@ type RuleIndex = u32;
 /// Matches records with the rules of a filter.
 pub struct Matcher<'f, 'l> {
     filter: &'f Filter,
-    /// The rules that may match any call.
-    for_any_call: Vec<RuleIndex>,
     learned: &'l Learned,
 }
 
 /// Knowledge from the records that a filter's matchers have seen, for the other ones of the same filter. Several may use it
 /// in turn, because logs are read side by side.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Learned {
+    for_any_call: RefCell<ForAnyCall>,
     calls: RefCell<KnownCalls>,
     searches: RefCell<Searches>,
     /// For each [`Test`], by its id: whether a record has had a text at its path. Empty if that is not of interest.
     paths_seen: RefCell<Vec<bool>>,
 }
 
+/// The rules that may match any call.
+#[derive(Debug)]
+struct ForAnyCall {
+    rules: Vec<RuleIndex>,
+    /// What a record must hold if one of them may match it; `None` where that is not certain. Most records hold nothing of
+    /// it, and one search for all rules tells.
+    needle: Option<Needle>,
+    /// How many paths of these rules no record has had a value at yet. Records that may have one are looked at too.
+    unseen: usize,
+}
+
+impl ForAnyCall {
+    fn new(filter: &Filter, paths_seen: &[bool]) -> Self {
+        let rules = enabled(filter).filter(|(_, rule)| is_for_any_call(rule));
+        let mut this = ForAnyCall { rules: rules.map(|(index, _)| index).collect(), needle: None, unseen: 0 };
+        this.choose(filter, paths_seen);
+        this
+    }
+
+    fn tests<'f>(&self, filter: &'f Filter) -> impl Iterator<Item = &'f Test> {
+        self.rules.iter().flat_map(|i| filter.rules[*i as usize].conditions()).flat_map(|condition| &condition.wheres)
+    }
+
+    /// Chooses what to search for.
+    fn choose(&mut self, filter: &Filter, paths_seen: &[bool]) {
+        let rarest = |i: &RuleIndex| {
+            let wheres = &filter.rules[*i as usize].condition.wheres;
+            wheres.iter().flat_map(Test::needles).max_by_key(|needle| needle.rarity())
+        };
+        let of_rules: Option<Vec<_>> = self.rules.iter().map(rarest).collect();
+        let unseen: Vec<_> = self.tests(filter).filter(|test| is_unseen(test, paths_seen)).collect();
+        self.unseen = unseen.len();
+        let of_unseen: Option<Vec<_>> = unseen.into_iter().map(Test::key).collect();
+        let needles = of_rules.zip(of_unseen).map(|(of_rules, of_unseen)| of_rules.into_iter().chain(of_unseen));
+        self.needle = needles.and_then(Needle::any);
+    }
+
+    /// The rules that may match a record.
+    fn rules(&mut self, filter: &Filter, raw: &RawRecord<'_>, paths_seen: &[bool]) -> &[RuleIndex] {
+        if self.unseen > 0 && self.unseen != self.tests(filter).filter(|test| is_unseen(test, paths_seen)).count() {
+            self.choose(filter, paths_seen);
+        }
+        let may_match = !raw.searchable || self.needle.as_ref().is_none_or(|needle| needle.is_in(raw.bytes));
+        if may_match { &self.rules } else { &[] }
+    }
+}
+
+/// Whether no record has had a value at a test's path yet, if that is noted.
+fn is_unseen(test: &Test, paths_seen: &[bool]) -> bool {
+    paths_seen.get(test.id) == Some(&false)
+}
+
 impl Learned {
+    /// Empty knowledge.
+    pub fn new(filter: &Filter) -> Self {
+        Learned::with(filter, Vec::new())
+    }
+
+    fn with(filter: &Filter, paths_seen: Vec<bool>) -> Self {
+        Learned {
+            for_any_call: ForAnyCall::new(filter, &paths_seen).into(),
+            calls: RefCell::default(),
+            searches: RefCell::default(),
+            paths_seen: paths_seen.into(),
+        }
+    }
+
     /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
     /// parsed too.
     pub fn with_paths(filter: &Filter) -> Self {
-        Learned { paths_seen: vec![false; filter.test_count].into(), ..Learned::default() }
+        Learned::with(filter, vec![false; filter.test_count])
     }
 
     /// The memory that it takes, in bytes.
@@ -185,8 +251,7 @@ impl Hit<'_> {
 impl<'f, 'l> Matcher<'f, 'l> {
     /// A matcher with the knowledge of those before it, of the same filter.
     pub fn new(filter: &'f Filter, learned: &'l Learned) -> Self {
-        let for_any_call = enabled(filter).filter(|(_, rule)| is_for_any_call(rule)).map(|(index, _)| index).collect();
-        Matcher { filter, for_any_call, learned }
+        Matcher { filter, learned }
     }
 
     pub(crate) fn filter(&self) -> &'f Filter {
@@ -196,9 +261,10 @@ impl<'f, 'l> Matcher<'f, 'l> {
     /// The rules that a record may match, in their order: their `source` and `regexp` match, and its bytes hold the texts
     /// that their tests need. A record has to be parsed only if there are any.
     pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<RuleIndex> {
-        let Matcher { filter, for_any_call, learned: Learned { calls, searches, paths_seen } } = self;
+        let Matcher { filter, learned: Learned { for_any_call, calls, searches, paths_seen } } = self;
         let (mut calls, mut searches, paths_seen) = (calls.borrow_mut(), searches.borrow_mut(), paths_seen.borrow());
-        let is_new = |test: &Test| paths_seen.get(test.id) == Some(&false) && test.may_have_value(raw.bytes);
+        let mut for_any_call = for_any_call.borrow_mut();
+        let is_new = |test: &Test| is_unseen(test, &paths_seen) && test.may_have_value(raw.bytes);
         let is_candidate = |i: &RuleIndex| {
             let rule = &filter.rules[*i as usize];
             !raw.searchable
@@ -206,7 +272,8 @@ impl<'f, 'l> Matcher<'f, 'l> {
                 || !paths_seen.is_empty() && rule.conditions().flat_map(|condition| &condition.wheres).any(is_new)
         };
         let for_call = calls.rules(filter, &mut searches, CallName::of(raw));
-        let mut found: Vec<_> = for_call.iter().chain(&*for_any_call).copied().filter(is_candidate).collect();
+        let for_any_call = for_any_call.rules(filter, raw, &paths_seen);
+        let mut found: Vec<_> = for_call.iter().chain(for_any_call).copied().filter(is_candidate).collect();
         found.sort_unstable();
         found
     }

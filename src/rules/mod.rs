@@ -15,6 +15,7 @@ mod matcher;
 mod model;
 #[cfg(test)]
 mod naive;
+mod needle;
 pub(crate) mod packs;
 mod pattern;
 mod reader;

@@ -251,7 +251,7 @@ proptest! {
         }
         let configuration = json!({ "rules": rules, "ignore": ignore });
         let filter = config::parse(configuration.to_string().as_bytes(), None).unwrap();
-        let learned = if notes_paths { Learned::with_paths(&filter) } else { Learned::default() };
+        let learned = if notes_paths { Learned::with_paths(&filter) } else { Learned::new(&filter) };
         let mut matcher = Matcher::new(&filter, &learned);
         let log: Vec<_> = records.iter().map(|(record, way)| written(record, *way)).collect();
         let log = format!("{{\"Records\":[{}]}}", log.join(","));

@@ -104,9 +104,10 @@ impl Reader {
         for (path, node) in self.problems.entries(at, tests) {
             let check = self.check(&format!("{at} {path}"), node, depth);
             if let (Some(keys), Some(check)) = (self.path(at, &path), check) {
-                read.push(Test::new(self.tests, keys, check));
+                let test = Test::new(self.tests, keys, check);
                 self.tests += 1;
-                self.patterns.spend(TEST_MEMORY);
+                self.patterns.spend(TEST_MEMORY + test.memory());
+                read.push(test);
             }
         }
         read

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 fn allocations(config: &Value, records: &[Value], copies: usize) -> u64 {
     let log = json!({ "Records": vec![records; copies].concat() }).to_string();
     let filter = config::parse(config.to_string().as_bytes(), None).unwrap();
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let mut log_file = LogFile::default();
     let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let mut unmatched = 0;
@@ -36,7 +36,7 @@ fn what_is_remembered_of_many_calls_and_rules_is_bounded() {
         .map(|(n, regexp)| json!({ "name": n.to_string(), "regexp": regexp, "unless": unless }))
         .collect();
     let filter = config::parse(json!({ "rules": rules }).to_string().as_bytes(), None).unwrap();
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let mut log_file = LogFile::default();
     let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let counted = measure(|| {
@@ -80,7 +80,7 @@ fn flooded() -> Filter {
 #[test]
 fn what_is_remembered_of_a_log_does_not_grow_with_the_length_of_its_texts() {
     let filter = flooded();
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let mut evaluator = Evaluator::new(Matcher::new(&filter, &learned), "log", None);
     let text = |start: &str, n: usize| format!("{start}{n}{}", "x".repeat(100_000));
     let kept = measure(|| {
@@ -122,7 +122,7 @@ fn after<'f>(log: &str, mut evaluator: Evaluator<'f, 'f, 'f>) -> Evaluator<'f, '
 #[test]
 fn what_is_remembered_of_a_log_leaves_room_for_the_other_logs_that_are_open() {
     let filter = flooded();
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let records = (0..16_000).map(|n| {
         let arn = format!("arn:aws:sts::123456789012:assumed-role/a-role-of-some-length/botocore-session-{n}");
         json!({ "eventSource": "iam.amazonaws.com", "eventName": format!("Call{}", n % 1_500), "eventID": n.to_string(),
@@ -144,7 +144,7 @@ fn a_record_that_many_topics_get_is_not_rendered_for_all_of_them_at_once() {
         .map(|n| json!({ "name": format!("r{n}"), "source": "iam", "topicARN": topic(n), "format": "json" }))
         .collect();
     let filter = config::parse(json!({ "rules": rules }).to_string().as_bytes(), None).unwrap();
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let record = json!({ "eventSource": "iam.amazonaws.com", "eventName": "CreateUser", "x": "x".repeat(250_000) });
     let log = json!({ "Records": [record] }).to_string();
     let mut alerts_made = 0;

@@ -99,7 +99,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (rule(r#""where": {"errorCode": "^(?<!Un)Auth"}"#), &["rule r", "where errorCode", "(?<!Un)Auth", "`unless`"]),
         (rule(r#""unless": {"a": "*"}"#), &["rule r", "unless a", "`*`"]),
         (rule(r#""regexp": "(\\w{900}){900}""#), &["rule r", "regexp", r"(\w{900}){900}", "too large"]),
-        (rule(r#""where": {"readOnly": false}"#), &["rule r", "where readOnly", "a boolean", "string"]),
+        (rule(r#""where": {"readOnly": false}"#), &["rule r", "where readOnly", "a boolean", "pattern in quotes"]),
         (rule(r#""where": {"userIdentity..type": "x"}"#), &["rule r", "where", "`userIdentity..type`", "dot"]),
         (rule(r#""regex": "x", "source": "iam""#), &["rule r", "`regex`", "did you mean `regexp`"]),
         (rule(r#""regexp": "x", "topicArn": "x""#), &["rule r", "`topicArn`", "did you mean `topicARN`"]),
@@ -139,17 +139,18 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
             &["rule cis-4.3-root-useage", "did you mean to override `cis-4.3-root-usage`"],
         ),
         (
-            r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-usage", "where": {}, "unless": {}}]}"#.into(),
-            &["rule cis-4.3-root-usage", "has no condition"],
+            r#"{"packs": ["cis"], "rules": [{"name": "cis-4.1-unauthorized-api-calls", "where": {}, "unless": {}}]}"#
+                .into(),
+            &["rule cis-4.1-unauthorized-api-calls", "has no condition"],
         ),
         (with(r#""maxAlertsPerLog": 0"#), &["maxAlertsPerLog", "it is 0", "whole number of at least 1"]),
-        (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "a negative number"]),
-        (with(r#""maxAlertsPerLog": -1.5"#), &["maxAlertsPerLog", "a negative number"]),
-        (with(r#""maxAlertsPerLog": 1.5"#), &["maxAlertsPerLog", "a fraction", "whole number of at least 1"]),
-        (with(r#""maxAlertsPerLog": 1e-2"#), &["maxAlertsPerLog", "a fraction"]),
-        (with(r#""maxAlertsPerLog": 0e5"#), &["maxAlertsPerLog", "it is 0"]),
-        (with(r#""maxAlertsPerLog": 1e30"#), &["maxAlertsPerLog", "a very large number"]),
-        (with(r#""maxAlertsPerLog": 1e400"#), &["a number is too large", "line 1"]),
+        (with(r#""maxAlertsPerLog": -1"#), &["maxAlertsPerLog", "it is -1,"]),
+        (with(r#""maxAlertsPerLog": -1.5"#), &["maxAlertsPerLog", "it is -1.5,"]),
+        (with(r#""maxAlertsPerLog": 1.5"#), &["maxAlertsPerLog", "it is 1.5", "whole number of at least 1"]),
+        (with(r#""maxAlertsPerLog": 1e-2"#), &["maxAlertsPerLog", "it is 1e-2,"]),
+        (with(r#""maxAlertsPerLog": 0e5"#), &["maxAlertsPerLog", "it is 0e5,"]),
+        (with(r#""maxAlertsPerLog": 1e30"#), &["maxAlertsPerLog", "it is 1e30,"]),
+        (with(r#""maxAlertsPerLog": 1e400"#), &["maxAlertsPerLog", "it is 1e400,"]),
         (with(r#""maxAlertsPerLog": "10""#), &["maxAlertsPerLog", "a string"]),
     ];
     for (configuration, parts) in cases {
@@ -166,7 +167,7 @@ fn a_file_that_is_not_json_is_recognized() {
         (utf_16.as_slice(), "it is UTF-16"),
         (&crate::gzip(json.as_bytes()), "it is gzipped"),
         (b" \n", "it is empty"),
-        (b"source: iam", "it is not valid JSON: expected value at line 1"),
+        (b"source: iam", "it is not valid JSON: unexpected word on line 1 column 1"),
     ] {
         let checked = check_text(file);
         assert_eq!(checked.code, 2, "{what}");

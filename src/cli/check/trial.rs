@@ -20,7 +20,7 @@ pub(super) fn run(mut filter: Filter) -> Vec<Outcome> {
     for rule in &mut filter.rules {
         (rule.enabled, rule.dry_run) = (true, false);
     }
-    let learned = Learned::default();
+    let learned = Learned::new(&filter);
     let mut outcomes = Vec::new();
     for rule in &filter.rules {
         for (i, test) in rule.tests.iter().enumerate() {

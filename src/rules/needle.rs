@@ -1,0 +1,132 @@
+//! What the bytes of a record must hold before it is parsed: texts that the log can't write in another way.
+
+use std::sync::Arc;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
+use memchr::memmem::Finder;
+use regex_syntax::hir::Hir;
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+
+use super::pattern::Pattern;
+use crate::log::is_plain;
+
+/// Shorter texts are in almost every record.
+const LEAST: usize = 3;
+
+/// Texts of which a record's bytes must hold one.
+#[derive(Debug, Clone)]
+pub(super) struct Needle {
+    texts: Vec<String>,
+    search: Search,
+}
+
+#[derive(Debug, Clone)]
+enum Search {
+    One(Box<Finder<'static>>),
+    Several(Arc<AhoCorasick>),
+}
+
+impl Needle {
+    /// A key in its quotes, if a record can't write it otherwise.
+    pub(super) fn key(key: &str) -> Option<Self> {
+        let is_certain = !key.is_empty() && key.bytes().all(is_plain);
+        is_certain.then(|| Needle::one_of(vec![format!("\"{key}\"")]))?
+    }
+
+    /// What a record must hold if a pattern is found in one of its texts; `None` where that is not certain.
+    pub(super) fn of(pattern: &Pattern) -> Option<Self> {
+        let parsed = regex_syntax::parse(pattern.as_str()).ok()?;
+        let texts = [ExtractKind::Prefix, ExtractKind::Suffix].map(|kind| plain_literals(&parsed, kind));
+        let texts = texts.into_iter().flatten().max_by_key(|texts| shortest(texts))?;
+        if shortest(&texts) < LEAST { None } else { Needle::one_of(texts) }
+    }
+
+    fn one_of(texts: Vec<String>) -> Option<Self> {
+        let search = match &texts[..] {
+            [text] => Search::One(Box::new(Finder::new(text).into_owned())),
+            // An automaton that takes little memory. Most bytes are skipped before it.
+            _ => Search::Several(Arc::new(
+                AhoCorasick::builder().kind(Some(AhoCorasickKind::ContiguousNFA)).build(&texts).ok()?,
+            )),
+        };
+        Some(Needle { texts, search })
+    }
+
+    /// One needle for what several must hold.
+    pub(super) fn any<'n>(needles: impl Iterator<Item = &'n Needle>) -> Option<Self> {
+        let mut texts: Vec<_> = needles.flat_map(|needle| &needle.texts).cloned().collect();
+        texts.sort_unstable();
+        texts.dedup();
+        Needle::one_of(texts)
+    }
+
+    pub(super) fn is_in(&self, record: &[u8]) -> bool {
+        match &self.search {
+            Search::One(finder) => finder.find(record).is_some(),
+            Search::Several(searcher) => searcher.is_match(record),
+        }
+    }
+
+    /// How little it is to be expected in records.
+    pub(super) fn rarity(&self) -> usize {
+        let is_usual = |text: &String| ["true", "false"].contains(&text.as_str()) || text.starts_with('"');
+        if self.texts.iter().any(is_usual) { 0 } else { shortest(&self.texts) }
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        match &self.search {
+            Search::One(_) => 0,
+            Search::Several(searcher) => searcher.memory_usage(),
+        }
+    }
+}
+
+fn shortest(texts: &[String]) -> usize {
+    texts.iter().map(String::len).min().unwrap_or_default()
+}
+
+/// The texts with which all matches begin, or end, cut to what a log writes in one way only.
+fn plain_literals(parsed: &Hir, kind: ExtractKind) -> Option<Vec<String>> {
+    let found = Extractor::new().kind(kind).extract(parsed);
+    let mut texts = Vec::new();
+    for literal in found.literals()? {
+        let runs = literal.as_bytes().split(|byte| !is_plain(*byte));
+        let longest = runs.max_by_key(|run| run.len())?;
+        // A leading colon may be the one between a key and a value, which may have blanks around it.
+        texts.push(str::from_utf8(longest).ok()?.trim_start_matches(':').to_owned());
+    }
+    texts.sort_unstable();
+    texts.dedup();
+    (!texts.is_empty()).then_some(texts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::pattern::tests::pattern;
+    use super::*;
+
+    #[test]
+    fn needles_are_the_plain_texts_that_all_matches_hold() {
+        for (pattern, texts) in [
+            ("^Root$", Some(&["Root"] as &[_])),
+            ("UnauthorizedOperation$|^AccessDenied", Some(&["AccessDenied", "UnauthorizedOperation"])),
+            (r"Scout Suite/\d", Some(&["Suite"])),
+            (r"[a-z]+\.example", Some(&[".example"])),
+            (r"^\{.*public", Some(&["public"])),
+            (":aws:", Some(&["aws:"])),
+            ("ab|.*", None),
+            ("[a-z]+", None),
+            ("ab", None),
+            ("", None),
+            ("Ünlü", None),
+        ] {
+            let needle = Needle::of(&self::pattern(pattern));
+            assert_eq!(
+                needle.as_ref().map(|needle| &needle.texts[..]),
+                texts.map(|texts| texts.iter().map(ToString::to_string).collect::<Vec<_>>()).as_deref(),
+                "{pattern}"
+            );
+        }
+        assert!(Needle::of(&pattern("(?i)kali")).unwrap().is_in(b"xKaLi"));
+    }
+}
