@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import random
 import re
 import subprocess
@@ -43,7 +44,7 @@ WHOLE = {
     "accounts": {"123456789012": "production"},
     "maxAlertsPerLog": 100,
 }
-PACKED = {"packs": ["cis"], "rules": [{"name": "cis-4.3-root-usage", "severity": "critical", "unless": {}}]}
+PACKED = {"packs": ["cis"], "rules": [{"name": "cis-4.1-unauthorized-api-calls", "severity": "high", "unless": {}}]}
 VALUES = [None, True, 0, 1, -1, 1.5, 1e2, "", " ", "x", [], ["x"], {}, {"x": "y"}, [{}], {"x": 1}]
 
 # Texts for certain keys, and for the members of certain lists.
@@ -83,7 +84,7 @@ UNSAYABLE_TEXTS = {
 }
 UNSAYABLE_OF_PACKS = {
     "it only overrides": lambda c: c.update(packs=["threats"]),
-    "rule cis-4.3-root-usage: has no condition": lambda c: c["rules"][0].update(where={}),
+    "has no condition": lambda c: c["rules"][0].update(where={}),
 }
 
 
@@ -138,7 +139,7 @@ def changes(rng, base):
         if not path:
             continue
         key, names = path[-1], [name for name in path if type(name) is str]
-        some = [*rng.sample(VALUES, 3), *TEXTS.get(names[-1], [])]
+        some = [*rng.sample(VALUES, 2), *TEXTS.get(names[-1], [])]
         found = [(f"is {value!r}", put(value)) for value in some]
         found.append(("is gone", lambda container, key: container.pop(key)))
         if type(key) is str:
@@ -170,14 +171,14 @@ def test_the_program_prints_it():
     assert json.loads(printed) == SCHEMA
 
 
-def test_it_says_the_same_of_every_change_of_a_configuration(tmp_path):
-    rng = random.Random(0)
-    texts = {what: compact(changed) for base in (WHOLE, PACKED) for what, changed in [("", base), *changes(rng, base)]}
-    with ThreadPoolExecutor() as pool:
+@pytest.mark.parametrize("base", [WHOLE, PACKED], ids=["whole", "packed"])
+def test_it_says_the_same_of_every_change_of_a_configuration(base, tmp_path):
+    texts = {what: compact(changed) for what, changed in [("", base), *changes(random.Random(0), base)]}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = (tmp_path / str(n) for n in range(len(texts)))
         mistakes = dict(zip(texts, (found for found, _ in pool.map(check, texts.values(), folders)), strict=True))
     said = {what: schema_accepts(text) for what, text in texts.items()}
-    allowed = [*UNSAYABLE, *UNSAYABLE_TEXTS, *UNSAYABLE_OF_PACKS]
+    allowed = [*UNSAYABLE, *UNSAYABLE_TEXTS, *(UNSAYABLE_OF_PACKS if base is PACKED else [])]
     wrong = {}
     for what, found in mistakes.items():
         unsayable = found and all(any(known in mistake for known in allowed) for mistake in found)
@@ -220,7 +221,7 @@ def test_it_accepts_the_configurations_of_the_manual(tmp_path):
         assert (check(text, tmp_path), schema_accepts(text)) == (([], []), True), text
 
 
-@pytest.mark.parametrize("seed", range(15))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_configurations_are_valid_and_their_tests_count_as_in_python(seed, tmp_path):
     rng = random.Random(seed)
     records = [record for each in random_logs(rng, tmp_path, repeats=False).values() for record in each]
