@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import random
+import re
 import subprocess
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -134,6 +135,28 @@ def test_the_random_rules_match_often_and_nearly_match_often(tmp_path):
         assert 0.005 < passed[kind, True] / (passed[kind, True] + passed[kind, False]) < 0.9, kind
     assert rules[True] > rules[False]
     assert all(outcomes[outcome] > 50 for outcome in ("alerts", "dry", "ignored", "expired")), outcomes
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_match_of_a_rule_is_counted_as_what_it_became(seed, tmp_path):
+    rng = random.Random(seed)
+    (tmp_path / "logs").mkdir()
+    records = [record for log in random_logs(rng, tmp_path / "logs", repeats=False).values() for record in log]
+    scan = Scan(with_comments(rng, random_configuration(rng, records)), [tmp_path / "logs"], tmp_path)
+    outcomes, matched, ignored = defaultdict(Counter), 0, 0
+    for record in records:
+        hits = scan.configuration.hits(record)
+        for hit in hits:
+            outcomes[hit.rule].update({"matches": 1, hit.outcome: 1, "expired": hit.expired})
+        all_ignored = all(hit.outcome == "ignored" for hit in hits)
+        matched, ignored = matched + (not all_ignored), ignored + bool(hits and all_ignored)
+    totals = f"{matched} match{'' if matched == 1 else 'es'}" + (f", {ignored} ignored" if ignored else "")
+    assert re.search(rf"^3 logs, 180 records, {totals}(, from|\n)", scan.summary, re.MULTILINE)
+    # Columns that are zero for all rules may be left out.
+    [columns] = re.findall(r"^(matches.*)  messages/day", scan.summary, re.MULTILINE) or ["matches"]
+    rows = re.findall(r"^((?: *[0-9]+)+) +[0-9.]+  (rule [0-9]+|default) ", scan.summary, re.MULTILINE)
+    counts = {name: dict(zip(columns.split(), map(int, row.split()), strict=True)) for row, name in rows}
+    assert counts == {name: {column: of[column] for column in columns.split()} for name, of in outcomes.items()}
 
 
 @pytest.mark.parametrize("packs", [["cis"], ["threats"], ["threats", "cis"]], ids="-".join)
