@@ -4,8 +4,8 @@ use super::call::Call;
 use super::context::Context;
 use super::facts;
 use super::flood::Flood;
-use super::message::{ACCOUNT, Alert, REGION, RESULT, attributes, severity};
-use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, Summary};
+use super::message::{ACCOUNT, Advice, Alert, REGION, RESULT, VALUE_LIMIT, attributes, severity};
+use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, REFERENCES, RUNBOOK, Summary};
 use super::sanitize::truncate_and_count;
 use super::subject;
 use super::tally::Others;
@@ -17,7 +17,7 @@ const TOP: usize = 5;
 
 /// Makes the message about a record. `rules` match it, at least one, and have one topic.
 pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: &Context<'_>) -> Alert {
-    let severity = severity(rules);
+    let (severity, advice) = (severity(rules), Advice::of(rules));
     let params = record.json(&["requestParameters"]);
     let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
     let from: Vec<_> = ["sourceIPAddress", "userAgent"].into_iter().filter_map(|key| record.text(&[key])).collect();
@@ -29,7 +29,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
         Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
         Line::new("Who", call.who.clone()),
     ];
-    lines.extend(facts::lines(record));
+    lines.extend(facts::lines(record).chain(advice_lines(&advice)));
     lines.extend([
         Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
         Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
@@ -41,11 +41,12 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
     let message = Content {
         rules,
         subject: subject::of_call(call, severity, context),
-        attributes: attributes(&strings, rules),
+        attributes: attributes(&strings, rules, &advice),
+        advice,
         original_lines: vec![
             Line::new("Event", call.event_name.clone()),
             Line::new("Source", call.event_source.clone()),
-            Line::new("Params", params.map(|json| truncate_and_count(&json, facts::LIMIT))),
+            Line::new("Params", params.map(|json| truncate_and_count(&json, VALUE_LIMIT))),
             Line::new("Region", call.region.clone()),
         ],
         lines,
@@ -62,7 +63,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
 
 /// Makes the summary that stands for a rule's flood.
 pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
-    let rule = flood.rule;
+    let (rule, advice) = (flood.rule, Advice::of(&[flood.rule]));
     let (callers, kinds) = (flood.top_callers(TOP), flood.top_kinds(TOP));
     let events: Vec<_> =
         kinds.named.iter().map(|((source, name), count)| Kind { source, name, count: *count }).collect();
@@ -78,28 +79,33 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     strings.push(("severity", rule.severity.name()));
     let more = counted(flood.more, "more alert", "more alerts");
     let who = Some(named_callers.join(", "));
+    let mut lines = vec![
+        Line::new("Rule", Some(format!("{} ({})", rule.name, rule.severity))),
+        Line::new(
+            "More",
+            Some(format!(
+                "{} beyond the first {limit} of this log and the first of each kind of event",
+                counted(flood.more, "alert", "alerts")
+            )),
+        ),
+        Line::new("First", flood.first.clone()),
+        Line::new("Last", flood.last.clone()),
+        Line::new("Events", Some(named_events.join(", "))),
+        Line::new("Who", who.clone()),
+        Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
+    ];
+    lines.extend(advice_lines(&advice));
+    lines.extend([
+        Line::new("Account", account.map(|account| context.account_in_full(account))),
+        Line::new("Log", Some(context.log.to_owned())),
+    ]);
     let message = Content {
         rules: &[rule],
         subject: subject::of_flood(rule, &more, account, region, context),
-        attributes: attributes(&strings, &[rule]),
+        attributes: attributes(&strings, &[rule], &advice),
+        advice,
         original_lines: Vec::new(),
-        lines: vec![
-            Line::new("Rule", Some(format!("{} ({})", rule.name, rule.severity))),
-            Line::new(
-                "More",
-                Some(format!(
-                    "{} beyond the first {limit} of this log and the first of each kind of event",
-                    counted(flood.more, "alert", "alerts")
-                )),
-            ),
-            Line::new("First", flood.first.clone()),
-            Line::new("Last", flood.last.clone()),
-            Line::new("Events", Some(named_events.join(", "))),
-            Line::new("Who", who.clone()),
-            Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
-            Line::new("Account", account.map(|account| context.account_in_full(account))),
-            Line::new("Log", Some(context.log.to_owned())),
-        ],
+        lines,
         who,
         result,
         thread_of: None,
@@ -119,6 +125,17 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         time: None,
     };
     message.into_alert(context)
+}
+
+/// The lines of what the rules say, each if they say it.
+fn advice_lines(advice: &Advice<'_>) -> impl Iterator<Item = Line> {
+    let lines = [
+        (RUNBOOK, advice.runbooks.join(" ")),
+        (REFERENCES, advice.references.join(", ")),
+        ("Tags", advice.tags.join(", ")),
+    ];
+    let said = lines.into_iter().filter(|(_, texts)| !texts.is_empty());
+    said.map(|(label, texts)| Line::new(label, Some(truncate_and_count(&texts, VALUE_LIMIT))))
 }
 
 /// Those that a summary does not name.
@@ -362,6 +379,69 @@ mod tests {
         assert_eq!(summary.subject, subject);
     }
 
+    /// Rules, to be read in a configuration before its topic.
+    fn rules(rules: &Value) -> String {
+        format!(r#""rules": {rules},"#)
+    }
+
+    #[test]
+    fn what_rules_say_leaves_room_for_the_event() {
+        let many = |text: &str| -> Vec<_> { (0..3_000).map(|n| format!("{text}{n}")).collect() };
+        let long = "é".repeat(50_000);
+        let config = rules(&json!([
+            {"name": "a", "source": "", "runbook": long, "references": many("https://a.example/"), "tags": many("t")},
+            {"name": "b", "source": "", "runbook": "Second.", "references": [long], "tags": [long]},
+        ]));
+        let record = create_user();
+        let body = |format| alert_in(format, &config, &record.to_string()).body;
+        let text = body("text");
+        assert!(text.contains(&format!("\nRunbook : {} (cut: 46008 characters more)\n", "é".repeat(4_000))));
+        assert!(
+            text.contains(", https://a.example/20, ")
+                && text.contains("\nFrom    : 203.0.113.9")
+                && text.len() < 20_000
+        );
+
+        let alert = alert_in("json", &config, &record.to_string());
+        let told: Value = serde_json::from_str(&alert.body).unwrap();
+        assert_eq!(told["event"], record);
+        let first = format!("{} (cut: 46000 characters more)", "é".repeat(4_000));
+        assert_eq!(told["runbooks"], json!([first, "Second."]));
+        for (list, start) in [("references", "https://a.example/"), ("tags", "t")] {
+            let list: Vec<_> = told[list].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+            let whole = list.len() - 1;
+            assert!(whole > 500 && list[whole - 1] == format!("{start}{}", whole - 1), "{list:?}");
+            assert_eq!(list[whole], format!("({} more)", 3_001 - whole));
+        }
+        let attribute = alert.attributes.iter().find(|attribute| attribute.name == "tag").unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&attribute.value).unwrap(), told["tags"]);
+
+        let chat: Value = serde_json::from_str(&body("chatbot")).unwrap();
+        let steps = chat["content"]["nextSteps"].as_array().unwrap();
+        assert_eq!(steps, &[json!("é".repeat(250) + "..."), json!("Second.")]);
+    }
+
+    #[test]
+    fn a_chat_message_with_many_runbooks_is_no_longer_than_others() {
+        let all: Vec<_> = (0..20)
+            .map(|n| json!({"name": n.to_string(), "source": "", "runbook": format!("{n:02}{}", "x".repeat(488))}))
+            .collect();
+        let mut record = create_user();
+        for key in ["requestParameters", "responseElements", "additionalEventData", "errorMessage", "userAgent"] {
+            record[key] = json!("x".repeat(4_000));
+        }
+        record["resources"] = json!([{"ARN": "x".repeat(4_000)}]);
+        let content = |config: &str| {
+            let body: Value = serde_json::from_str(&alert_in("chatbot", config, &record.to_string()).body).unwrap();
+            let steps = body["content"]["nextSteps"].as_array().map_or(0, Vec::len);
+            (body["content"]["description"].as_str().unwrap().len(), steps)
+        };
+        let (usual, none) = content("");
+        let (short, ten) = content(&rules(&all.into()));
+        assert!(short + 10 * 490 < 8_000 && usual + 10 * 490 > 8_000, "{usual} {short}");
+        assert_eq!((none, ten), (0, 10));
+    }
+
     #[test]
     fn keys_are_escaped_where_a_record_is_cut() {
         let mut record = create_user();
@@ -506,6 +586,14 @@ mod tests {
         ]
     }
 
+    /// A runbook, a reference or a tag, whoever wrote it.
+    fn any_saying() -> impl Strategy<Value = String> {
+        prop_oneof![
+            12 => "-[\x00-\x20<>`*|@\u{2028}\u{202e}\u{ffff}\u{200b}\u{feff}\u{e0041}\\\"-]{0,40}",
+            1 => any::<String>().prop_map(|text| format!("x{text}").repeat(100)),
+        ]
+    }
+
     /// URLs are not redacted in the names of a caller.
     fn any_value_or_url() -> impl Strategy<Value = Value> {
         prop_oneof![5 => any_value(), 1 => Just(json!([{"ARN": ["https://b.example/?X-Amz-Signature=SECRET"]}]))]
@@ -520,6 +608,7 @@ mod tests {
             values in prop::collection::vec(any_value_or_url(), 17),
             identity in prop::collection::vec(any_value(), 10),
             session in prop::collection::vec(any_value(), 3),
+            sayings in prop::collection::vec(any_saying(), 4),
         ) {
             let keys = ["eventName", "eventSource", "awsRegion", "recipientAccountId", "eventID", "eventTime", "errorCode",
                 "errorMessage", "sourceIPAddress", "userAgent", "requestParameters", "responseElements",
@@ -531,33 +620,43 @@ mod tests {
             let keys = ["sourceIdentity", "sessionIssuer", "webIdFederationData"];
             identity.insert("sessionContext".to_owned(), keys.iter().map(ToString::to_string).zip(session).collect());
             record.insert("userIdentity".to_owned(), identity.into());
+            let config = rules(&json!([
+                {"name": "a", "source": "", "runbook": sayings[0], "references": sayings[1..2], "tags": sayings[2..]},
+                {"name": "b", "source": "", "runbook": sayings[3], "references": sayings, "tags": sayings},
+            ]));
             for (_, format) in Format::NAMES {
-                let alert = alert_in(format.name(), "", &Value::from(record.clone()).to_string());
+                let alert = alert_in(format.name(), &config, &Value::from(record.clone()).to_string());
+                let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\u{200b}', '\u{feff}', '\u{e0041}', '\0', '\x1b'];
                 let subject = alert.subject.as_str();
                 prop_assert!((1..=99).contains(&subject.len()) && subject.starts_with('['));
                 prop_assert!(subject.bytes().all(|b| b == b' ' || b.is_ascii_graphic()));
                 prop_assert!(alert.size() <= SIZE_LIMIT);
                 prop_assert!(!alert.body.contains("SECRET"));
+                prop_assert!(alert.attributes.len() <= 10, "a queue with raw delivery takes no more");
                 for attribute in &alert.attributes {
                     prop_assert!(!attribute.value.is_empty() && !attribute.value.contains(char::is_control));
+                    prop_assert!(!attribute.value.contains(dangerous));
                 }
                 let delivered = Delivered::new(subject, &alert.body, "", |_| None);
                 let mail = digest::mail(&[&delivered]);
                 prop_assert_eq!((&mail.subject, &mail.body), (&alert.subject, &alert.body), "word for word");
                 prop_assert!(alert.body.lines().all(|line| !line.starts_with('-')), "as alerts of a mail are separated");
                 let lines = alert.body.lines().count();
-                let dangerous = ['\u{2028}', '\u{202e}', '\u{ffff}', '\u{200b}', '\u{feff}', '\u{e0041}', '\0', '\x1b'];
                 prop_assert!(!alert.body.contains(dangerous));
                 match format {
-                    Format::Text => prop_assert!((14..=25).contains(&lines)),
+                    Format::Text => prop_assert!((17..=28).contains(&lines)),
                     Format::Json => {
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         prop_assert_eq!((lines, body["event"].as_object().unwrap().len()), (1, record.len()));
+                        prop_assert!(["runbooks", "references", "tags"].iter().all(|list| body[list].is_array()));
                     }
                     Format::Chatbot => {
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         let said = body["content"]["description"].as_str().unwrap();
-                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 24);
+                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 26);
+                        let steps = body["content"]["nextSteps"].as_array().unwrap();
+                        let is_safe = |step: &str| step.len() < 520 && !step.contains(['<', '>', '`', '\n']);
+                        prop_assert!(steps.len() < 3 && steps.iter().all(|step| is_safe(step.as_str().unwrap())));
                         prop_assert!(said.lines().all(|line| line.starts_with('*')) && said.len() < 8_000);
                     }
                 }

@@ -1,12 +1,10 @@
 //! Further facts of a call, each a line of its message if the record has it.
 
+use super::message::VALUE_LIMIT;
 use super::render::Line;
 use super::sanitize::truncate_and_count;
 use super::who::scalar;
 use crate::log::Record;
-
-/// The most characters of a value in a text. Longer ones are not read, and too much for SMS and chats.
-pub(super) const LIMIT: usize = 4_000;
 
 /// The lines about the caller, then those about the call.
 pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
@@ -31,7 +29,9 @@ pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
         ("Details", joined([json(record, &["additionalEventData"]), json(record, &["serviceEventDetails"])])),
         ("Endpoint", joined([record.text(&["vpcEndpointId"]), endpoint_account])),
     ];
-    facts.into_iter().filter_map(|(label, value)| Some(Line::new(label, Some(truncate_and_count(&value?, LIMIT)))))
+    facts
+        .into_iter()
+        .filter_map(|(label, value)| Some(Line::new(label, Some(truncate_and_count(&value?, VALUE_LIMIT)))))
 }
 
 /// The value at a path, as compact JSON without its secrets; `None` for an empty object.

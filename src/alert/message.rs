@@ -1,8 +1,10 @@
 //! One message for one topic, and its attributes.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
-use super::sanitize::{escape, truncate};
+use super::sanitize::{escape, truncate, truncate_and_count};
 use crate::rules::{Rule, Severity, TopicArn};
 
 /// The most bytes of a [message](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), attributes counted, and
@@ -15,8 +17,15 @@ pub(super) const TRUNCATED: &str = "\n(cut: the message was over SNS's limit of 
 /// The most bytes of an attribute's value. A filter policy has no use for longer ones.
 const ATTRIBUTE_LIMIT: usize = 256;
 
+/// The most characters of a value in a text. Longer ones are not read, and too much for SMS and chats.
+pub(super) const VALUE_LIMIT: usize = 4_000;
+
 /// The most bytes that the rules' names may take, in JSON and once more in their attribute: a thousand usual ones.
-const RULES_LIMIT: usize = 60_000;
+const NAMES_LIMIT: usize = 60_000;
+
+/// The most bytes that their runbooks may take in JSON, and so may their references, and their tags, which are an attribute
+/// too. A quarter of [`SIZE_LIMIT`] is left for the event, whatever the rules say.
+const TEXTS_LIMIT: usize = 18_000;
 
 /// The names of attributes: the region, the account, and `Success` or `Failure`.
 pub(super) const REGION: &str = "awsRegion";
@@ -56,6 +65,27 @@ pub(crate) struct Attribute {
     pub(crate) value: String,
 }
 
+/// What the rules of a message say to its readers, in their order and nothing twice.
+pub(super) struct Advice<'r> {
+    pub(super) runbooks: Vec<&'r str>,
+    pub(super) references: Vec<&'r str>,
+    pub(super) tags: Vec<&'r str>,
+}
+
+impl<'r> Advice<'r> {
+    pub(super) fn of(rules: &[&'r Rule]) -> Self {
+        fn distinct<'r>(texts: impl Iterator<Item = &'r String>) -> Vec<&'r str> {
+            let mut seen = HashSet::new();
+            texts.map(String::as_str).filter(|text| seen.insert(*text)).collect()
+        }
+        Advice {
+            runbooks: distinct(rules.iter().filter_map(|rule| rule.runbook.as_ref())),
+            references: distinct(rules.iter().flat_map(|rule| &rule.references)),
+            tags: distinct(rules.iter().flat_map(|rule| &rule.tags)),
+        }
+    }
+}
+
 impl Alert {
     /// Its size towards SNS's limit, in bytes. The subject is counted too, to be on the safe side.
     pub(crate) fn size(&self) -> usize {
@@ -73,30 +103,42 @@ pub(super) fn severity(rules: &[&Rule]) -> Severity {
     rules.iter().map(|rule| rule.severity).max().unwrap_or(Severity::Medium)
 }
 
-/// The attributes with these strings, and with the rules' names.
-pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule]) -> Vec<Attribute> {
+/// The attributes with these strings, and with the rules' names and tags: nine at most. A queue with raw delivery takes
+/// [ten](https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html).
+pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule], advice: &Advice<'_>) -> Vec<Attribute> {
     let string = |(name, value): &(&'static str, &str)| {
         let start = &value[..value.floor_char_boundary(ATTRIBUTE_LIMIT)];
         let value = truncate(escape(start), ATTRIBUTE_LIMIT, "");
         Attribute { name, data_type: "String", value }
     };
-    let rule = Attribute { name: "rule", data_type: "String.Array", value: to_json(&rule_names(rules)) };
-    strings.iter().map(string).chain([rule]).collect()
+    let lists = [("rule", names(rules)), ("tag", texts(&advice.tags))].into_iter().filter(|(_, list)| !list.is_empty());
+    let list = |(name, list)| Attribute { name, data_type: "String.Array", value: escape(&to_json(&list)) };
+    strings.iter().map(string).chain(lists.map(list)).collect()
 }
 
-/// The rules' names. Where they are too many, the last entry is the number of those that are left out.
-pub(super) fn rule_names(rules: &[&Rule]) -> Vec<String> {
-    let mut size = 0;
-    let mut names = Vec::new();
-    for (number, rule) in rules.iter().enumerate() {
-        size += to_json(&rule.name).len() + 1;
-        if size > RULES_LIMIT {
-            names.push(format!("({} more)", rules.len() - number));
+/// The rules' names, as a list of JSON has them.
+pub(super) fn names(rules: &[&Rule]) -> Vec<String> {
+    listed(rules.iter().map(|rule| rule.name.as_str()), NAMES_LIMIT)
+}
+
+/// Other texts of the rules, as a list of JSON has them.
+pub(super) fn texts(texts: &[&str]) -> Vec<String> {
+    listed(texts.iter().copied(), TEXTS_LIMIT)
+}
+
+/// Long texts are cut. Where they are too many for `limit` bytes, the last entry is the number of those that are left out.
+fn listed<'t>(texts: impl ExactSizeIterator<Item = &'t str>, limit: usize) -> Vec<String> {
+    let (count, mut size, mut listed) = (texts.len(), 0, Vec::new());
+    for text in texts {
+        let text = truncate_and_count(text, VALUE_LIMIT);
+        size += escape(&to_json(&text)).len() + 1;
+        if size > limit {
+            listed.push(format!("({} more)", count - listed.len()));
             break;
         }
-        names.push(rule.name.clone());
+        listed.push(text);
     }
-    names
+    listed
 }
 
 /// Writes JSON. Strings, numbers and lists of them can't fail.

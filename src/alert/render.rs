@@ -8,14 +8,18 @@ use serde_json::value::RawValue;
 
 use super::context::Context;
 use super::id;
-use super::message::{Alert, Attribute, NOTHING, SIZE_LIMIT, TRUNCATED, overhead, rule_names, severity, to_json};
+use super::message::{
+    Advice, Alert, Attribute, NOTHING, SIZE_LIMIT, TRUNCATED, names, overhead, severity, texts, to_json,
+};
 use super::sanitize::{escape, escape_for_chat, truncate};
 use super::tally::Others;
 use crate::log::Record;
 use crate::rules::{Format, Rule, TopicArn};
 
-/// The label of the line that links to the console.
+/// The labels of the lines that a chat shows in another way: links, and what it calls next steps.
 pub(super) const CONSOLE: &str = "Console";
+pub(super) const REFERENCES: &str = "References";
+pub(super) const RUNBOOK: &str = "Runbook";
 
 /// The labels' width in the original four lines, and in those that follow.
 const ORIGINAL_WIDTH: usize = 7;
@@ -30,11 +34,11 @@ const ID_LIMIT: usize = 2_000;
 /// A chat cuts a message of more characters.
 const CHAT_LIMIT: usize = 8_000;
 
-/// The most bytes of a value in a chat; and where the message would then be too long, so few that 25 values fit.
+/// The most bytes of a value in a chat; and where the message would then be too long, so few that 27 values fit.
 const CHAT_VALUE_LIMITS: [usize; 2] = [500, 250];
 
-/// The most rules that a chat message has as keywords.
-const KEYWORDS_LIMIT: usize = 10;
+/// The most rules that a chat message has as keywords, and the most runbooks as next steps.
+const CHAT_LIST_LIMIT: usize = 10;
 
 /// A text has about so many bytes.
 const USUAL_BODY: usize = 1_000;
@@ -44,6 +48,7 @@ pub(super) struct Content<'a, 'r> {
     pub(super) rules: &'a [&'a Rule],
     pub(super) subject: String,
     pub(super) attributes: Vec<Attribute>,
+    pub(super) advice: Advice<'a>,
     /// The four lines of the original sample, or none.
     pub(super) original_lines: Vec<Line>,
     pub(super) lines: Vec<Line>,
@@ -169,6 +174,12 @@ impl Content<'_, '_> {
             who: Option<&'a str>,
             topic: Option<&'a str>,
             log: &'a str,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            runbooks: Vec<String>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            references: Vec<String>,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            tags: Vec<String>,
             #[serde(skip_serializing_if = "Option::is_none")]
             event: Option<Box<RawValue>>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,12 +189,15 @@ impl Content<'_, '_> {
             version: JSON_VERSION,
             id: self.id.clone().map(|id| truncate(id, ID_LIMIT, "")),
             title: &self.subject,
-            rules: rule_names(self.rules),
+            rules: names(self.rules),
             severity: severity(self.rules).name(),
             result: self.result,
             who: self.who.as_deref(),
             topic,
             log,
+            runbooks: texts(&self.advice.runbooks),
+            references: texts(&self.advice.references),
+            tags: texts(&self.advice.tags),
             event: None,
             summary: None,
         };
@@ -205,6 +219,8 @@ impl Content<'_, '_> {
             text_type: &'a str,
             title: String,
             description: String,
+            #[serde(skip_serializing_if = "Vec::is_empty")]
+            next_steps: Vec<String>,
             keywords: Vec<String>,
         }
         #[derive(Serialize)]
@@ -222,12 +238,16 @@ impl Content<'_, '_> {
         let [usual, least] = CHAT_VALUE_LIMITS;
         let whole = self.chat_description(usual);
         let severity = severity(self.rules).name();
-        let names = self.rules.iter().take(KEYWORDS_LIMIT).map(|rule| rule.name.as_str());
+        let names = self.rules.iter().take(CHAT_LIST_LIMIT).map(|rule| rule.name.as_str());
         let keywords = names.chain([severity]).map(|name| escape_for_chat(name, usual));
+        let runbooks = self.advice.runbooks.iter().take(CHAT_LIST_LIMIT);
+        let next_steps: Vec<_> = runbooks.map(|runbook| escape_for_chat(runbook, usual)).collect();
+        let length = whole.len() + next_steps.iter().map(String::len).sum::<usize>();
         let content = ChatContent {
             text_type: "client-markdown",
             title: chat_title(&self.subject),
-            description: if whole.len() < CHAT_LIMIT { whole } else { self.chat_description(least) },
+            description: if length < CHAT_LIMIT { whole } else { self.chat_description(least) },
+            next_steps,
             keywords: keywords.collect(),
         };
         let thread = id::hash(self.rules.iter().map(|rule| rule.name.as_str()).chain(self.thread_of));
@@ -239,9 +259,13 @@ impl Content<'_, '_> {
     fn chat_description(&self, limit: usize) -> String {
         let shown = |Line { label, value }: &Line| {
             let value = value.as_deref()?;
-            // A link must stay one. Its parts are encoded.
-            let is_link = *label == CONSOLE;
-            let value = if is_link { value.to_owned() } else { format!("`{}`", escape_for_chat(value, limit)) };
+            // Links must stay links. The parts of the console's are encoded.
+            let value = match *label {
+                RUNBOOK => return None,
+                CONSOLE => value.to_owned(),
+                REFERENCES => escape_for_chat(value, limit),
+                _ => format!("`{}`", escape_for_chat(value, limit)),
+            };
             Some(format!("*{label}:* {value}"))
         };
         let descriptions: Vec<_> = self.rules.iter().filter_map(|rule| rule.description.as_deref()).collect();

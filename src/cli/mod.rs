@@ -2,6 +2,7 @@
 
 mod check;
 mod console;
+mod import;
 mod packs;
 mod scan;
 
@@ -77,6 +78,23 @@ enum Command {
         #[arg(value_name = "NAME")]
         name: Option<String>,
     },
+    /// Turn rules of another project into rules for the configuration.
+    #[command(subcommand)]
+    Import(Import),
+}
+
+#[derive(Subcommand)]
+enum Import {
+    /// Turn Sigma's rules for CloudTrail into rules, each exactly or not at all.
+    ///
+    /// A configuration with the rules goes to stdout. A line for each refused file goes to stderr, and says what can't be
+    /// said in a rule, and what to do. The exit status is 0 if no file was refused and 1 otherwise.
+    #[command(after_help = "Example:\n  cloudtrail-alerter import sigma sigma/rules/cloud/aws/ > sigma.json")]
+    Sigma {
+        /// Sigma rules; or folders, in which .yml and .yaml files are read. In folders, rules for other logs are left out
+        #[arg(value_name = "PATH", required = true)]
+        paths: Vec<PathBuf>,
+    },
 }
 
 /// Runs the command line of this process.
@@ -97,5 +115,6 @@ pub fn main() -> ExitCode {
             scan::scan(&config, rule.as_deref(), format, paths)
         }
         Command::Packs { name } => packs::show(name.as_deref()),
+        Command::Import(Import::Sigma { paths }) => import::sigma(&paths),
     }
 }

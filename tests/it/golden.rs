@@ -39,10 +39,12 @@ pub fn text_of(log: &str) -> String {
     golden("text.txt").replace(&self::log(), log)
 }
 
-/// A line of the documentation may leave out a part: `…` stands for it.
+/// A line of the documentation may leave out parts: `…` stands for each.
 pub fn shows(shown: &str, line: &str) -> bool {
     match shown.split_once('…') {
-        Some((start, end)) => line.len() >= start.len() + end.len() && line.starts_with(start) && line.ends_with(end),
+        Some((start, shown)) => line.strip_prefix(start).is_some_and(|line| {
+            line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| shows(shown, &line[at..]))
+        }),
         None => shown == line,
     }
 }

@@ -19,6 +19,7 @@ mod program;
 mod redaction;
 mod rules;
 mod runtime_api;
+mod sigma;
 mod world;
 
 use std::io::Write;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::fake_aws::{Message, S3Fault};
-use crate::golden::assert_golden;
+use crate::golden::{assert_golden, shows};
 use crate::program::{folder, run_in};
 use crate::world::{
     BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, assert_counts, json_of, messages_of, put_keys, world, world_of, world_with,
@@ -20,11 +20,24 @@ const CHAT_TOPIC: &str = "arn:aws:sns:ap-southeast-2:123456789012:chat";
 /// A configuration that sends each match to three topics, one per format. `extra` is added to each rule.
 fn three_formats(extra: &Value) -> Value {
     let rule = |name: &str, topic: &str, format: &str| {
-        let mut rule = json!({ "name": name, "source": "iam", "topicARN": topic, "format": format });
-        rule.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        rule
+        saying(json!({ "name": name, "source": "iam", "topicARN": topic, "format": format }), extra)
     };
     json!({ "rules": [rule("t", TOPIC, "text"), rule("j", JSON_TOPIC, "json"), rule("c", CHAT_TOPIC, "chatbot")] })
+}
+
+/// What rules say beside their description.
+fn sayings() -> Value {
+    json!({
+        "runbook": "Ask who made the user.\nIf nobody did, call <!here>.",
+        "references": ["https://wiki.example/users?a=1&b=2", "https://attack.mitre.org/techniques/T1136/003/"],
+        "tags": ["attack.t1136.003", "team:`identity`"],
+    })
+}
+
+/// A rule that also says this.
+fn saying(mut rule: Value, more: &Value) -> Value {
+    rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    rule
 }
 
 /// The title and the lines of a chat message in the form that Amazon Q Developer wants.
@@ -34,11 +47,15 @@ fn chat_of(message: &Message) -> (String, Vec<String>) {
     let (title, description) = (content["title"].as_str().unwrap(), content["description"].as_str().unwrap());
     let keywords = content["keywords"].as_array().unwrap();
     assert_eq!(keywords.last().unwrap(), message.attribute("severity").unwrap());
-    let content =
+    let mut whole =
         json!({ "textType": "client-markdown", "title": title, "description": description, "keywords": keywords });
+    if let Some(steps) = content.get("nextSteps") {
+        assert!((1..=10).contains(&steps.as_array().unwrap().len()), "{steps}");
+        whole["nextSteps"] = steps.clone();
+    }
     let thread = body["metadata"]["threadId"].as_str().unwrap();
     let metadata = json!({ "threadId": thread });
-    assert_eq!(body, json!({ "version": "1.0", "source": "custom", "content": content, "metadata": metadata }));
+    assert_eq!(body, json!({ "version": "1.0", "source": "custom", "content": whole, "metadata": metadata }));
     assert!(description.chars().count() <= 8_000);
     (title.to_owned(), description.lines().map(str::to_owned).collect())
 }
@@ -105,9 +122,15 @@ async fn several_rules_make_one_message_that_names_all_and_the_account() {
     let configuration = json!({
         "accounts": { "123456789012": "production" },
         "rules": [
-            { "name": "quiet", "regexp": "User", "severity": "low" },
-            { "name": "loud", "regexp": "^Create", "severity": "critical" },
-            { "name": "other", "regexp": "Role" },
+            { "name": "quiet", "regexp": "User", "severity": "low", "runbook": "Ask who made the user.",
+              "references": ["https://wiki.example/users"], "tags": ["users", "attack.t1136.003"] },
+            { "name": "loud", "regexp": "^Create", "severity": "critical", "runbook": "Call the owner.",
+              "references": ["https://wiki.example/made", "https://wiki.example/users"],
+              "tags": ["attack.t1136.003", "made", "users"] },
+            { "name": "same", "regexp": "CreateUser", "runbook": "Ask who made the user.", "tags": ["made"] },
+            { "name": "silent", "regexp": "CreateUser" },
+            { "name": "other", "regexp": "Role", "runbook": "Not this.", "tags": ["other"] },
+            { "name": "dry", "regexp": "User", "dryRun": true, "runbook": "Not this.", "tags": ["dry"] },
         ],
     });
     let messages = messages_of(&configuration, &[telling_record()]).await;
@@ -115,7 +138,8 @@ async fn several_rules_make_one_message_that_names_all_and_the_account() {
     assert_eq!(message.subject, "[critical] CreateUser by deployer/release-42 in production us-east-1");
     assert_golden("several-rules.txt", &message.body);
     let attribute = |name| message.attributes.iter().find(|a| a.0 == name).map(|a| (a.1.as_str(), a.2.as_str()));
-    assert_eq!(attribute("rule"), Some(("String.Array", r#"["quiet","loud"]"#)));
+    assert_eq!(attribute("rule"), Some(("String.Array", r#"["quiet","loud","same","silent"]"#)));
+    assert_eq!(attribute("tag"), Some(("String.Array", r#"["users","attack.t1136.003","made"]"#)));
     assert_eq!(attribute("severity"), Some(("String", "critical")));
     assert_eq!(attribute("result"), Some(("String", "Failure")));
     assert_eq!(attribute("accountId"), Some(("String", "123456789012")), "its number, whatever its name");
@@ -158,6 +182,68 @@ async fn a_chat_message_tells_what_the_text_tells() {
     }
     let link = lines.iter().find(|line| line.contains("https://")).unwrap();
     assert!(link.ends_with("-000000000007") && !link.contains('`'), "it can be followed: {link}");
+}
+
+#[tokio::test]
+async fn every_format_tells_what_its_rules_say() {
+    let messages = messages_of(&three_formats(&sayings()), &[telling_record()]).await;
+    let [text, object, chat] =
+        [TOPIC, JSON_TOPIC, CHAT_TOPIC].map(|topic| messages.iter().find(|m| m.topic == topic).unwrap());
+    for message in &messages {
+        assert_eq!(message.attribute("tag"), Some(r#"["attack.t1136.003","team:`identity`"]"#));
+    }
+    let labels: Vec<_> = text.body.lines().filter_map(|line| Some(line.split_once(": ")?.0.trim_end())).collect();
+    assert_eq!(labels[8..12], ["Response", "Runbook", "References", "Tags"]);
+    let said = "\nRunbook : Ask who made the user.\\nIf nobody did, call <!here>.\n\
+        References: https://wiki.example/users?a=1&b=2, https://attack.mitre.org/techniques/T1136/003/\n\
+        Tags    : attack.t1136.003, team:`identity`\nFrom ";
+    assert!(text.body.contains(said), "{}", text.body);
+
+    let said = sayings();
+    let start = format!(
+        r#","runbooks":[{}],"references":{},"tags":{},"event":{{"#,
+        said["runbook"], said["references"], said["tags"]
+    );
+    assert!(object.body.contains(&start), "{}", object.body);
+
+    let content = &json_of(chat)["content"];
+    assert_eq!(content["nextSteps"], json!(["Ask who made the user.\\nIf nobody did, call &lt;!here&gt;."]));
+    let (_, lines) = chat_of(chat);
+    let references =
+        "*References:* https://wiki.example/users?a=1&amp;b=2, https://attack.mitre.org/techniques/T1136/003/";
+    for line in [references, "*Tags:* `attack.t1136.003, team:'identity'`"] {
+        assert!(lines.iter().any(|told| told == line), "no {line} in {lines:#?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains("made the user")), "the next steps have the runbook: {lines:#?}");
+}
+
+/// The first block of each format's section: the alert of a rule with a runbook.
+#[tokio::test]
+async fn the_manual_shows_the_same_alert_in_every_format() {
+    let manual = String::from_utf8(file("docs/messages.md")).unwrap();
+    let rule = json!({
+        "name": "key-for-somebody-else", "severity": "high", "regexp": "^CreateAccessKey$",
+        "description": "An access key was created for a named user.",
+        "runbook": "Ask the caller why. If nobody can say, deactivate the key.",
+        "references": ["https://attack.mitre.org/techniques/T1098/001/"],
+        "tags": ["attack.t1098.001", "attack.persistence"],
+    });
+    for format in ["text", "json", "chatbot"] {
+        let accounts = json!({ "123456789012": "production" });
+        let mut world = world_of(&json!({ "format": format, "accounts": accounts, "rules": [rule] }), &[]).await;
+        world.aws.put(BUCKET, KEY, file("fixtures/logs/iam-signin-sts.json"));
+        world.counts(&put_keys(&[KEY])).await;
+        let messages = world.aws.messages();
+        let message = messages.iter().find(|message| message.attribute("result") == Some("Success")).unwrap();
+        let whole = format!("Subject: {}\n\n{}", message.subject, message.body);
+        let told = if format == "text" { &whole } else { &message.body };
+        let section = manual.split(&format!("\n## {format}\n")).nth(1).unwrap();
+        let shown = section.split("```\n").nth(1).unwrap();
+        assert_eq!(shown.lines().count(), told.lines().count(), "{told}");
+        for (shown, line) in shown.lines().zip(told.lines()) {
+            assert!(shows(shown, line), "{shown:?} is not {line:?}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -379,7 +465,11 @@ async fn every_format_stays_within_the_limits_of_sns() {
     calls[5]["userIdentity"] = json!({ "arn": kilobytes(200), "accountId": kilobytes(50) });
     calls[6]["awsRegion"] = json!(kilobytes(100));
     calls[7]["responseElements"] = (0..2_000).map(|n| json!({ format!("{n}"): odd.repeat(6) })).collect();
-    let messages = messages_of(&three_formats(&json!({ "description": odd.repeat(500) })), &calls).await;
+    let said = json!({
+        "description": odd.repeat(500), "runbook": kilobytes(50), "references": [kilobytes(50), "b"],
+        "tags": (0..3_000).map(|n| format!("{n}{odd}")).collect::<Vec<_>>(),
+    });
+    let messages = messages_of(&three_formats(&said), &calls).await;
     assert_eq!(messages.len(), 24);
     for message in &messages {
         match message.topic.as_str() {
@@ -476,9 +566,9 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
     let configuration = json!({
         "maxAlertsPerLog": 3, "accounts": { "123456789012": "production" },
         "rules": [
-            { "name": "users", "regexp": "User", "severity": "low" },
+            saying(json!({ "name": "users", "regexp": "User", "severity": "low" }), &sayings()),
             { "name": "deletions", "regexp": "^Delete", "severity": "critical" },
-            { "name": "copy", "regexp": "^Create", "topicARN": JSON_TOPIC, "format": "json" },
+            saying(json!({ "name": "copy", "regexp": "^Create", "topicARN": JSON_TOPIC, "format": "json" }), &sayings()),
         ],
     });
     let mut world = world_of(&configuration, &flood()).await;
@@ -514,6 +604,7 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
         ("result", "Success"),
         ("rule", r#"["users"]"#),
         ("severity", "low"),
+        ("tag", r#"["attack.t1136.003","team:`identity`"]"#),
     ];
     assert_eq!(names, expected);
 
@@ -535,6 +626,7 @@ async fn a_flood_is_summarised_and_nothing_goes_uncounted() {
         "version": 1, "id": id, "title": copy.subject, "rules": ["copy"], "severity": "medium", "result": "Success",
         "who": "arn:aws:iam::123456789012:user/alice (3), arn:aws:iam::123456789012:user/bob (1)",
         "topic": JSON_TOPIC, "log": log, "summary": summary,
+        "runbooks": [sayings()["runbook"]], "references": sayings()["references"], "tags": sayings()["tags"],
     });
     assert_eq!(told, body);
     assert_golden("summary.json", &copy.body);

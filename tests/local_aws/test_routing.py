@@ -6,13 +6,14 @@ import re
 import pytest
 from local_aws import ROOT, LocalAws, log_key
 
-BY_SEVERITY, BY_ACCOUNT, BY_RULE_AND_RESULT = "severity", "accountId", "rule"
+BY_SEVERITY, BY_ACCOUNT, BY_RULE_AND_RESULT, BY_TAG = "severity", "accountId", "rule", "tag"
 # The calls that each subscriber gets, by their eventID.
 EXPECTED = {
     BY_SEVERITY: {"root", "trail", "refused-root"},
     BY_ACCOUNT: {"root", "refused"},
     BY_RULE_AND_RESULT: {"refused", "refused-root", "login"},
-    None: {"root", "trail", "refused", "refused-root", "login", "secret"},
+    BY_TAG: {"secret", "key"},
+    None: {"root", "trail", "refused", "refused-root", "login", "secret", "key", "group"},
 }
 
 
@@ -31,10 +32,17 @@ CALLS = [
     call("refused-root", "iam", "CreateUser", identity="Root", errorCode="AccessDenied"),
     call("login", "signin", "ConsoleLogin", errorMessage="Failed authentication",
          responseElements={"ConsoleLogin": "Failure"}),
-    # A policy names its rule, but not its result.
+    # A policy names its rule, but not its result. Another one names a tag of the rule.
     call("secret", "secretsmanager", "GetSecretValue"),
+    # Of the tags of two rules, a policy has the start of one. Other tags, and none, are in no policy.
+    call("key", "iam", "CreateAccessKey"),
+    call("group", "iam", "CreateGroup"),
 ]
-CONFIGURATION = {"packs": ["cis"], "rules": [{"name": "cis-4.1-own", "severity": "low", "regexp": "^GetSecretValue$"}]}
+CONFIGURATION = {"packs": ["cis"], "rules": [
+    {"name": "cis-4.1-own", "severity": "low", "regexp": "^GetSecretValue$", "tags": ["secrets", "pci"]},
+    {"name": "creations", "regexp": "^Create(AccessKey|Group)$", "tags": ["made", "pci-not"]},
+    {"name": "keys", "regexp": "^CreateAccessKey$", "tags": ["attack.t1098.001"]},
+]}
 
 
 @pytest.fixture(scope="module")

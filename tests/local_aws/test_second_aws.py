@@ -155,17 +155,20 @@ CALLS = [
     record("several rules", "DeleteUser"),
 ]
 RULES = [
-    {"name": "root", "severity": "critical", "where": {"userIdentity.type": "^Root$"}},
+    {"name": "root", "severity": "critical", "where": {"userIdentity.type": "^Root$"}, "tags": ["root", "people"]},
     {"name": "trail", "severity": "high", "regexp": "Trail$"},
     {"name": "users", "severity": "low", "regexp": "User$"},
-    {"name": "deleted", "severity": "info", "regexp": "^DeleteUser$"},
+    {"name": "deleted", "severity": "info", "regexp": "^DeleteUser$", "tags": ["gone", "people"]},
 ]
-# Attributes that a filter policy may name, and the calls that pass. None has a prefix for `rule`: SNS compares it with
-# each name, moto with none.
+# Attributes that a filter policy may name, and the calls that pass. None has a prefix for `rule` or `tag`: SNS
+# compares it with each element, moto with none.
 SUBSCRIBERS = {
     "everything": ({}, {"root", "other account", "refused", "several rules"}),
     "severity": ({"severity": ["high", "critical"]}, {"root", "other account", "refused"}),
     "rule": ({"rule": ["root", "deleted"]}, {"root", "several rules"}),
+    "tag": ({"tag": ["people"]}, {"root", "several rules"}),
+    "one-tag": ({"tag": ["gone"]}, {"several rules"}),
+    "no-tag": ({"tag": [{"exists": False}]}, {"other account", "refused"}),
     "event": ({"eventName": [{"prefix": "Delete"}]}, {"other account", "refused", "several rules"}),
     "not-the-event": ({"eventName": [{"anything-but": "DeleteTrail"}]}, {"root", "several rules"}),
     "account": ({"accountId": ["111122223333"]}, {"other account"}),
@@ -189,14 +192,17 @@ def take_all(aws, url):
 
 
 def test_a_raw_subscription_gets_the_text_and_all_attributes(aws):
-    world = World(aws, "raw")
+    rule = {"name": "r", "regexp": ".", "source": "iam", "tags": ["a", "b"]}
+    world = World(aws, "raw", {"rules": [rule]})
     raw = aws.subscribe(world.topic, "raw-queue", RawMessageDelivery="true")
     assert published(world.invoke(world.put(record("raw")))) == 1
     [[message], [alert]] = take_all(aws, raw), aws.receive(world.alerts)
     assert message["Body"] == alert["Message"]
     attributes = {name: (each["DataType"], each["StringValue"]) for name, each in message["MessageAttributes"].items()}
     assert attributes == {name: (each["Type"], each["Value"]) for name, each in alert["MessageAttributes"].items()}
-    assert attributes["rule"] == ("String.Array", '["default"]')
+    assert attributes["rule"] == ("String.Array", '["r"]')
+    assert attributes["tag"] == ("String.Array", '["a","b"]')
+    assert len(attributes) == 9, "SNS passes ten"
 
 
 def test_a_fifo_topic_takes_alerts_by_account_and_drops_repeats(aws):
