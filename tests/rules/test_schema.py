@@ -139,7 +139,8 @@ def changes(rng, base):
         if not path:
             continue
         key, names = path[-1], [name for name in path if type(name) is str]
-        some = [*rng.sample(VALUES, 2), *TEXTS.get(names[-1], [])]
+        texts = TEXTS.get(names[-1], []) if key in (names[-1], 0) else []
+        some = [*rng.sample(VALUES, 2), *texts]
         found = [(f"is {value!r}", put(value)) for value in some]
         found.append(("is gone", lambda container, key: container.pop(key)))
         if type(key) is str:
