@@ -42,8 +42,15 @@ demo: debug .venv/ready ## deploy to a local AWS, upload a CloudTrail log and sh
 test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds your own CloudTrail logs)
 	@echo "Running the tests in Rust (usually 5 minutes)"
 	$(CARGO) test --locked
+	@echo "Comparing rules and the schema with Python (usually 1 minute)"
+	$(VENV)/pytest -n 2 tests/rules
 	@echo "Running the tests on a local AWS (usually 6 minutes)"
 	$(VENV)/pytest -n 2 --dist loadfile tests/local_aws
+
+.PHONY: mutants
+mutants: debug .venv/ready ## change the packs' rules a little, and expect their tests to fail
+	@echo "Changing each rule in every way (usually 2 minutes)"
+	$(VENV)/python tools/mutants.py
 
 .PHONY: instructions
 instructions: release .venv/ready ## compare the number of instructions of a scan with the recorded number

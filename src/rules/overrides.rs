@@ -45,7 +45,7 @@ fn paths(tests: &[Test]) -> Vec<String> {
 }
 
 fn tests(tests: &[Test]) -> Vec<String> {
-    tests.iter().map(|test| format!("{}: {}", test.path_text(), asked(test, None).trim_matches('`'))).collect()
+    tests.iter().map(|test| format!("{}: {}", test.path_text(), asked(test, None).replace('`', ""))).collect()
 }
 
 /// The conditions of a list, each in a line.

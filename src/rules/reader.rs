@@ -182,17 +182,19 @@ impl Reader {
 
     fn network(&mut self, at: &str, node: Node<'_>) -> Option<IpNet> {
         let text = self.problems.text(at, node)?;
-        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        match network {
-            Ok(network) if network.addr() == network.network() => return Some(network),
-            Ok(network) => {
+        let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
+        // `IpNet` reads leading zeros, which elsewhere make a number octal.
+        let address = text.split('/').next().unwrap_or_default().parse::<IpAddr>();
+        match network.filter(|_| address.is_ok()) {
+            Some(network) if network.addr() == network.network() => return Some(network),
+            Some(network) => {
                 let what = format!(
                     "`{text}` is not a network, since bits are set behind the prefix: write `{}`",
                     network.trunc()
                 );
                 self.problems.add(at, what);
             }
-            Err(_) => {
+            None => {
                 self.problems
                     .add(at, format!("`{text}` is not a network: write one such as 10.0.0.0/8 or 2001:db8::/32"));
             }

@@ -23,7 +23,7 @@ use self::work::Work;
 use self::worker::{Part, Printable, Worker};
 use super::console::{self, WRONG_INPUT, load, say, say_error};
 use crate::alert::id;
-use crate::rules::{Filter, Format, suggestion};
+use crate::rules::{Filter, Format, Hit, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 32 << 20;
@@ -113,7 +113,9 @@ fn print<'f>(
                 if events.len() == EVENTS_LIMIT {
                     events.clear();
                 }
-                if matched.event_id.as_ref().is_some_and(|event| !events.insert(id::hash([event.as_str()]))) {
+                // One that alerts is not a repeat of one that exceptions took, or a dry run.
+                let alerts = if matched.hits.iter().any(Hit::alerts) { "alerts" } else { "" };
+                if matched.event_id.as_ref().is_some_and(|event| !events.insert(id::hash([event.as_str(), alerts]))) {
                     statistics.repeats += 1;
                     continue;
                 }
