@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use memchr::{memchr, memchr2, memchr3};
 use serde_json::value::RawValue;
 
-use super::secrets::{Member, Place, is_secret, tells_no_variables};
+use super::secrets::{Place, is_secret, is_suspect, tells_no_variables, tells_secret};
 use super::texts::{self, REDACTED, Scope};
 
 const REDACTED_STRING: &str = "\"****\"";
@@ -42,7 +42,7 @@ fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
         layout,
         levels,
         place,
-        member: Member::Other,
+        key: "".into(),
         is_after_option: false,
         open: Vec::new(),
         suspects: Vec::new(),
@@ -69,13 +69,13 @@ fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
     writer.finish()
 }
 
-struct Writer {
+struct Writer<'j> {
     out: String,
     layout: Layout,
     levels: usize,
-    /// Where the next value stands, and what it says about others.
+    /// Where the next value stands; in an object, at which key.
     place: Place,
-    member: Member,
+    key: Cow<'j, str>,
     /// Whether the last string is an option, such as `--password`. Its value is the next string of a list.
     is_after_option: bool,
     /// For each open bracket, the place of what it encloses. One byte each, because a record may have millions.
@@ -87,16 +87,16 @@ struct Writer {
     secrets: Vec<usize>,
 }
 
-impl Writer {
+impl<'j> Writer<'j> {
     fn enclosing(&self) -> Place {
         self.open.last().copied().unwrap_or(Place::Plain)
     }
 
-    fn key(&mut self, token: &str) {
+    fn key(&mut self, token: &'j str) {
         let object = self.enclosing();
-        let key = string(token).unwrap_or_default();
-        (self.place, self.member) = (object.at(&key), Member::of(object, &key));
-        if object == Place::Environment && tells_no_variables(&key) {
+        self.key = string(token).unwrap_or_default();
+        self.place = object.at(&self.key);
+        if object == Place::Environment && tells_no_variables(&self.key) {
             self.enclose(Place::Plain);
         }
         let in_keys = if object == Place::Raw { Place::Raw } else { Place::Name };
@@ -112,7 +112,7 @@ impl Writer {
     }
 
     fn comma(&mut self) {
-        (self.place, self.member) = (self.enclosing(), Member::Other);
+        (self.place, self.key) = (self.enclosing(), "".into());
         if std::mem::take(&mut self.is_after_option) {
             self.place = Place::Secret;
         }
@@ -132,18 +132,17 @@ impl Writer {
     }
 
     fn value(&mut self, first: u8, token: &str) {
-        if self.member == Member::Value {
+        if is_suspect(self.enclosing(), &self.key) {
             self.suspects.push((self.open.len(), self.out.len()));
         }
         if token == "{" || token == "[" {
             self.place = self.place.inside(first);
-            self.member = Member::Other;
+            self.key = "".into();
             self.open.push(self.place);
             self.out.push_str(token);
             return;
         }
-        let text = || string(token).unwrap_or(token.into());
-        if self.member.may_tell_secret() && self.member.tells_secret(&text()) {
+        if tells_secret(self.enclosing(), &self.key, || string(token).unwrap_or(token.into())) {
             self.enclose(Place::Pairs);
         }
         if self.place.hides_scalars() {
