@@ -62,6 +62,7 @@ struct Counts {
 impl<'a> Outbox<'a> {
     /// All alerts will be sent, or given up, well before `deadline`, when Lambda kills the function.
     pub(super) fn new(sns: &'a mut Sns, published: &'a mut RecentAlerts, deadline: SystemTime) -> Self {
+        published.expire(SystemTime::now());
         let state = State {
             sns,
             topics: HashMap::new(),
@@ -226,7 +227,7 @@ impl State<'_> {
         self.counts.alerts += 1;
         let Some(key) = key else { return true };
         let now = SystemTime::now();
-        let is_known = self.added.contains(key, now) || self.published.contains(key, now);
+        let is_known = self.added.contains(key) || self.published.contains(key);
         self.counts.duplicates += u64::from(is_known);
         self.added.insert(key, now);
         !is_known
