@@ -4,22 +4,20 @@ mod in_order;
 mod paths;
 mod span;
 mod statistics;
-mod work;
 mod worker;
 
 use std::collections::HashSet;
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::in_order::InOrder;
 use self::statistics::Statistics;
-use self::work::Work;
 use self::worker::{Part, Printable, Worker};
 use super::console::{self, SOME_FAILED, WRONG_INPUT, load, say, say_error};
 use crate::alert::id;
@@ -50,15 +48,14 @@ pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} logs, {per_sec}, {msg}, {eta} left") {
         progress.set_style(style);
     }
-    let sizes = logs.iter().map(|log| fs::metadata(log).map_or(0, |file| file.len())).collect();
-    let work = Mutex::new(Work::new(sizes));
+    let next = AtomicUsize::new(0);
     let parts = InOrder::new(logs.len(), WAITING_LIMIT);
     let printed = thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(logs.len());
-        for i in 0..threads {
-            let (logs, work, parts, filter) = (&logs, &work, &parts, &filter);
-            // One thread keeps the order, so that the log that is printed next is always being read.
-            let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take(threads, i == 0);
+        for _ in 0..threads {
+            let (logs, next, parts, filter) = (&logs, &next, &parts, &filter);
+            // In order, so that the log that is printed next is always being read.
+            let take = move || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|log| *log < logs.len());
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
                 let mut worker = Worker::new(filter, format, parts);
