@@ -213,7 +213,10 @@ impl Document {
                 }
                 (Expect::Document, _) => return Err(Malformed::whole(NO_OBJECT)),
                 (Expect::Nothing, _) => return Err(self.malformed("something follows the end of the JSON")),
-                (expected, _) => return Err(self.malformed(&format!("the JSON is broken ({})", expected.in_words()))),
+                (_, byte) => {
+                    let byte = byte.escape_ascii();
+                    return Err(self.malformed(&format!("the JSON is broken (`{byte}` is out of place)")));
+                }
             };
         }
     }
@@ -282,19 +285,5 @@ impl Document {
             return Ok(());
         }
         Err(self.malformed(&format!("a value of over {RECORD_LIMIT} bytes follows")))
-    }
-}
-
-impl Expect {
-    fn in_words(self) -> &'static str {
-        match self {
-            Expect::KeyOrEnd => "expected a key or `}`",
-            Expect::Key => "expected a key",
-            Expect::Colon { .. } => "expected `:`",
-            Expect::CommaOrEnd => "expected `,` or `}`",
-            Expect::CommaOrRecordsEnd => "expected `,` or `]`",
-            // Where a value or nothing may follow, any other byte is told apart before.
-            _ => "expected a value",
-        }
     }
 }
