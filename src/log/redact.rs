@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr_iter, memchr3};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::secrets::{Place, is_secret, is_suspect, tells_no_variables, tells_secret};
@@ -233,38 +234,16 @@ fn is_key(after: &str) -> bool {
     after.trim_ascii_start().starts_with(':')
 }
 
-/// The length of the string literal at the front, quotes included.
-fn string_length(json: &str) -> usize {
-    let mut at = 1;
-    while let Some(found) = json.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if json.as_bytes()[at] == b'"' {
-            return at + 1;
-        }
-        at += 2;
-    }
-    json.len()
-}
-
-/// The length of the value at the front.
+/// The length of the value at the front, however deep it is.
 fn value_length(json: &str) -> usize {
-    if !json.starts_with(['{', '[', '"']) {
-        return json.find([',', '}', ']', ' ', '\t', '\r', '\n']).unwrap_or(json.len());
+    if json.starts_with('"') {
+        // Nearly all are strings, and this is faster.
+        let mut quotes = memchr_iter(b'"', json.as_bytes()).skip(1);
+        let is_end = |at: &usize| json[..*at].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0;
+        return quotes.find(is_end).map_or(json.len(), |at| at + 1);
     }
-    let (mut at, mut depth) = (0, 0_usize);
-    while let Some(byte) = json.as_bytes().get(at) {
-        match byte {
-            b'"' => at += string_length(&json[at..]) - 1,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 {
-            return at;
-        }
-    }
-    json.len()
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<IgnoredAny>();
+    if let Some(Ok(_)) = values.next() { values.byte_offset() } else { json.len() }
 }
 
 /// The text that a JSON string stands for. `None` for another value.
