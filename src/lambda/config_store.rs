@@ -99,12 +99,12 @@ impl ConfigStore {
         S3Object { bucket: self.bucket.as_ref().unwrap_or(&log.bucket).clone(), key: self.key.clone() }
     }
 
-    /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning, and not
-    /// tried again: the first event asks again, and then it is an error.
+    /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning: the first
+    /// event asks again, and then it is an error.
     pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
-        let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
+        let fetched = timeout(TIME_TO_WARM_UP, s3.fetch(&object, SIZE_LIMIT, None)).await;
         let fetched = fetched.unwrap_or_else(|_| Err(format!("it took over {} s", TIME_TO_WARM_UP.as_secs())));
         if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");
