@@ -46,17 +46,9 @@ struct State<'a> {
     published: &'a mut RecentAlerts,
     /// The alerts of this invocation, whether or not SNS took them.
     added: RecentAlerts,
-    counts: Counts,
+    /// The counts of alerts.
+    counts: Report,
     failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    alerts: u64,
-    published: u64,
-    duplicates: u64,
-    /// The longest time from an event to its publishing.
-    delay: Option<Duration>,
 }
 
 impl<'a> Outbox<'a> {
@@ -69,7 +61,7 @@ impl<'a> Outbox<'a> {
             queues: Queues::default(),
             published,
             added: RecentAlerts::default(),
-            counts: Counts::default(),
+            counts: Report::default(),
             failed: BTreeMap::new(),
         };
         Outbox {
@@ -194,7 +186,7 @@ impl<'a> Outbox<'a> {
         report.alerts += counts.alerts;
         report.published += counts.published;
         report.duplicates += counts.duplicates;
-        report.delay = counts.delay.map(|delay| delay.as_secs());
+        report.delay = counts.delay;
         report.failed += failed.values().flat_map(BTreeMap::values).sum::<u64>();
         if published.is_full() {
             tracing::warn!(
@@ -243,7 +235,8 @@ impl State<'_> {
         let now = SystemTime::now();
         self.counts.published += 1;
         let time = entry.alert.time.as_ref().and_then(|time| humantime::parse_rfc3339(time).ok());
-        self.counts.delay = self.counts.delay.max(time.and_then(|time| now.duration_since(time).ok()));
+        let delay = time.and_then(|time| now.duration_since(time).ok());
+        self.counts.delay = self.counts.delay.max(delay.map(|delay| delay.as_secs()));
         if let Some(key) = entry.key {
             self.published.insert(key, now);
         }
