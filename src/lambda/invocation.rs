@@ -147,7 +147,8 @@ impl Invocation<'_> {
     fn answer(mut self, payload: Payload, failed: Vec<Option<String>>) -> Result<Answer, Error> {
         // Where no message is fine and the configuration is to blame, Lambda's own count of errors shows it.
         let all_failed = failed.len() == payload.announcements.len();
-        let by_message = payload.from_sqs && !(all_failed && self.failures.iter().any(Error::is_configuration));
+        let by_message =
+            payload.from_sqs && !(all_failed && self.failures.iter().any(|failure| failure.configuration().is_some()));
         for announcement in payload.announcements {
             announcement.no_logs.into_iter().for_each(|message| self.report.skipped.add_message(message));
             announcement.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
