@@ -136,12 +136,6 @@ enum Kind {
     Lasting,
 }
 
-impl Kind {
-    fn may_pass(self) -> bool {
-        matches!(self, Kind::Passing | Kind::Throttled | Kind::Silent)
-    }
-}
-
 /// Publishes to one topic.
 pub(crate) struct TopicPublisher {
     client: Client,
@@ -242,7 +236,7 @@ impl TopicPublisher {
             silences += u32::from(answers.iter().any(|answer| matches!(answer, Err(f) if f.kind == Kind::Silent)));
             let mut again = Vec::new();
             for (number, answer) in open.into_iter().zip(answers) {
-                if answer.as_ref().is_err_and(|failure| failure.kind.may_pass()) {
+                if answer.as_ref().is_err_and(|failure| !failure.is_lasting()) {
                     again.push(number);
                 }
                 sending.answered(number, answer);
