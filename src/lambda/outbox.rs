@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -148,7 +149,10 @@ impl<'a> Outbox<'a> {
     fn next_batch(&self) -> Option<Batch> {
         let state = &mut *self.state.borrow_mut();
         let batch = state.queues.next(Instant::now(), self.is_closed.get());
-        state.fail_given_up(&self.left);
+        for entry in mem::take(&mut state.queues.given_up) {
+            state.fail(entry, TAKEN_BY_OTHERS.to_owned());
+            self.left.notify_waiters();
+        }
         batch
     }
 
@@ -246,16 +250,5 @@ impl State<'_> {
         let causes = self.failed.entry((log, topic)).or_default();
         let is_named = causes.len() < CAUSES || causes.contains_key(&cause);
         *causes.entry(if is_named { cause } else { OTHER_CAUSES.to_owned() }).or_default() += 1;
-    }
-
-    /// Counts the alerts that waited for a topic that was given up.
-    fn fail_given_up(&mut self, left: &Notify) {
-        let given_up = self.queues.take_given_up();
-        if !given_up.is_empty() {
-            left.notify_waiters();
-        }
-        for entry in given_up {
-            self.fail(entry, TAKEN_BY_OTHERS.to_owned());
-        }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -71,7 +70,7 @@ pub(super) struct Queues {
     /// How many batches have been sent.
     batches: u64,
     /// Alerts that waited for a topic when it was given up.
-    given_up: Vec<Entry>,
+    pub(super) given_up: Vec<Entry>,
 }
 
 #[derive(Default)]
@@ -214,11 +213,6 @@ impl Queues {
             self.held -= memory;
             self.given_up.extend(queue.waiting.drain(..));
         }
-    }
-
-    /// The alerts that waited for topics that were given up.
-    pub(super) fn take_given_up(&mut self) -> Vec<Entry> {
-        mem::take(&mut self.given_up)
     }
 }
 
