@@ -70,9 +70,6 @@ static VARIABLES: Names = Names::new(&[
     "customAuthenticationCredentials",
 ]);
 
-/// The same, if it is the whole key: that of Lambda's environment, and of the stages of API Gateway.
-const VARIABLES_KEY: &str = "variables";
-
 /// Keys of an environment: its variables, or an object that has them.
 const ENVIRONMENTS: &[&str] = &["environment", "env"];
 
@@ -119,7 +116,8 @@ impl Place {
             Place::Identity => Place::Identity,
             Place::Record if key == "userIdentity" => Place::Identity,
             _ if SECRET_VALUES.are_end_of(key) => Place::Pairs,
-            _ if is(key, VARIABLES_KEY) || VARIABLES.are_end_of(key) => Place::Variables,
+            // As a whole key: of Lambda's environment, and of the stages of API Gateway.
+            _ if is(key, "variables") || VARIABLES.are_end_of(key) => Place::Variables,
             _ if ENVIRONMENTS.iter().any(|name| is(key, name)) => Place::Environment,
             Place::Record => Place::Name,
             _ if NAMES.iter().any(|name| ends_with(key, name)) => Place::Name,
