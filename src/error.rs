@@ -79,7 +79,6 @@ impl Error {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
 
-    /// The log that it is about, if it is about one.
     pub(crate) fn log(&self) -> Option<&S3Object> {
         match self {
             Error::LogUnavailable { log, .. } | Error::LogMalformed { log, .. } => Some(log),
@@ -97,7 +96,6 @@ impl Error {
         self.configuration().filter(|(_, consequence)| is_outdated(consequence)).map(|(object, _)| object)
     }
 
-    /// The configuration that it is about, if it is about one.
     pub(crate) fn configuration(&self) -> Option<(&S3Object, &Consequence)> {
         match self {
             Error::ConfigurationUnavailable { object, consequence, .. }

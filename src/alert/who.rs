@@ -43,7 +43,6 @@ pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
     })
 }
 
-/// What names a caller.
 struct Name {
     text: String,
     role: String,
@@ -72,7 +71,6 @@ struct Identity {
     is_unsigned: bool,
     /// Whether it is a session of `AssumeRoot`.
     acts_as_root: bool,
-    /// The name of the session.
     session: Option<String>,
     /// The ARN of the role or the user from which the session comes.
     issuer: Option<String>,
@@ -245,7 +243,6 @@ impl Identity {
     }
 }
 
-/// The caller's account.
 pub(super) fn account(record: &Record<'_>) -> Option<String> {
     scalar(record, &["userIdentity", "accountId"]).filter(|id| !is_anonymous(id))
 }

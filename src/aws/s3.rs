@@ -69,13 +69,11 @@ impl S3 {
     }
 }
 
-/// A log's bytes, as they arrive.
 pub(crate) struct LogBytes {
     s3: S3,
     object: S3Object,
     body: ByteStream,
     etag: Option<String>,
-    /// How many bytes have arrived.
     position: u64,
     resumptions: u32,
 }

@@ -136,7 +136,6 @@ enum Kind {
     Lasting,
 }
 
-/// Publishes to one topic.
 pub(crate) struct TopicPublisher {
     client: Client,
     pub(crate) arn: TopicArn,
@@ -147,7 +146,6 @@ pub(crate) struct TopicPublisher {
     splits_in_vain: Mutex<u32>,
 }
 
-/// A batch on its way.
 struct Sending<'a> {
     alerts: &'a [&'a Alert],
     /// For a FIFO topic. One that is made up must be the same in every attempt.

@@ -67,7 +67,6 @@ impl Known {
     }
 }
 
-/// A configuration in use.
 pub(super) struct Config {
     pub(super) filter: Filter,
     pub(super) learned: Learned,
@@ -93,7 +92,6 @@ impl ConfigStore {
         }
     }
 
-    /// The configuration for a log.
     pub(super) fn location(&self, log: &S3Object) -> S3Object {
         S3Object { bucket: self.bucket.as_ref().unwrap_or(&log.bucket).clone(), key: self.key.clone() }
     }

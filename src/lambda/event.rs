@@ -34,7 +34,6 @@ pub struct Announcement {
     pub(crate) warnings: Vec<String>,
     /// One text for each of the first parts that are not valid, and one for all others.
     pub invalid: Vec<String>,
-    /// How many parts are not valid.
     all_invalid: usize,
     /// How many more parts it may have.
     room: usize,
@@ -219,7 +218,6 @@ impl Announcement {
         }
     }
 
-    /// Opens a message of SNS.
     fn open_message(&mut self, at: &str, message: &Value, envelopes: usize) {
         match (text(message, "/Type"), text(message, "/TopicArn"), text(message, "/Message")) {
             (Some(kind), Some(topic), _) if is_confirmation(kind) => {
@@ -234,7 +232,6 @@ impl Announcement {
         }
     }
 
-    /// Takes an alert of this program.
     fn take_alert(&mut self, at: &str, message: &Value) {
         let said = |name| text(message, name).filter(|text| !text.trim().is_empty());
         match (said("/Subject"), said("/Message")) {

@@ -50,7 +50,6 @@ pub enum Answer {
     Batch(SqsBatchResponse),
 }
 
-/// One invocation under way.
 struct Invocation<'a> {
     settings: &'a Settings,
     s3: &'a S3,

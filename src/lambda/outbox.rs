@@ -47,7 +47,6 @@ struct State<'a> {
     published: &'a mut RecentAlerts,
     /// The alerts of this invocation, whether or not SNS took them.
     added: RecentAlerts,
-    /// The counts of alerts.
     counts: Report,
     failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
 }

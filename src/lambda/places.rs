@@ -32,11 +32,9 @@ pub(super) struct Places {
     free: Semaphore,
     /// For the one log that may hold a record of over 512 KB.
     large_window: Semaphore,
-    /// How many logs wait for it.
     waiting: watch::Sender<usize>,
 }
 
-/// What a log waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum WaitsFor {
     S3,

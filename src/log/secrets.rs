@@ -23,7 +23,6 @@ impl Names {
         Names { names, ends }
     }
 
-    /// Whether a key ends in one of the names.
     fn are_end_of(&self, key: &str) -> bool {
         let mut letters = letters_from_the_end(key);
         let (Some(c), Some(b), Some(a)) = (letters.next(), letters.next(), letters.next()) else { return false };
@@ -86,7 +85,6 @@ const NAMES: &[&str] = &["name", "id", "arn", "key"];
 pub(super) enum Place {
     /// Nothing is redacted.
     Raw,
-    /// A record.
     Record,
     /// Who called: only what stands at secret keys is secret.
     Identity,
@@ -138,7 +136,6 @@ impl Place {
         matches!(self, Place::Record | Place::Name | Place::Plain)
     }
 
-    /// Whether a number or a text at this place is secret.
     pub(super) fn hides_scalars(self) -> bool {
         matches!(self, Place::Secret | Place::Pairs)
     }

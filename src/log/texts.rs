@@ -18,7 +18,6 @@ pub(super) enum Scope {
     All,
 }
 
-/// The text without its secrets.
 pub(super) fn redact(text: &str, scope: Scope) -> Cow<'_, str> {
     let text = hide(text.into(), password_of_url);
     let text = hide(text, |text, from| assigned(text, from, scope));

@@ -81,7 +81,6 @@ impl<T> InOrder<T> {
         CloseOnPanic(self)
     }
 
-    /// Says that the results are not wanted any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
