@@ -21,7 +21,7 @@ const NESTED_LIMIT: usize = 256 << 10;
 
 /// JSON without white space between its tokens and without needless escapes. What is secret at its place is redacted.
 pub(super) fn compact(json: &str, place: Place) -> String {
-    write(json, Layout::Compact, place, LEVELS)
+    write(json, place, LEVELS)
 }
 
 /// A text without what is secret in it at its place.
@@ -29,18 +29,11 @@ pub(super) fn redact(text: &str, place: Place) -> Cow<'_, str> {
     if place.hides_scalars() { REDACTED.into() } else { redact_text(text, place, LEVELS) }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Layout {
-    Compact,
-    AsItIs,
-}
-
-/// It works on the text, and calls itself for JSON in strings only, so that no depth of nesting and no odd number is too
-/// much for it. The JSON is valid, because it stood in a log that was read.
-fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
+/// It works on the text, and calls itself for JSON in strings only, which keeps its layout. So no depth of nesting and no odd
+/// number is too much for it. The JSON is valid, because it stood in a log that was read.
+fn write(json: &str, place: Place, levels: usize) -> String {
     let mut writer = Writer {
         out: String::with_capacity(json.len()),
-        layout,
         levels,
         place,
         key: "".into(),
@@ -59,9 +52,9 @@ fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
         let (token, after) = rest.split_at(length);
         rest = after;
         match first {
-            b' ' | b'\t' | b'\r' | b'\n' if layout == Layout::Compact => {}
+            b' ' | b'\t' | b'\r' | b'\n' if levels == LEVELS => {}
             b' ' | b'\t' | b'\r' | b'\n' | b':' => writer.out.push_str(token),
-            b'"' if is_key(rest) => writer.key(token),
+            b'"' if rest.trim_ascii_start().starts_with(':') => writer.key(token),
             b',' => writer.comma(),
             b'}' | b']' => writer.close(token),
             _ => writer.value(first, token),
@@ -72,7 +65,6 @@ fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
 
 struct Writer<'j> {
     out: String,
-    layout: Layout,
     levels: usize,
     /// Where the next value stands; in an object, at which key.
     place: Place,
@@ -101,7 +93,7 @@ impl<'j> Writer<'j> {
             self.enclose(Place::Plain);
         }
         let in_keys = if object == Place::Raw { Place::Raw } else { Place::Name };
-        let literal = string_literal(token, self.layout, in_keys, self.levels);
+        let literal = string_literal(token, in_keys, self.levels);
         self.out.push_str(&literal);
     }
 
@@ -150,7 +142,7 @@ impl<'j> Writer<'j> {
             self.out.push_str(redacted(token));
         } else if first == b'"' {
             self.is_after_option = self.place != Place::Raw && is_secret_option(token);
-            let literal = string_literal(token, self.layout, self.place, self.levels);
+            let literal = string_literal(token, self.place, self.levels);
             self.out.push_str(&literal);
         } else {
             self.out.push_str(token);
@@ -194,8 +186,8 @@ fn is_secret_option(token: &str) -> bool {
     name.is_some_and(|name| !name.contains(['=', ':', ' ']) && is_secret(name))
 }
 
-/// A string as it is written: escaped only where needed, if the layout is compact, and without what is secret in it.
-fn string_literal(token: &str, layout: Layout, place: Place, levels: usize) -> Cow<'_, str> {
+/// A string as it is written: without what is secret in it, and except in JSON in a string escaped only where needed.
+fn string_literal(token: &str, place: Place, levels: usize) -> Cow<'_, str> {
     let bytes = token.as_bytes();
     let is_escaped = memchr(b'\\', bytes).is_some();
     // Most strings are as simple as that. Java writes many characters as escapes that need none.
@@ -205,7 +197,7 @@ fn string_literal(token: &str, layout: Layout, place: Place, levels: usize) -> C
     }
     let Some(text) = string(token) else { return redacted(token).into() };
     match redact_text(&text, place, levels) {
-        Cow::Borrowed(_) if !is_escaped || layout == Layout::AsItIs => token.into(),
+        Cow::Borrowed(_) if !is_escaped || levels < LEVELS => token.into(),
         shown => serde_json::to_string(&shown).unwrap_or_default().into(),
     }
 }
@@ -224,14 +216,9 @@ fn redact_text(text: &str, place: Place, levels: usize) -> Cow<'_, str> {
     } else if levels == 0 || text.len() > NESTED_LIMIT {
         REDACTED.to_owned().into()
     } else {
-        let shown = write(text, Layout::AsItIs, place, levels - 1);
+        let shown = write(text, place, levels - 1);
         if shown == text { text.into() } else { shown.into() }
     }
-}
-
-/// Whether the string before this is a key.
-fn is_key(after: &str) -> bool {
-    after.trim_ascii_start().starts_with(':')
 }
 
 /// The length of the value at the front, however deep it is.
