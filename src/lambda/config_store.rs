@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 
 use super::deadline::{NO_ANSWER, in_time};
 use crate::aws::s3::{Fetched, S3};
@@ -101,8 +100,8 @@ impl ConfigStore {
     pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
-        let fetched = timeout(TIME_TO_WARM_UP, s3.fetch(&object, SIZE_LIMIT, None)).await;
-        let fetched = fetched.unwrap_or_else(|_| Err(format!("it took over {} s", TIME_TO_WARM_UP.as_secs())));
+        let deadline = SystemTime::now() + TIME_TO_WARM_UP;
+        let fetched = in_time(deadline, "it took over 5 s", s3.fetch(&object, SIZE_LIMIT, None)).await.flatten();
         if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
