@@ -43,20 +43,16 @@ impl S3 {
     /// Reads an object, unless S3 has the version that is known. Of one over `limit` bytes the rest is left out. An error,
     /// as of all that follow, says why S3 did not give it, and what to do.
     pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
-        let answer = self.get(object).set_if_none_match(known.map(Into::into)).send().await;
-        if known.is_some() && answer.as_ref().is_err_and(|e| status(e) == Some(304)) {
-            return Ok(Fetched::Unchanged);
+        match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
+            Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
+            answer => read_up_to(answer, limit).await,
         }
-        let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
-        let mut bytes = Vec::new();
-        while bytes.len() <= limit {
-            match body.try_next().await {
-                Ok(Some(piece)) => bytes.extend_from_slice(&piece),
-                Ok(None) => break,
-                Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
-            }
-        }
-        Ok(Fetched::New { etag, bytes })
+    }
+
+    /// Reads an object with a single request.
+    pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
+        let no_retries = Builder::default().retry_config(RetryConfig::disabled());
+        read_up_to(self.get(object).customize().config_override(no_retries).send().await, limit).await
     }
 
     pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
@@ -67,6 +63,23 @@ impl S3 {
     fn get(&self, object: &S3Object) -> GetObjectFluentBuilder {
         self.0.get_object().bucket(&object.bucket).key(&object.key)
     }
+}
+
+/// Reads an object that S3 begins to send.
+async fn read_up_to(
+    answer: Result<GetObjectOutput, SdkError<GetObjectError>>,
+    limit: usize,
+) -> Result<Fetched, String> {
+    let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
+    let mut bytes = Vec::new();
+    while bytes.len() <= limit {
+        match body.try_next().await {
+            Ok(Some(piece)) => bytes.extend_from_slice(&piece),
+            Ok(None) => break,
+            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
+        }
+    }
+    Ok(Fetched::New { etag, bytes })
 }
 
 pub(crate) struct LogBytes {

@@ -95,13 +95,13 @@ impl ConfigStore {
         S3Object { bucket: self.bucket.as_ref().unwrap_or(&log.bucket).clone(), key: self.key.clone() }
     }
 
-    /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning: the first
-    /// event asks again, and then it is an error.
+    /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning, and not
+    /// tried again: the first event asks again, and then it is an error.
     pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
         let deadline = SystemTime::now() + TIME_TO_WARM_UP;
-        let fetched = in_time(deadline, "it took over 5 s", s3.fetch(&object, SIZE_LIMIT, None)).await.flatten();
+        let fetched = in_time(deadline, "it took over 5 s", s3.fetch_once(&object, SIZE_LIMIT)).await.flatten();
         if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
