@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts};
-use super::queues::{Admission, Batch, Entry, PATIENCE, Queues};
+use super::queues::{Admission, Batch, Entry, Queues};
 use super::report::Report;
 use crate::alert::Alert;
 use crate::aws::sns::{Sns, TopicPublisher};
@@ -90,12 +90,7 @@ impl<'a> Outbox<'a> {
             match admission {
                 Admission::Taken => break,
                 Admission::Refused(refused) => {
-                    let cause = format!(
-                        "they were not tried, since SNS had taken none of the topic's alerts for {} s; see the other errors \
-                         about the topic",
-                        PATIENCE.as_secs()
-                    );
-                    return self.state.borrow_mut().fail(refused, cause);
+                    return self.state.borrow_mut().fail(refused, NOT_TRIED.to_owned());
                 }
                 Admission::Wait(waiting) => entry = waiting,
             }
@@ -212,6 +207,9 @@ impl<'a> Outbox<'a> {
 const CAUSES: usize = 3;
 
 const OTHER_CAUSES: &str = "the causes differ; the other errors about the topic name some of them";
+
+const NOT_TRIED: &str = "they were not tried, since SNS had taken none of the topic's alerts for 5 s; see the other errors about \
+     the topic";
 
 const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and other topics needed their place; it may have \
      taken messages without an answer, and a retry may then send them twice";

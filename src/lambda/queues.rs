@@ -34,7 +34,7 @@ const TIME_TO_FILL: Duration = Duration::from_millis(50);
 const TIME_TO_OVERTAKE: Duration = Duration::from_secs(1);
 
 /// A topic is stuck if SNS has taken nothing for it for so long, although it was asked to.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Entry {
     pub(super) alert: Alert,
