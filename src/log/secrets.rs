@@ -149,7 +149,7 @@ pub(super) fn is_suspect(object: Place, key: &str) -> bool {
 /// Whether the values of an object are secret, because the member at this key is that text, number or literal.
 pub(super) fn tells_secret<'t>(object: Place, key: &str, value: impl Fn() -> Cow<'t, str>) -> bool {
     const NAMING: [&str; 4] = ["name", "key", "id", "attribute"];
-    if !object.is_usual() || is_value(key) {
+    if !object.is_usual() {
         false
     } else if NAMING.iter().any(|name| ends_with(key, name)) {
         // As in lists of headers and parameters.
