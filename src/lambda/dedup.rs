@@ -9,7 +9,7 @@ use crate::rules::TopicArn;
 /// How long alerts are remembered. Lambda's two retries come within the time.
 const TIME_LIMIT: Duration = Duration::from_mins(15);
 
-/// How many are remembered: about 4 MB.
+/// How many are remembered: about 2 MB.
 pub(super) const COUNT_LIMIT: usize = 50_000;
 
 /// A hash of an alert: where, about which event, for which rules.
