@@ -71,7 +71,7 @@ fn filter(config: &str) -> Filter {
 
 /// The bytes and the number of the records.
 fn scan(file: &[u8], filter: &Filter) -> (u64, u64) {
-    let learned = Learned::new(&filter);
+    let learned = Learned::new(filter);
     let mut evaluator = Evaluator::new(Matcher::new(filter, &learned), "log", None);
     let (mut bytes, mut number, mut log) = (0, 0, LogFile::default());
     for piece in file.chunks(PIECE).map(Some).chain([None]) {

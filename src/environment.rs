@@ -44,11 +44,8 @@ impl Settings {
             mail_topic_arn: get(MAIL_TOPIC_ARN),
             function: get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             log_level: match level.to_ascii_uppercase().as_str() {
-                "TRACE" => tracing::Level::TRACE,
-                "DEBUG" => tracing::Level::DEBUG,
-                "WARN" => tracing::Level::WARN,
-                "ERROR" | "FATAL" => tracing::Level::ERROR,
-                _ => tracing::Level::INFO,
+                "FATAL" => tracing::Level::ERROR,
+                level => level.parse().unwrap_or(tracing::Level::INFO),
             },
             log_json: get("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("json")),
         }

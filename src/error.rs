@@ -79,30 +79,29 @@ impl Error {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
 
-    /// The log that it is about, if it is about one.
     pub(crate) fn log(&self) -> Option<&S3Object> {
         match self {
-            Error::LogUnavailable { log, .. }
-            | Error::LogMalformed { log, .. }
-            | Error::ConfigurationUnavailable { consequence: Consequence::NotRead(log), .. }
-            | Error::InvalidConfiguration { consequence: Consequence::NotRead(log), .. } => Some(log),
+            Error::LogUnavailable { log, .. } | Error::LogMalformed { log, .. } => Some(log),
             Error::PublishFailed { log, .. } => log.as_ref(),
-            _ => None,
+            _ => match self.configuration()? {
+                (_, Consequence::NotRead(log)) => Some(log),
+                _ => None,
+            },
         }
     }
 
     /// The configuration whose last good version took the place of the current one, for all logs that use it.
     pub(crate) fn outdated_configuration(&self) -> Option<&S3Object> {
-        match self {
-            Error::ConfigurationUnavailable { object, consequence: Consequence::ReadWithLastGood(_), .. }
-            | Error::InvalidConfiguration { object, consequence: Consequence::ReadWithLastGood(_), .. } => Some(object),
-            _ => None,
-        }
+        let is_outdated = |consequence: &Consequence| matches!(consequence, Consequence::ReadWithLastGood(_));
+        self.configuration().filter(|(_, consequence)| is_outdated(consequence)).map(|(object, _)| object)
     }
 
-    /// Whether it is about the configuration.
-    pub(crate) fn is_configuration(&self) -> bool {
-        matches!(self, Error::ConfigurationUnavailable { .. } | Error::InvalidConfiguration { .. })
+    pub(crate) fn configuration(&self) -> Option<(&S3Object, &Consequence)> {
+        match self {
+            Error::ConfigurationUnavailable { object, consequence, .. }
+            | Error::InvalidConfiguration { object, consequence, .. } => Some((object, consequence)),
+            _ => None,
+        }
     }
 
     /// The variant's name, stable: alarms and retry rules may test it.

@@ -10,16 +10,6 @@
 //!
 //! `log`, `rules`, `alert` and `evaluate` are pure: no AWS, no clock, no environment, no async. [`lambda`] handles one
 //! invocation, [`cli`] one command. `docs/architecture.md` says what each module may use.
-//!
-//! # Environment
-//!
-//! | variable | default | meaning |
-//! |---|---|---|
-//! | `FILTER_CONFIG_BUCKET` | the log's own bucket | where the configuration is |
-//! | `FILTER_CONFIG_FILE` | `filter_config.json` | its key |
-//! | `TOPIC_ARN` | none | the topic, where the configuration names none |
-//! | `MAIL_TOPIC_ARN` | none | the mail topic |
-//! | `AWS_LAMBDA_LOG_LEVEL`, `AWS_LAMBDA_LOG_FORMAT` | Lambda's | as Lambda's logging controls define them |
 
 mod alert;
 pub mod aws;

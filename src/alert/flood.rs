@@ -18,7 +18,6 @@ const TEXT_LIMIT: usize = 256;
 /// How many bytes of texts the floods of one log may keep of callers and kinds of event.
 pub(crate) const FLOODS_ROOM: usize = 512 << 10;
 
-/// The alerts of one rule beyond its limit.
 #[derive(Debug)]
 pub(crate) struct Flood<'f> {
     pub(super) rule: &'f Rule,
@@ -71,7 +70,6 @@ impl<'f> Flood<'f> {
         self.common.iter().flatten().map(|(name, value)| (*name, value.as_str())).collect()
     }
 
-    /// The callers with the most alerts.
     pub(super) fn top_callers(&self, n: usize) -> Top<'_, String> {
         self.callers.top(n, self.more)
     }

@@ -1,39 +1,13 @@
 //! Texts that a caller controls, made fit for a message: escaped, and truncated to a limit.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-/// The characters outside of ASCII that are escaped: those that could forge a line, hide a part of a text or its order, and
-/// those that SQS refuses. They are Unicode's controls (Cc), format characters (Cf) and `Default_Ignorable_Code_Point`,
-/// the separators of lines and paragraphs, and two characters that XML does not have.
-const ESCAPED: [(char, char); 27] = [
-    ('\u{7f}', '\u{9f}'), // the last one of ASCII too
-    ('\u{ad}', '\u{ad}'),
-    ('\u{34f}', '\u{34f}'),
-    ('\u{600}', '\u{605}'),
-    ('\u{61c}', '\u{61c}'),
-    ('\u{6dd}', '\u{6dd}'),
-    ('\u{70f}', '\u{70f}'),
-    ('\u{890}', '\u{891}'),
-    ('\u{8e2}', '\u{8e2}'),
-    ('\u{115f}', '\u{1160}'),
-    ('\u{17b4}', '\u{17b5}'),
-    ('\u{180b}', '\u{180f}'),
-    ('\u{200b}', '\u{200f}'), // zero-width characters, and marks of direction
-    ('\u{2028}', '\u{202e}'), // separators, and overrides of direction
-    ('\u{2060}', '\u{206f}'),
-    ('\u{3164}', '\u{3164}'),
-    ('\u{fe00}', '\u{fe0f}'), // variation selectors
-    ('\u{feff}', '\u{feff}'),
-    ('\u{ffa0}', '\u{ffa0}'),
-    ('\u{fff0}', '\u{fffb}'),
-    ('\u{fffe}', '\u{ffff}'),
-    ('\u{110bd}', '\u{110bd}'),
-    ('\u{110cd}', '\u{110cd}'),
-    ('\u{13430}', '\u{1343f}'),
-    ('\u{1bca0}', '\u{1bca3}'),
-    ('\u{1d173}', '\u{1d17a}'),
-    ('\u{e0000}', '\u{e0fff}'), // tags, and more variation selectors
-];
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
+
+/// The characters that are escaped: those that could forge a line, hide a part of a text or its order, and two that XML does
+/// not have, and so SQS refuses.
+const ESCAPED: &str = r"[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u2029\uFFFE\uFFFF]";
 
 /// Escapes control and invisible characters. The escapes are JSON's, so that escaped JSON is still the same JSON.
 pub(crate) fn escape(text: &str) -> String {
@@ -61,7 +35,12 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 fn is_escaped(c: char) -> bool {
-    c < ' ' || ESCAPED.iter().take_while(|(first, _)| *first <= c).any(|(_, last)| c <= *last)
+    static RANGES: LazyLock<Vec<ClassUnicodeRange>> =
+        LazyLock::new(|| match regex_syntax::parse(ESCAPED).map(Hir::into_kind) {
+            Ok(HirKind::Class(Class::Unicode(class))) => class.ranges().to_vec(),
+            _ => Vec::new(),
+        });
+    RANGES.iter().take_while(|range| range.start() <= c).any(|range| c <= range.end())
 }
 
 /// A text for a chat, of little more than `limit` bytes: it can't end the code that it stands in, mention people, or be a
@@ -114,8 +93,7 @@ mod tests {
 
     #[test]
     fn controls_and_all_that_unicode_calls_invisible_are_escaped_and_nothing_else() {
-        let class = r"^[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u2029\uFFFE\uFFFF]$";
-        let class = Regex::new(class).unwrap();
+        let class = Regex::new(&format!("^{ESCAPED}$")).unwrap();
         for c in '\0'..=char::MAX {
             assert_eq!(is_escaped(c), class.is_match(&*c.encode_utf8(&mut [0; 4])), "{}", c.escape_unicode());
         }

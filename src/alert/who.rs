@@ -28,7 +28,8 @@ pub(super) struct Caller {
 pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
     let identity = Identity::of(record);
     let (name, notes) = identity.name_and_notes()?;
-    let notes: Vec<_> = notes.into_iter().chain(identity.account_note(&name)).collect();
+    let account = name.account.as_ref().map(|account| format!("account {account}"));
+    let notes: Vec<_> = notes.into_iter().chain(account).collect();
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
     let service = identity.service.as_ref().filter(|service| **service != name.text);
     let service = service.map_or_else(String::new, |by| format!(", through {by}"));
@@ -40,6 +41,17 @@ pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
         steady: identity.source.clone().unwrap_or(steady),
         short: identity.short(name),
     })
+}
+
+struct Name {
+    text: String,
+    role: String,
+    person: String,
+    /// Whether the text ends in the name of a session, which is the person.
+    is_session: bool,
+    note: Option<&'static str>,
+    /// The account, if it is told beside the name: of an ARN or a service only if it is another one.
+    account: Option<String>,
 }
 
 /// What a record tells of its caller. Which fields it has depends on the type of identity.
@@ -59,7 +71,6 @@ struct Identity {
     is_unsigned: bool,
     /// Whether it is a session of `AssumeRoot`.
     acts_as_root: bool,
-    /// The name of the session.
     session: Option<String>,
     /// The ARN of the role or the user from which the session comes.
     issuer: Option<String>,
@@ -115,22 +126,23 @@ impl Identity {
     /// and what is told beside it.
     fn name_and_notes(&self) -> Option<(Name, Vec<String>)> {
         let note = |label: &str, text: &Option<String>| text.as_ref().map(|text| format!("{label}{text}"));
-        let user_name = self.user_name.clone().map(Name::plain);
+        let user_name = self.user_name.as_deref().map(|name| self.plain(name));
         let (own, note) = match self.kind.as_str() {
-            _ if self.is_unsigned => (Some(Name::anybody("anonymous")), None),
-            _ if self.acts_as_root => (Some(Name::plain("root".to_owned())), Some(self.as_root())),
+            _ if self.is_unsigned => (Some(self.anybody("anonymous")), None),
+            _ if self.acts_as_root => (Some(self.plain("root")), Some(self.as_root())),
             // Its userName is the account's alias.
-            "Root" => (Some(Name::plain("root".to_owned())), None),
+            "Root" => (Some(self.plain("root")), None),
             "AssumedRole" if self.arn.is_none() && self.issuer.is_some() => {
-                let name = self.issuer.as_deref().map(|role| Name::session_of(role, self.session.as_deref()));
-                (name, note("session ", &self.session))
+                (self.issuer.as_deref().map(|role| self.session_of(role)), note("session ", &self.session))
             }
             "SAMLUser" | "WebIdentityUser" => (user_name, note("provider ", &self.provider)),
-            "IdentityCenterUser" | "Unknown" if user_name.is_none() => (self.user.clone().map(Name::plain), None),
+            "IdentityCenterUser" | "Unknown" if user_name.is_none() => {
+                (self.user.as_deref().map(|id| self.plain(id)), None)
+            }
             "IdentityCenterUser" | "Unknown" => (user_name, note("user ", &self.user)),
             "AWSService" => {
                 let names = [&self.service, &self.user_name, &self.principal];
-                (names.into_iter().flatten().next().map(|name| Name::service(name)), None)
+                (names.into_iter().flatten().next().map(|name| self.service(name)), None)
             }
             "" | "AWSAccount" | "AssumedRole" | "Directory" | "FederatedUser" | "IAMUser" | "Role" => (user_name, None),
             new => {
@@ -139,26 +151,17 @@ impl Identity {
                 (user_name, Some(note))
             }
         };
-        let name = self.arn.as_deref().map(Name::arn).or(own);
-        let name = name.or_else(|| self.principal.as_deref().map(Name::id));
-        let name = name.or_else(|| self.service.as_deref().map(Name::service));
-        if let Some(name) = name.or_else(|| self.access_key.as_deref().map(Name::access_key)) {
+        let name = self.arn.as_deref().map(|arn| self.named_by_arn(arn)).or(own);
+        let name = name.or_else(|| self.principal.as_deref().map(|id| self.named_by_id(id)));
+        let name = name.or_else(|| self.service.as_deref().map(|name| self.service(name)));
+        let access_key = |id: &String| Name { note: Some("access key"), ..self.plain(id) };
+        if let Some(name) = name.or_else(|| self.access_key.as_ref().map(access_key)) {
             let notes = [note, name.note.map(str::to_owned)];
             return Some((name, notes.into_iter().flatten().collect()));
         }
         let kind = Some(&self.kind).filter(|kind| !kind.is_empty());
         let notes = kind.cloned().into_iter().chain(note.filter(|note| Some(note) != kind)).collect();
-        (kind.is_some() || self.account.is_some()).then(|| (Name::anybody(UNIDENTIFIED), notes))
-    }
-
-    fn account_note(&self, name: &Name) -> Option<String> {
-        let account = match name.account {
-            AccountNote::IfOther => self.other_account.as_deref(),
-            AccountNote::IfKnown => self.account.as_deref(),
-            AccountNote::Always if self.provider.is_some() => self.account.as_deref(),
-            AccountNote::Always => self.account.as_deref().or(Some("unknown")),
-        };
-        account.map(|account| format!("account {account}"))
+        (kind.is_some() || self.account.is_some()).then(|| (self.anybody(UNIDENTIFIED), notes))
     }
 
     fn short(&self, name: Name) -> ShortName {
@@ -182,6 +185,49 @@ impl Identity {
         }
     }
 
+    fn named_by_arn(&self, arn: &str) -> Name {
+        let resource = arn.splitn(6, ':').last().unwrap_or(arn);
+        let session = resource.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
+        let (role, person) = session.unwrap_or(("", after_last('/', resource)));
+        let (role, person) = (role.to_owned(), person.to_owned());
+        let account = self.other_account.clone();
+        Name { text: arn.to_owned(), role, person, is_session: session.is_some(), note: None, account }
+    }
+
+    /// A session of the role with this ARN.
+    fn session_of(&self, role: &str) -> Name {
+        let name = self.named_by_arn(role);
+        match &self.session {
+            Some(session) => Name { role: name.person, person: session.clone(), ..name },
+            None => name,
+        }
+    }
+
+    /// `principalId`: an ID, or IDs and a name with colons between them.
+    fn named_by_id(&self, id: &str) -> Name {
+        if id.starts_with("arn:") {
+            return self.named_by_arn(id);
+        }
+        let person = after_last(':', id).to_owned();
+        Name { is_session: person != id, person, ..self.plain(id) }
+    }
+
+    /// A name that could be anybody's: its account is told even if it is not known.
+    fn plain(&self, name: &str) -> Name {
+        let unknown = self.provider.is_none().then(|| "unknown".to_owned());
+        let account = self.account.clone().or(unknown);
+        let (text, person) = (name.to_owned(), name.to_owned());
+        Name { text, person, role: String::new(), is_session: false, note: None, account }
+    }
+
+    fn service(&self, name: &str) -> Name {
+        Name { note: Some("AWS service"), account: self.other_account.clone(), ..self.plain(name) }
+    }
+
+    fn anybody(&self, name: &str) -> Name {
+        Name { account: self.account.clone(), ..self.plain(name) }
+    }
+
     /// A note on a session of `AssumeRoot`.
     fn as_root(&self) -> String {
         match (self.person_as_root(), &self.issuer) {
@@ -197,74 +243,6 @@ impl Identity {
     }
 }
 
-/// What names a caller.
-#[derive(Default)]
-struct Name {
-    text: String,
-    role: String,
-    person: String,
-    /// Whether the text ends in the name of a session, which is the person.
-    is_session: bool,
-    note: Option<&'static str>,
-    account: AccountNote,
-}
-
-/// When the account stands beside a name.
-#[derive(Default)]
-enum AccountNote {
-    /// If it is another one: the name has it, or is a service's.
-    #[default]
-    IfOther,
-    IfKnown,
-    /// Even if it is not known: the name could be anybody's.
-    Always,
-}
-
-impl Name {
-    fn arn(arn: &str) -> Self {
-        let resource = arn.splitn(6, ':').last().unwrap_or(arn);
-        let session = resource.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
-        let (role, person) = session.unwrap_or(("", after_last('/', resource)));
-        let (role, person) = (role.to_owned(), person.to_owned());
-        Name { text: arn.to_owned(), role, person, is_session: session.is_some(), ..Name::default() }
-    }
-
-    /// A session of the role with this ARN.
-    fn session_of(role: &str, session: Option<&str>) -> Self {
-        let name = Name::arn(role);
-        match session {
-            Some(session) => Name { role: name.person, person: session.to_owned(), ..name },
-            None => name,
-        }
-    }
-
-    /// `principalId`: an ID, or IDs and a name with colons between them.
-    fn id(id: &str) -> Self {
-        if id.starts_with("arn:") {
-            return Name::arn(id);
-        }
-        let person = after_last(':', id).to_owned();
-        Name { text: id.to_owned(), is_session: person != id, person, account: AccountNote::Always, ..Name::default() }
-    }
-
-    fn plain(name: String) -> Self {
-        Name { text: name.clone(), person: name, account: AccountNote::Always, ..Name::default() }
-    }
-
-    fn access_key(id: &str) -> Self {
-        Name { note: Some("access key"), ..Name::plain(id.to_owned()) }
-    }
-
-    fn service(name: &str) -> Self {
-        Name { note: Some("AWS service"), account: AccountNote::IfOther, ..Name::plain(name.to_owned()) }
-    }
-
-    fn anybody(name: &str) -> Self {
-        Name { account: AccountNote::IfKnown, ..Name::plain(name.to_owned()) }
-    }
-}
-
-/// The caller's account.
 pub(super) fn account(record: &Record<'_>) -> Option<String> {
     scalar(record, &["userIdentity", "accountId"]).filter(|id| !is_anonymous(id))
 }

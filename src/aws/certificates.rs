@@ -33,12 +33,11 @@ pub fn client_of_the_system(
     bundles: &[impl AsRef<Path>],
 ) -> Option<SharedHttpClient> {
     let (file, folders) = (variable("SSL_CERT_FILE"), variable("SSL_CERT_DIR"));
-    let mut of_folders = folders.iter().flat_map(env::split_paths).filter_map(|folder| fs::read_dir(folder).ok());
-    let names_some = file.as_ref().is_some_and(|path| holds_certificates(path.as_ref()))
-        || of_folders
-            .any(|mut entries| entries.any(|entry| entry.is_ok_and(|entry| holds_certificates(&entry.path()))))
-        || file.is_none() && folders.as_ref().is_none_or(|folders| folders.is_empty());
-    if names_some {
+    let folder_entries =
+        folders.iter().flat_map(env::split_paths).filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let mut paths = file.iter().map(PathBuf::from).chain(folder_entries.flatten().map(|entry| entry.path()));
+    let names_none = file.is_none() && folders.as_ref().is_none_or(|folders| folders.is_empty());
+    if names_none || paths.any(|path| holds_certificates(&path)) {
         return None;
     }
     let named = [("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folders)].into_iter();

@@ -1,5 +1,9 @@
 //! Errors of the SDK, in words.
 
+use std::sync::LazyLock;
+
+use regex_automata::meta::Regex;
+
 /// An error and all its causes, the outermost first. Alone, an error of the SDK's says only "dispatch failure".
 pub(super) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |error| error.source());
@@ -29,26 +33,15 @@ pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)
 /// A reason without the ids of requests, such as those of a service behind SNS: `(Status Code: 400; Request ID: 1b2c; Proxy:
 /// null)`. Each request has another one, and failures of the same cause would not be alike.
 pub(super) fn without_request_ids(text: &str) -> String {
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    // In ASCII letters only: the places in both texts are the same.
-    let lower = text.to_ascii_lowercase();
-    while let Some(at) = lower.get(text.len() - rest.len()..).and_then(|lower| lower.find("request")) {
-        let (before, found) = rest.split_at(at);
-        let after_name = &found["request".len()..];
-        kept.push_str(before);
-        kept.push_str(&found[..found.len() - after_name.len()]);
-        rest = after_name;
-        let name = after_name.trim_start_matches([' ', '-', '_']);
-        let Some(value) = name.get(..2).filter(|id| id.eq_ignore_ascii_case("id")).and(name.get(2..)) else { continue };
-        let value = value.trim_start();
-        let Some(value) = value.strip_prefix([':', '=']).map(str::trim_start) else { continue };
-        let is_id = |c: char| c.is_ascii_alphanumeric() || "-_+/=\"'".contains(c);
-        kept.push_str(&after_name[..after_name.len() - value.len()]);
-        kept.push('…');
-        rest = value.trim_start_matches(is_id);
+    const ID: &str = r#"(?i)request[ _-]*id\s*[:=]\s*([a-z0-9_+/="'-]+)"#;
+    static FINDER: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(ID).ok());
+    let found = FINDER.iter().flat_map(|finder| finder.captures_iter(text));
+    let ids: Vec<_> = found.filter_map(|found| found.get_group(1)).collect();
+    let mut text = text.to_owned();
+    for id in ids.into_iter().rev() {
+        text.replace_range(id.range(), "…");
     }
-    kept + rest
+    text
 }
 
 #[cfg(test)]

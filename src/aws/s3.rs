@@ -82,13 +82,11 @@ async fn read_up_to(
     Ok(Fetched::New { etag, bytes })
 }
 
-/// A log's bytes, as they arrive.
 pub(crate) struct LogBytes {
     s3: S3,
     object: S3Object,
     body: ByteStream,
     etag: Option<String>,
-    /// How many bytes have arrived.
     position: u64,
     resumptions: u32,
 }

@@ -75,40 +75,35 @@ impl Sns {
     }
 }
 
-/// The number of requests that may be under way at once to a topic: half as many as before whenever SNS throttles,
-/// one more with every request that it takes. A region's quota may be as low as
+/// The number of requests that may be under way at once to a topic: one fewer with every request that SNS throttles, and one
+/// more when it has taken as many as are allowed. A region's quota may be as low as
 /// [300 messages a second](https://docs.aws.amazon.com/general/latest/gr/sns.html) for everybody who publishes there.
 struct RequestLimit {
     permits: Semaphore,
-    count: RefCell<PermitCount>,
-}
-
-struct PermitCount {
-    allowed: usize,
-    /// Permits that are too many: a semaphore can't revoke them. They are taken back when their requests are answered.
-    surplus: usize,
+    allowed: Cell<usize>,
+    /// How many requests SNS took since the limit changed.
+    taken: Cell<usize>,
 }
 
 impl RequestLimit {
     fn new() -> Self {
-        let count = RefCell::new(PermitCount { allowed: REQUESTS_AT_ONCE, surplus: 0 });
-        RequestLimit { permits: Semaphore::new(REQUESTS_AT_ONCE), count }
+        let permits = Semaphore::new(REQUESTS_AT_ONCE);
+        RequestLimit { permits, allowed: Cell::new(REQUESTS_AT_ONCE), taken: Cell::new(0) }
     }
 
     fn answered(&self, permit: SemaphorePermit<'_>, answers: &[Result<(), Failure>]) {
-        let PermitCount { allowed, surplus } = &mut *self.count.borrow_mut();
+        let (allowed, taken) = (self.allowed.get(), self.taken.get() + 1);
         if answers.iter().any(|answer| matches!(answer, Err(failure) if failure.kind == Kind::Throttled)) {
-            let fewer = (*allowed / 2).max(1);
-            *surplus += *allowed - fewer;
-            *surplus -= self.permits.forget_permits(*surplus);
-            *allowed = fewer;
-        } else if answers.iter().all(Result::is_ok) && *allowed < REQUESTS_AT_ONCE {
-            *allowed += 1;
-            if *surplus > 0 { *surplus -= 1 } else { self.permits.add_permits(1) }
-        }
-        if *surplus > 0 {
-            *surplus -= 1;
-            permit.forget();
+            if allowed > 1 {
+                permit.forget();
+                self.allowed.set(allowed - 1);
+            }
+            self.taken.set(0);
+        } else if answers.iter().all(Result::is_ok) && allowed < REQUESTS_AT_ONCE {
+            let is_enough = taken >= allowed;
+            self.permits.add_permits(usize::from(is_enough));
+            self.allowed.set(allowed + usize::from(is_enough));
+            self.taken.set(if is_enough { 0 } else { taken });
         }
     }
 }
@@ -129,8 +124,6 @@ impl Failure {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// The time was up before it was sent.
-    Unsent,
     /// Another attempt may succeed.
     Passing,
     /// Another attempt may succeed. SNS asks for fewer requests.
@@ -143,13 +136,6 @@ enum Kind {
     Lasting,
 }
 
-impl Kind {
-    fn may_pass(self) -> bool {
-        matches!(self, Kind::Passing | Kind::Throttled | Kind::Silent)
-    }
-}
-
-/// Publishes to one topic.
 pub(crate) struct TopicPublisher {
     client: Client,
     pub(crate) arn: TopicArn,
@@ -160,7 +146,6 @@ pub(crate) struct TopicPublisher {
     splits_in_vain: Mutex<u32>,
 }
 
-/// A batch on its way.
 struct Sending<'a> {
     alerts: &'a [&'a Alert],
     /// For a FIFO topic. One that is made up must be the same in every attempt.
@@ -176,9 +161,7 @@ impl Sending<'_> {
         if answer.is_ok() {
             (self.taken)(number);
         }
-        // If it was not sent, an earlier failure says more.
-        let is_sent = !matches!(answer, Err(Failure { kind: Kind::Unsent, .. }));
-        if let (true, Some(result)) = (is_sent, self.results.borrow_mut().get_mut(number)) {
+        if let Some(result) = self.results.borrow_mut().get_mut(number) {
             *result = answer;
         }
     }
@@ -199,7 +182,8 @@ impl TopicPublisher {
     ) -> Vec<Result<(), Failure>> {
         let id = |alert: &&Alert| deduplication_id(alert.id.as_deref());
         let deduplication_ids = if self.arn.is_fifo() { alerts.iter().map(id).collect() } else { Vec::new() };
-        let results = RefCell::new(vec![Err(unsent()); alerts.len()]);
+        let unsent = Failure { kind: Kind::Passing, cause: "the time was up before they could be sent".to_owned() };
+        let results = RefCell::new(vec![Err(unsent); alerts.len()]);
         let sending = Sending { alerts, deduplication_ids, deadline, taken, results };
         let silences = self.attempts(&sending, (0..alerts.len()).collect(), 0).await;
         let refused: Vec<usize> = (0..alerts.len()).filter(|number| sending.is_refused(*number)).collect();
@@ -245,11 +229,12 @@ impl TopicPublisher {
             // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
             let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
             let pause = pause.max(self.least_pause);
-            let answers = self.publish_once(sending, &open, TIME_TO_ANSWER * (1 << silences)).await;
+            let time_to_answer = TIME_TO_ANSWER * (1 << silences);
+            let Some(answers) = self.publish_once(sending, &open, time_to_answer).await else { break };
             silences += u32::from(answers.iter().any(|answer| matches!(answer, Err(f) if f.kind == Kind::Silent)));
             let mut again = Vec::new();
             for (number, answer) in open.into_iter().zip(answers) {
-                if answer.as_ref().is_err_and(|failure| failure.kind.may_pass()) {
+                if answer.as_ref().is_err_and(|failure| !failure.is_lasting()) {
                     again.push(number);
                 }
                 sending.answered(number, answer);
@@ -264,18 +249,19 @@ impl TopicPublisher {
         silences
     }
 
+    /// Sends a request, or none if the time is up before it could go out.
     async fn publish_once(
         &self,
         sending: &Sending<'_>,
         numbers: &[usize],
         time_to_answer: Duration,
-    ) -> Vec<Result<(), Failure>> {
+    ) -> Option<Vec<Result<(), Failure>>> {
         let all = |failure| vec![Err(failure); numbers.len()];
         let time_left = || sending.deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        let permit = tokio::time::timeout(time_left(), self.request_limit.permits.acquire()).await;
-        let (Ok(Ok(permit)), false) = (permit, time_left().is_zero()) else {
-            return all(unsent());
-        };
+        let permit = tokio::time::timeout(time_left(), self.request_limit.permits.acquire()).await.ok()?.ok()?;
+        if time_left().is_zero() {
+            return None;
+        }
         let entry = |(place, number): (usize, &usize)| {
             Some(Self::entry(place, sending.alerts.get(*number)?, sending.deduplication_ids.get(*number)))
         };
@@ -284,7 +270,7 @@ impl TopicPublisher {
             Ok(batch) => batch,
             Err(e) => {
                 let cause = format!("no request could be made ({})", BuildError::to_string(&e));
-                return all(Failure { kind: Kind::Lasting, cause });
+                return Some(all(Failure { kind: Kind::Lasting, cause }));
             }
         };
         let request = self.client.publish_batch().topic_arn(self.arn.as_str());
@@ -304,7 +290,7 @@ impl TopicPublisher {
         };
         self.has_taken.set(self.has_taken.get() || answers.iter().any(Result::is_ok));
         self.request_limit.answered(permit, &answers);
-        answers
+        Some(answers)
     }
 
     fn entry(
@@ -324,10 +310,6 @@ impl TopicPublisher {
         }
         entry.build()
     }
-}
-
-fn unsent() -> Failure {
-    Failure { kind: Kind::Unsent, cause: "the time was up before they could be sent".to_owned() }
 }
 
 fn silent(what: &str) -> Failure {

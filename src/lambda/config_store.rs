@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use tokio::time::timeout;
 
 use super::deadline::{NO_ANSWER, in_time};
 use crate::aws::s3::{Fetched, S3};
@@ -41,8 +40,6 @@ pub(super) struct ConfigStore {
     /// The topic of configurations that name none.
     default_topic: Option<String>,
     configs: RefCell<HashMap<S3Object, Known>>,
-    /// The contents of those that had to make room.
-    forgotten: RefCell<HashMap<S3Object, Hash>>,
     /// The contents that were refused last, by their hashes, and why. Each log without a configuration asks again, and it may
     /// take seconds to find out.
     refused: RefCell<VecDeque<(Hash, Vec<String>)>>,
@@ -50,7 +47,7 @@ pub(super) struct ConfigStore {
 
 type Hash = [u8; 32];
 
-/// A configuration that S3 gave.
+/// A good configuration that S3 gave.
 struct Known {
     /// The version of the file that it was read from.
     etag: Option<String>,
@@ -58,19 +55,20 @@ struct Known {
     hash: Hash,
     /// When it was used last, compared with the others.
     used: u64,
-    config: Rc<Config>,
+    /// `None` if it had to make room.
+    config: Option<Rc<Config>>,
 }
 
-/// A configuration in use.
+impl Known {
+    fn memory(&self) -> usize {
+        let of_config = |config: &Rc<Config>| CONFIG_MEMORY + config.filter.memory + config.learned.memory();
+        self.config.as_ref().map_or(0, of_config)
+    }
+}
+
 pub(super) struct Config {
     pub(super) filter: Filter,
     pub(super) learned: Learned,
-}
-
-impl Config {
-    fn memory(&self) -> usize {
-        CONFIG_MEMORY + self.filter.memory + self.learned.memory()
-    }
 }
 
 /// A configuration after S3 was asked for it; [`ConfigStore::get`] gives it.
@@ -89,12 +87,10 @@ impl ConfigStore {
             key: settings.config_key.clone(),
             default_topic: settings.topic_arn.clone(),
             configs: RefCell::default(),
-            forgotten: RefCell::default(),
             refused: RefCell::default(),
         }
     }
 
-    /// The configuration for a log.
     pub(super) fn location(&self, log: &S3Object) -> S3Object {
         S3Object { bucket: self.bucket.as_ref().unwrap_or(&log.bucket).clone(), key: self.key.clone() }
     }
@@ -104,8 +100,8 @@ impl ConfigStore {
     pub(super) async fn warm_up(&self, s3: &S3) {
         let Some(bucket) = self.bucket.clone() else { return };
         let object = S3Object { bucket, key: self.key.clone() };
-        let fetched = timeout(TIME_TO_WARM_UP, s3.fetch_once(&object, SIZE_LIMIT)).await;
-        let fetched = fetched.unwrap_or_else(|_| Err(format!("it took over {} s", TIME_TO_WARM_UP.as_secs())));
+        let deadline = SystemTime::now() + TIME_TO_WARM_UP;
+        let fetched = in_time(deadline, "it took over 5 s", s3.fetch_once(&object, SIZE_LIMIT)).await.flatten();
         if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
@@ -119,9 +115,8 @@ impl ConfigStore {
         log: &S3Object,
         deadline: SystemTime,
     ) -> Result<Refreshed, Error> {
-        let etag = self.configs.borrow().get(object).map(|known| known.etag.clone());
-        let is_known = etag.is_some();
-        let etag = etag.flatten();
+        let is_known = self.get(object).is_some();
+        let etag = self.configs.borrow().get(object).filter(|_| is_known).and_then(|known| known.etag.clone());
         let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag.as_deref())).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
@@ -136,7 +131,7 @@ impl ConfigStore {
 
     /// A configuration, unless the room for others has been needed since it was asked for.
     pub(super) fn get(&self, object: &S3Object) -> Option<Rc<Config>> {
-        self.configs.borrow().get(object).map(|known| known.config.clone())
+        self.configs.borrow().get(object).and_then(|known| known.config.clone())
     }
 
     /// Notes that a configuration is used, and makes room by forgetting others.
@@ -146,16 +141,11 @@ impl ConfigStore {
         if let Some(known) = configs.get_mut(object) {
             known.used = latest + 1;
         }
-        let mut memory: usize = configs.values().map(|known| known.config.memory()).sum();
-        while memory > MEMORY_LIMIT {
-            let is_free = |known: &Known| Rc::strong_count(&known.config) == 1;
-            let others = configs.iter().filter(|(other, known)| *other != object && is_free(known));
-            let Some(oldest) = others.min_by_key(|(_, known)| known.used).map(|(other, _)| other.clone()) else {
-                break;
-            };
-            let Some(known) = configs.remove(&oldest) else { break };
-            memory = memory.saturating_sub(known.config.memory());
-            self.forgotten.borrow_mut().insert(oldest, known.hash);
+        while configs.values().map(Known::memory).sum::<usize>() > MEMORY_LIMIT {
+            let is_free = |known: &Known| known.config.as_ref().is_some_and(|config| Rc::strong_count(config) == 1);
+            let others = configs.iter_mut().filter(|(other, known)| *other != object && is_free(known));
+            let Some((_, oldest)) = others.min_by_key(|(_, known)| known.used) else { break };
+            oldest.config = None;
         }
     }
 
@@ -172,18 +162,16 @@ impl ConfigStore {
             Err(cause) => return Err(Error::ConfigurationUnavailable { object, cause, consequence }),
         };
         let hash = Sha256::digest(&bytes).into();
-        if let Some(known) = self.configs.borrow_mut().get_mut(&object).filter(|known| known.hash == hash) {
+        let is_kept = |known: &&mut Known| known.hash == hash && known.config.is_some();
+        if let Some(known) = self.configs.borrow_mut().get_mut(&object).filter(is_kept) {
             known.etag = etag;
             return Ok(false);
         }
         match self.parse(hash, &bytes) {
             Ok(filter) => {
-                let learned = Learned::new(&filter);
-                let config = Rc::new(Config { filter, learned });
-                let forgotten = self.forgotten.borrow_mut().remove(&object);
-                let known = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
-                let last = known.map(|known| known.hash).or(forgotten);
-                Ok(last.is_some_and(|last| last != hash))
+                let config = Some(Rc::new(Config { learned: Learned::new(&filter), filter }));
+                let last = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
+                Ok(last.is_some_and(|last| last.hash != hash))
             }
             Err(problems) => Err(Error::InvalidConfiguration { object, problems, consequence }),
         }
@@ -230,7 +218,7 @@ mod tests {
     }
 
     fn memory(store: &ConfigStore) -> usize {
-        store.configs.borrow().values().map(|known| known.config.memory()).sum()
+        store.configs.borrow().values().map(Known::memory).sum()
     }
 
     #[test]
@@ -242,7 +230,7 @@ mod tests {
             assert!(!ask(&store, bucket, bucket) && !ask(&store, 0, 0), "{bucket}: nothing has changed");
             assert!(memory(&store) <= MEMORY_LIMIT, "{}", memory(&store));
         }
-        let known = store.configs.borrow().len();
+        let known = (0..60).filter(|bucket| is_known(*bucket)).count();
         assert!((25..45).contains(&known), "{known}");
         assert!(is_known(59) && !is_known(1), "the oldest went first");
         // What has become of a forgotten one meanwhile is known all the same.

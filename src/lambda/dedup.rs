@@ -1,6 +1,6 @@
 //! The alerts that were published lately, so that a retry does not repeat them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use crate::alert::{Alert, id};
@@ -9,7 +9,7 @@ use crate::rules::TopicArn;
 /// How long alerts are remembered. Lambda's two retries come within the time.
 const TIME_LIMIT: Duration = Duration::from_mins(15);
 
-/// How many are remembered: about 4 MB.
+/// How many are remembered: about 2 MB.
 pub(super) const COUNT_LIMIT: usize = 50_000;
 
 /// A hash of an alert: where, about which event, for which rules.
@@ -27,39 +27,32 @@ impl AlertKey {
     }
 }
 
-/// The alerts of the last quarter of an hour, within bounded memory.
+/// The alerts of the last quarter of an hour, within bounded memory, each with its time: wall-clock time, because an
+/// environment may be frozen for hours between events.
 ///
-/// Once it is full, it takes no more until the oldest have expired. A retry brings the same alerts in the same order: a
-/// memory that made room for the latest would have forgotten each of them just before it comes again.
+/// Once it is full, it takes no more until old ones have expired. A retry brings the same alerts in the same order: a memory
+/// that made room for the latest would have forgotten each of them just before it comes again.
 #[derive(Default)]
-pub(super) struct RecentAlerts {
-    known: HashSet<AlertKey>,
-    /// The same, oldest first. Wall-clock time, because an environment may be frozen for hours between events.
-    order: VecDeque<(SystemTime, AlertKey)>,
-}
+pub(super) struct RecentAlerts(HashMap<AlertKey, SystemTime>);
 
 impl RecentAlerts {
     pub(super) fn insert(&mut self, key: AlertKey, now: SystemTime) {
-        self.expire(now);
-        if !self.is_full() && self.known.insert(key) {
-            self.order.push_back((now, key));
+        if !self.is_full() {
+            self.0.entry(key).or_insert(now);
         }
     }
 
-    pub(super) fn contains(&mut self, key: AlertKey, now: SystemTime) -> bool {
-        self.expire(now);
-        self.known.contains(&key)
+    pub(super) fn contains(&self, key: AlertKey) -> bool {
+        self.0.contains_key(&key)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.known.len() >= COUNT_LIMIT
+        self.0.len() >= COUNT_LIMIT
     }
 
-    fn expire(&mut self, now: SystemTime) {
-        let stale = |then: SystemTime| now.duration_since(then).map_or(true, |age| age > TIME_LIMIT);
-        while let Some((_, key)) = self.order.pop_front_if(|(then, _)| stale(*then)) {
-            self.known.remove(&key);
-        }
+    /// Forgets old alerts. Within an invocation none gets old: what it has sent, it does not send again.
+    pub(super) fn expire(&mut self, now: SystemTime) {
+        self.0.retain(|_, then| now.duration_since(*then).is_ok_and(|age| age <= TIME_LIMIT));
     }
 }
 
@@ -73,17 +66,19 @@ mod tests {
         let (start, key) = (SystemTime::UNIX_EPOCH, |number: usize| AlertKey(number as u128));
         let later = start + TIME_LIMIT + Duration::from_secs(1);
         recent.insert(key(0), start);
-        assert!(recent.contains(key(0), start + TIME_LIMIT));
-        assert!(!recent.contains(key(0), later));
+        recent.expire(start + TIME_LIMIT);
+        assert!(recent.contains(key(0)));
+        recent.expire(later);
+        assert!(!recent.contains(key(0)));
         // The same sequence, as a retry brings it: each time those that there was room for are known.
         for _ in 0..2 {
             (0..COUNT_LIMIT + 10).for_each(|number| recent.insert(key(number), start));
-            let known = (0..COUNT_LIMIT + 10).filter(|number| recent.contains(key(*number), start));
+            let known = (0..COUNT_LIMIT + 10).filter(|number| recent.contains(key(*number)));
             assert_eq!(known.collect::<Vec<_>>(), (0..COUNT_LIMIT).collect::<Vec<_>>());
             assert!(recent.is_full());
-            assert_eq!((recent.known.len(), recent.order.len()), (COUNT_LIMIT, COUNT_LIMIT));
         }
+        recent.expire(later);
         recent.insert(key(COUNT_LIMIT), later);
-        assert!(recent.contains(key(COUNT_LIMIT), later) && !recent.is_full());
+        assert!(recent.contains(key(COUNT_LIMIT)) && !recent.is_full());
     }
 }

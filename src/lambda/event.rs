@@ -34,7 +34,6 @@ pub struct Announcement {
     pub(crate) warnings: Vec<String>,
     /// One text for each of the first parts that are not valid, and one for all others.
     pub invalid: Vec<String>,
-    /// How many parts are not valid.
     all_invalid: usize,
     /// How many more parts it may have.
     room: usize,
@@ -90,31 +89,21 @@ const KEY_LIMIT: usize = 1_024;
 /// CloudTrail publishes this text to a trail's topic when the topic is set.
 const CLOUDTRAIL_TEST: &str = "CloudTrail validation message.";
 
-/// [S3's events](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html)
-/// that bring no new object, up to the colon.
-const OTHER_EVENTS: [&str; 10] = [
+/// The beginnings of events that bring no new object:
+/// [S3's names](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-event-types-and-destinations.html),
+/// and [EventBridge's](https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html), which have blanks.
+const OTHER_EVENTS: [&str; 17] = [
     "IntelligentTiering", "LifecycleExpiration", "LifecycleTransition", "ObjectAcl", "ObjectAnnotation",
-    "ObjectRemoved", "ObjectRestore", "ObjectTagging", "ReducedRedundancyLostObject", "Replication",
+    "ObjectRemoved", "ObjectRestore", "ObjectTagging", "ReducedRedundancyLostObject", "Replication", "Object ACL ",
+    "Object Access Tier ", "Object Annotation", "Object Deleted", "Object Restore ", "Object Storage Class ",
+    "Object Tags ",
 ];
 
-/// [EventBridge's names](https://docs.aws.amazon.com/AmazonS3/latest/userguide/EventBridge.html) of the same, as they begin.
-const OTHER_BRIDGED_EVENTS: [&str; 7] = [
-    "Object ACL ", "Object Access Tier ", "Object Annotation", "Object Deleted", "Object Restore ",
-    "Object Storage Class ", "Object Tags ",
-];
-
-/// The `messageType`s of [AWS Config](https://docs.aws.amazon.com/config/latest/developerguide/how-does-config-work.html).
-const CONFIG_MESSAGES: [&str; 10] = [
-    "ComplianceChangeNotification",
-    "ConfigRulesEvaluationStarted",
-    "ConfigurationHistoryDeliveryCompleted",
-    "ConfigurationItemChangeNotification",
-    "ConfigurationSnapshotDeliveryCompleted",
-    "ConfigurationSnapshotDeliveryFailed",
-    "ConfigurationSnapshotDeliveryStarted",
-    "OversizedConfigurationItemChangeDeliveryFailed",
-    "OversizedConfigurationItemChangeNotification",
-    "ScheduledNotification",
+/// The beginnings of the `messageType`s of
+/// [AWS Config](https://docs.aws.amazon.com/config/latest/developerguide/how-does-config-work.html).
+const CONFIG_MESSAGES: [&str; 7] = [
+    "ComplianceChangeNotification", "ConfigRulesEvaluation", "ConfigurationHistoryDelivery", "ConfigurationItemChange",
+    "ConfigurationSnapshotDelivery", "OversizedConfigurationItemChange", "ScheduledNotification",
 ];
 
 const EXPECTED: &str = "expected an S3 event notification ({\"Records\": [{\"eventName\": \"ObjectCreated:Put\", \"s3\": \
@@ -204,7 +193,7 @@ impl Announcement {
                 let at = format!("Records[{i}] of {at}");
                 match record.get("Sns") {
                     Some(message) => self.open_message(&at, message, envelopes),
-                    None => self.take(&at, created_object(record)),
+                    None => self.take(&at, notified_object(record)),
                 }
             }
         } else if text(envelope, "/Type").is_some_and(|kind| kind == "Notification" || is_confirmation(kind)) {
@@ -212,7 +201,7 @@ impl Announcement {
         } else if is_of_config(envelope) {
             self.no_logs.push(NoLog::ConfigMessage);
         } else if let (Some("aws.s3"), Some(what)) = (text(envelope, "/source"), text(envelope, "/detail-type")) {
-            self.take(at, bridged_object(what, envelope));
+            self.take(at, new_object(what, envelope.get("detail"), |key| Some(key.into())));
         } else if let Some((bucket, keys)) = delivery(envelope) {
             for key in self.parts(at, keys) {
                 self.take(at, key.as_str().ok_or_else(not_known).and_then(|key| object(bucket, key)).map(Some));
@@ -222,7 +211,6 @@ impl Announcement {
         }
     }
 
-    /// Opens a message of SNS.
     fn open_message(&mut self, at: &str, message: &Value, envelopes: usize) {
         match (text(message, "/Type"), text(message, "/TopicArn"), text(message, "/Message")) {
             (Some(kind), Some(topic), _) if is_confirmation(kind) => {
@@ -237,7 +225,6 @@ impl Announcement {
         }
     }
 
-    /// Takes an alert of this program.
     fn take_alert(&mut self, at: &str, message: &Value) {
         let said = |name| text(message, name).filter(|text| !text.trim().is_empty());
         match (said("/Subject"), said("/Message")) {
@@ -263,41 +250,38 @@ impl Announcement {
     }
 }
 
-/// The object of [an S3 notification](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
-fn created_object(record: &Value) -> Result<Option<S3Object>, String> {
-    let (bucket, key) = record.get("s3").and_then(entity).ok_or_else(not_known)?;
+/// The object of [an S3 notification](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html),
+/// which has the key as HTML forms have it: `+` is a space, and every other byte may be `%XX`.
+fn notified_object(record: &Value) -> Result<Option<S3Object>, String> {
     let name = match record.get("eventName") {
         None | Some(Value::Null) => "ObjectCreated:",
         Some(Value::String(name)) => name.trim_start_matches("s3:"),
         Some(_) => return Err(not_known()),
     };
-    if name.split(':').next().is_some_and(|family| OTHER_EVENTS.contains(&family)) {
-        return Ok(None);
-    }
-    let key = decoded_key(key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
-    let object = object(bucket, &key)?;
-    if name.starts_with("ObjectCreated:") {
-        return Ok(Some(object));
-    }
-    Err(format!(
-        "is {name} of {object}, a kind of event that is not known: let the notification send s3:ObjectCreated:* only"
-    ))
+    let decoded = |key: &str| percent_decode_str(&key.replace('+', " ")).decode_utf8().ok().map(Into::into);
+    new_object(name, record.get("s3"), decoded)
 }
 
-/// The object of [an EventBridge event](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html), which has
-/// the key as it is.
-fn bridged_object(what: &str, event: &Value) -> Result<Option<S3Object>, String> {
-    let (bucket, key) = event.get("detail").and_then(entity).ok_or_else(not_known)?;
-    let object = object(bucket, key)?;
-    if what == "Object Created" {
-        return Ok(Some(object));
-    }
-    if OTHER_BRIDGED_EVENTS.iter().any(|known| what.starts_with(known)) {
+/// The object of an event of this name, or `None` if it brings no new one. The key of
+/// [EventBridge's](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html) stands there as it is.
+fn new_object(
+    name: &str,
+    entity: Option<&Value>,
+    decoded: impl Fn(&str) -> Option<String>,
+) -> Result<Option<S3Object>, String> {
+    let of_entity = |pointer| entity.and_then(|entity| text(entity, pointer)).ok_or_else(not_known);
+    let (bucket, key) = (of_entity("/bucket/name")?, of_entity("/object/key")?);
+    if OTHER_EVENTS.iter().any(|known| name.starts_with(known)) {
         return Ok(None);
     }
+    let key = decoded(key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
+    let object = object(bucket, &key)?;
+    if name.starts_with("ObjectCreated:") || name == "Object Created" {
+        return Ok(Some(object));
+    }
     Err(format!(
-        "is `{what}` of {object}, a kind of event that is not known: let the rule match \"detail-type\": [\"Object \
-         Created\"] only"
+        "is `{name}` of {object}, a kind of event that is not known: let S3 send s3:ObjectCreated:* only, or EventBridge \
+         \"Object Created\""
     ))
 }
 
@@ -314,7 +298,7 @@ fn is_alert(message: &Value) -> bool {
 /// Whether AWS Config sent it, by way of SNS or of EventBridge.
 fn is_of_config(message: &Value) -> bool {
     let place = if text(message, "/source") == Some("aws.config") { "/detail/messageType" } else { "/messageType" };
-    text(message, place).is_some_and(|kind| CONFIG_MESSAGES.contains(&kind))
+    text(message, place).is_some_and(|kind| CONFIG_MESSAGES.iter().any(|known| kind.starts_with(known)))
 }
 
 /// Whether a message of SNS is about [a subscription](https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html)
@@ -353,11 +337,6 @@ fn delivery(delivery: &Value) -> Option<(&str, &[Value])> {
     Some((text(delivery, "/s3Bucket")?, delivery.get("s3ObjectKey")?.as_array()?))
 }
 
-/// The bucket and the key of an event.
-fn entity(entity: &Value) -> Option<(&str, &str)> {
-    Some((text(entity, "/bucket/name")?, text(entity, "/object/key")?))
-}
-
 /// An object that S3 can have.
 fn object(bucket: &str, key: &str) -> Result<S3Object, String> {
     if bucket.len() > BUCKET_LIMIT || key.len() > KEY_LIMIT {
@@ -368,12 +347,6 @@ fn object(bucket: &str, key: &str) -> Result<S3Object, String> {
 
 fn not_known() -> String {
     format!("is not known: {EXPECTED}")
-}
-
-/// S3 writes keys into notifications as HTML forms do: `+` is a space, and every other byte may be `%XX`.
-fn decoded_key(key: &str) -> Option<String> {
-    let spaced = key.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(Into::into)
 }
 
 #[cfg(test)]
@@ -436,7 +409,7 @@ mod tests {
         assert_eq!(announcement.objects.iter().map(|o| o.key.as_str()).collect::<Vec<_>>(), ["1", "2"]);
         let [unknown, frozen, no_utf8] = &announcement.invalid[..] else { panic!("{announcement:?}") };
         assert!(unknown.starts_with("Records[1] of the payload is not known"), "{unknown}");
-        assert!(frozen.contains("ObjectFrozen:Put of s3://b/cold"), "{frozen}");
+        assert!(frozen.contains("`ObjectFrozen:Put` of s3://b/cold"), "{frozen}");
         assert!(no_utf8.contains("not UTF-8"), "{no_utf8}");
     }
 
@@ -587,7 +560,18 @@ mod tests {
 
     #[test]
     fn a_message_of_config_announces_nothing_in_any_envelope_even_if_it_names_an_object() {
-        for kind in CONFIG_MESSAGES {
+        for kind in [
+            "ComplianceChangeNotification",
+            "ConfigRulesEvaluationStarted",
+            "ConfigurationHistoryDeliveryCompleted",
+            "ConfigurationItemChangeNotification",
+            "ConfigurationSnapshotDeliveryCompleted",
+            "ConfigurationSnapshotDeliveryFailed",
+            "ConfigurationSnapshotDeliveryStarted",
+            "OversizedConfigurationItemChangeDeliveryFailed",
+            "OversizedConfigurationItemChangeNotification",
+            "ScheduledNotification",
+        ] {
             let message = json!({"messageType": kind, "s3Bucket": "b", "s3ObjectKey": "k", "recordVersion": "1.1"});
             let bridged = json!({"source": "aws.config", "detail-type": "Config Something", "detail": message});
             for message in [message, bridged] {

@@ -1,14 +1,17 @@
-//! One invocation: from the announced logs to the alerts that they lead to, from alerts to mails, and to an answer.
+//! Invocations, one after the other: from the announced logs to the alerts that they lead to, from alerts to mails, and to
+//! an answer.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime};
 
 use aws_lambda_events::sqs::SqsBatchResponse;
 use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::config_store::ConfigStore;
 use super::dedup::RecentAlerts;
-use super::event::{Announcement, Payload};
+use super::event::{self, Announcement, Payload};
 use super::outbox::Outbox;
 use super::reading::Reading;
 use super::report::Report;
@@ -22,11 +25,18 @@ use crate::log::{S3Object, reason_to_skip};
 /// little time at all.
 const TIME_TO_PUBLISH: Duration = Duration::from_secs(3);
 
+/// Handles invocations, one after the other.
+pub struct Handler {
+    settings: Settings,
+    s3: S3,
+    state: Mutex<State>,
+}
+
 /// The state that one invocation leaves to the next.
-pub(super) struct State {
-    pub(super) sns: Sns,
-    pub(super) configs: ConfigStore,
-    pub(super) published: RecentAlerts,
+struct State {
+    sns: Sns,
+    configs: ConfigStore,
+    published: RecentAlerts,
 }
 
 /// The answer of an invocation that did not fail.
@@ -40,8 +50,7 @@ pub enum Answer {
     Batch(SqsBatchResponse),
 }
 
-/// One invocation under way.
-pub(super) struct Invocation<'a> {
+struct Invocation<'a> {
     settings: &'a Settings,
     s3: &'a S3,
     state: &'a mut State,
@@ -52,14 +61,41 @@ pub(super) struct Invocation<'a> {
     failures: Vec<Error>,
 }
 
-impl<'a> Invocation<'a> {
-    pub(super) fn new(settings: &'a Settings, s3: &'a S3, state: &'a mut State, deadline: SystemTime) -> Self {
-        let (report, failures) = (Report::default(), Vec::new());
-        Invocation { settings, s3, state, start: Instant::now(), deadline, report, failures }
+impl Handler {
+    /// Handles invocations with these settings and clients.
+    pub fn new(settings: Settings, s3: S3, sns: Sns) -> Self {
+        let configs = ConfigStore::new(&settings);
+        let state = State { sns, configs, published: RecentAlerts::default() };
+        Handler { settings, s3, state: Mutex::new(state) }
     }
 
+    /// Loads the configuration before the first event, where its bucket is known. That also opens a connection to S3.
+    pub async fn warm_up(&self) {
+        self.state.lock().await.configs.warm_up(&self.s3).await;
+    }
+
+    /// Handles one invocation, which must be over by `deadline`.
+    ///
+    /// # Errors
+    /// Everything that failed, after the rest was done. From SQS, failures of single messages are not an error: these
+    /// messages are handed back.
+    pub async fn handle(&self, payload: &Value, deadline: SystemTime) -> Result<Answer, Error> {
+        let invocation = Invocation {
+            settings: &self.settings,
+            s3: &self.s3,
+            state: &mut *self.state.lock().await,
+            start: Instant::now(),
+            deadline,
+            report: Report::default(),
+            failures: Vec::new(),
+        };
+        invocation.run(event::parse(payload)).await
+    }
+}
+
+impl Invocation<'_> {
     /// Processes every log and every alert of the payload, whatever happens to the others.
-    pub(super) async fn run(mut self, payload: Payload) -> Result<Answer, Error> {
+    async fn run(mut self, payload: Payload) -> Result<Answer, Error> {
         let logs: Vec<_> = payload.objects().filter(|object| self.count_object(object)).collect();
         let time_left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let end_of_reading = self.deadline.checked_sub(TIME_TO_PUBLISH.min(time_left / 4)).unwrap_or(self.deadline);
@@ -110,7 +146,8 @@ impl<'a> Invocation<'a> {
     fn answer(mut self, payload: Payload, failed: Vec<Option<String>>) -> Result<Answer, Error> {
         // Where no message is fine and the configuration is to blame, Lambda's own count of errors shows it.
         let all_failed = failed.len() == payload.announcements.len();
-        let by_message = payload.from_sqs && !(all_failed && self.failures.iter().any(Error::is_configuration));
+        let by_message =
+            payload.from_sqs && !(all_failed && self.failures.iter().any(|failure| failure.configuration().is_some()));
         for announcement in payload.announcements {
             announcement.no_logs.into_iter().for_each(|message| self.report.skipped.add_message(message));
             announcement.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));

@@ -19,7 +19,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After so many refused mails without one that was taken, the topic seems to refuse everything.
 const SPLITS_IN_VAIN: u32 = 6;
 
-/// What became of the alerts.
 #[derive(Default)]
 pub(super) struct Mailed {
     /// The messages that the topic took, and the alerts that they tell.

@@ -4,7 +4,6 @@ mod config_store;
 mod deadline;
 mod dedup;
 pub mod event;
-mod handler;
 mod invocation;
 mod log_lines;
 mod mail;
@@ -15,5 +14,5 @@ mod queues;
 mod reading;
 mod report;
 
-pub use self::handler::Handler;
+pub use self::invocation::Handler;
 pub use self::log_lines::LogLines;

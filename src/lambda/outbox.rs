@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -13,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts};
-use super::queues::{Admission, Batch, Entry, PATIENCE, Queues};
+use super::queues::{Admission, Batch, Entry, Queues};
 use super::report::Report;
 use crate::alert::Alert;
 use crate::aws::sns::{Sns, TopicPublisher};
@@ -46,29 +47,21 @@ struct State<'a> {
     published: &'a mut RecentAlerts,
     /// The alerts of this invocation, whether or not SNS took them.
     added: RecentAlerts,
-    counts: Counts,
+    counts: Report,
     failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
-}
-
-#[derive(Default)]
-struct Counts {
-    alerts: u64,
-    published: u64,
-    duplicates: u64,
-    /// The longest time from an event to its publishing.
-    delay: Option<Duration>,
 }
 
 impl<'a> Outbox<'a> {
     /// All alerts will be sent, or given up, well before `deadline`, when Lambda kills the function.
     pub(super) fn new(sns: &'a mut Sns, published: &'a mut RecentAlerts, deadline: SystemTime) -> Self {
+        published.expire(SystemTime::now());
         let state = State {
             sns,
             topics: HashMap::new(),
             queues: Queues::default(),
             published,
             added: RecentAlerts::default(),
-            counts: Counts::default(),
+            counts: Report::default(),
             failed: BTreeMap::new(),
         };
         Outbox {
@@ -97,12 +90,7 @@ impl<'a> Outbox<'a> {
             match admission {
                 Admission::Taken => break,
                 Admission::Refused(refused) => {
-                    let cause = format!(
-                        "they were not tried, since SNS had taken none of the topic's alerts for {} s; see the other errors \
-                         about the topic",
-                        PATIENCE.as_secs()
-                    );
-                    return self.state.borrow_mut().fail(refused, cause);
+                    return self.state.borrow_mut().fail(refused, NOT_TRIED.to_owned());
                 }
                 Admission::Wait(waiting) => entry = waiting,
             }
@@ -155,7 +143,10 @@ impl<'a> Outbox<'a> {
     fn next_batch(&self) -> Option<Batch> {
         let state = &mut *self.state.borrow_mut();
         let batch = state.queues.next(Instant::now(), self.is_closed.get());
-        state.fail_given_up(&self.left);
+        for entry in mem::take(&mut state.queues.given_up) {
+            state.fail(entry, TAKEN_BY_OTHERS.to_owned());
+            self.left.notify_waiters();
+        }
         batch
     }
 
@@ -193,7 +184,7 @@ impl<'a> Outbox<'a> {
         report.alerts += counts.alerts;
         report.published += counts.published;
         report.duplicates += counts.duplicates;
-        report.delay = counts.delay.map(|delay| delay.as_secs());
+        report.delay = counts.delay;
         report.failed += failed.values().flat_map(BTreeMap::values).sum::<u64>();
         if published.is_full() {
             tracing::warn!(
@@ -217,6 +208,9 @@ const CAUSES: usize = 3;
 
 const OTHER_CAUSES: &str = "the causes differ; the other errors about the topic name some of them";
 
+const NOT_TRIED: &str = "they were not tried, since SNS had taken none of the topic's alerts for 5 s; see the other errors about \
+     the topic";
+
 const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and other topics needed their place; it may have \
      taken messages without an answer, and a retry may then send them twice";
 
@@ -226,7 +220,7 @@ impl State<'_> {
         self.counts.alerts += 1;
         let Some(key) = key else { return true };
         let now = SystemTime::now();
-        let is_known = self.added.contains(key, now) || self.published.contains(key, now);
+        let is_known = self.added.contains(key) || self.published.contains(key);
         self.counts.duplicates += u64::from(is_known);
         self.added.insert(key, now);
         !is_known
@@ -242,7 +236,8 @@ impl State<'_> {
         let now = SystemTime::now();
         self.counts.published += 1;
         let time = entry.alert.time.as_ref().and_then(|time| humantime::parse_rfc3339(time).ok());
-        self.counts.delay = self.counts.delay.max(time.and_then(|time| now.duration_since(time).ok()));
+        let delay = time.and_then(|time| now.duration_since(time).ok());
+        self.counts.delay = self.counts.delay.max(delay.map(|delay| delay.as_secs()));
         if let Some(key) = entry.key {
             self.published.insert(key, now);
         }
@@ -252,16 +247,5 @@ impl State<'_> {
         let causes = self.failed.entry((log, topic)).or_default();
         let is_named = causes.len() < CAUSES || causes.contains_key(&cause);
         *causes.entry(if is_named { cause } else { OTHER_CAUSES.to_owned() }).or_default() += 1;
-    }
-
-    /// Counts the alerts that waited for a topic that was given up.
-    fn fail_given_up(&mut self, left: &Notify) {
-        let given_up = self.queues.take_given_up();
-        if !given_up.is_empty() {
-            left.notify_waiters();
-        }
-        for entry in given_up {
-            self.fail(entry, TAKEN_BY_OTHERS.to_owned());
-        }
     }
 }

@@ -32,11 +32,9 @@ pub(super) struct Places {
     free: Semaphore,
     /// For the one log that may hold a record of over 512 KB.
     large_window: Semaphore,
-    /// How many logs wait for it.
     waiting: watch::Sender<usize>,
 }
 
-/// What a log waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum WaitsFor {
     S3,
@@ -98,19 +96,15 @@ impl Place<'_> {
     /// Waits; if that takes too long, without the place.
     pub(super) async fn wait<T>(&mut self, waits_for: WaitsFor, work: impl Future<Output = T>) -> T {
         let (start, mut work) = (Instant::now(), pin!(work));
-        let mut done = None;
-        if self.permit.is_some() {
-            let patience = PATIENCE.saturating_sub(self.waited).min(LONGEST.saturating_sub(self.since.elapsed()));
-            done = timeout(patience, &mut work).await.ok();
-            self.waited += start.elapsed();
-            if done.is_none() {
+        let patience = PATIENCE.saturating_sub(self.waited).min(LONGEST.saturating_sub(self.since.elapsed()));
+        let done = match timeout(patience, &mut work).await {
+            Ok(done) => done,
+            Err(_) => {
                 self.permit = None;
+                work.await
             }
-        }
-        let done = match done {
-            Some(done) => done,
-            None => work.await,
         };
+        self.waited += start.elapsed();
         *self.waits.entry(waits_for).or_default() += start.elapsed();
         done
     }

@@ -3,7 +3,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::mem;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -35,9 +34,8 @@ const TIME_TO_FILL: Duration = Duration::from_millis(50);
 const TIME_TO_OVERTAKE: Duration = Duration::from_secs(1);
 
 /// A topic is stuck if SNS has taken nothing for it for so long, although it was asked to.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// An alert on its way.
 pub(super) struct Entry {
     pub(super) alert: Alert,
     pub(super) topic: TopicArn,
@@ -64,14 +62,12 @@ pub(super) struct Batch {
 #[derive(Default)]
 pub(super) struct Queues {
     topics: BTreeMap<TopicArn, Queue>,
-    /// The memory of all alerts.
     held: usize,
-    /// All requests under way.
     requests: usize,
     /// How many batches have been sent.
     batches: u64,
     /// Alerts that waited for a topic when it was given up.
-    given_up: Vec<Entry>,
+    pub(super) given_up: Vec<Entry>,
 }
 
 #[derive(Default)]
@@ -83,7 +79,6 @@ struct Queue {
     /// The memory of those that wait or are under way.
     held: usize,
     requests: usize,
-    /// The number of the latest batch.
     latest: u64,
     /// When SNS took the latest alert, or the first request after a pause was sent.
     progress: Option<Instant>,
@@ -183,7 +178,6 @@ impl Queues {
         Some(Batch { entries, given_up: queue.given_up.subscribe() })
     }
 
-    /// Whether alerts wait.
     pub(super) fn is_empty(&self) -> bool {
         self.topics.values().all(|queue| queue.waiting.is_empty())
     }
@@ -195,7 +189,6 @@ impl Queues {
         }
     }
 
-    /// Notes that a request is over.
     pub(super) fn done(&mut self, entries: &[Entry]) {
         let Some(queue) = entries.first().and_then(|entry| self.topics.get_mut(&entry.topic)) else { return };
         let memory = entries.iter().map(Entry::memory).sum::<usize>();
@@ -214,11 +207,6 @@ impl Queues {
             self.held -= memory;
             self.given_up.extend(queue.waiting.drain(..));
         }
-    }
-
-    /// The alerts that waited for topics that were given up.
-    pub(super) fn take_given_up(&mut self) -> Vec<Entry> {
-        mem::take(&mut self.given_up)
     }
 }
 

@@ -22,13 +22,18 @@ const CUT_OFF: &str = "the JSON is cut off";
 const NO_OBJECT: &str = "it is not a JSON object";
 
 /// The next token that the document needs: outside of `Records`, and between its records.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Default, PartialEq)]
 enum Expect {
+    #[default]
     Document,
     KeyOrEnd,
     Key,
-    Colon { is_records: bool },
-    Value { is_records: bool },
+    Colon {
+        is_records: bool,
+    },
+    Value {
+        is_records: bool,
+    },
     CommaOrEnd,
     RecordOrEnd,
     Record,
@@ -37,6 +42,7 @@ enum Expect {
 }
 
 /// A JSON document whose text is written into [`space`](Self::space) as it arrives.
+#[derive(Default)]
 pub(super) struct Document {
     /// The window: `start..end` has arrived and is not consumed.
     buffer: Vec<u8>,
@@ -56,36 +62,7 @@ pub(super) struct Document {
     malformed: Option<Malformed>,
 }
 
-impl Default for Document {
-    fn default() -> Self {
-        Self::with_buffer(vec![0; WINDOW])
-    }
-}
-
 impl Document {
-    fn with_buffer(buffer: Vec<u8>) -> Self {
-        Document {
-            buffer,
-            start: 0,
-            end: 0,
-            expect: Expect::Document,
-            records: 0,
-            found_records: false,
-            scanner: RecordScanner::default(),
-            record_length: 0,
-            retry_at: 0,
-            malformed: None,
-        }
-    }
-
-    /// Forgets the document, whatever became of it, for the next one. The window stays.
-    pub(super) fn restart(&mut self) {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.truncate(WINDOW);
-        buffer.shrink_to_fit();
-        *self = Self::with_buffer(buffer);
-    }
-
     /// Room for more text, never empty. [`arrived`](Self::arrived) says how much of it was written.
     pub(super) fn space(&mut self) -> &mut [u8] {
         if self.start > 0 {
@@ -94,7 +71,7 @@ impl Document {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            self.buffer.resize((self.buffer.len() * 2).min(RECORD_LIMIT + WINDOW), 0);
+            self.buffer.resize((self.buffer.len() * 2).clamp(WINDOW, RECORD_LIMIT + WINDOW), 0);
         } else if self.has_large_window() && self.end < WINDOW {
             // The record that needed it is done.
             self.buffer.truncate(WINDOW);
@@ -213,7 +190,10 @@ impl Document {
                 }
                 (Expect::Document, _) => return Err(Malformed::whole(NO_OBJECT)),
                 (Expect::Nothing, _) => return Err(self.malformed("something follows the end of the JSON")),
-                (expected, _) => return Err(self.malformed(&format!("the JSON is broken ({})", expected.in_words()))),
+                (_, byte) => {
+                    let byte = byte.escape_ascii();
+                    return Err(self.malformed(&format!("the JSON is broken (`{byte}` is out of place)")));
+                }
             };
         }
     }
@@ -282,19 +262,5 @@ impl Document {
             return Ok(());
         }
         Err(self.malformed(&format!("a value of over {RECORD_LIMIT} bytes follows")))
-    }
-}
-
-impl Expect {
-    fn in_words(self) -> &'static str {
-        match self {
-            Expect::KeyOrEnd => "expected a key or `}`",
-            Expect::Key => "expected a key",
-            Expect::Colon { .. } => "expected `:`",
-            Expect::CommaOrEnd => "expected `,` or `}`",
-            Expect::CommaOrRecordsEnd => "expected `,` or `]`",
-            // Where a value or nothing may follow, any other byte is told apart before.
-            _ => "expected a value",
-        }
     }
 }

@@ -9,6 +9,7 @@ use super::raw_record::{Malformed, RawRecord};
 const INFLATED_LIMIT: u64 = 8 << 30;
 
 /// Reads log files, one after the other.
+#[derive(Default)]
 pub struct LogFile {
     encoding: Encoding,
     document: Document,
@@ -20,8 +21,10 @@ pub struct LogFile {
     asks: bool,
 }
 
+#[derive(Default)]
 enum Encoding {
     /// No byte has come yet. The first one tells.
+    #[default]
     Unknown,
     Plain,
     /// Inside a gzip member.
@@ -37,18 +40,10 @@ pub struct Records<'a> {
     at_end: bool,
 }
 
-/// A log file of which nothing has been read.
-impl Default for LogFile {
-    fn default() -> Self {
-        LogFile { encoding: Encoding::Unknown, document: Document::default(), inflated: 0, damage: None, asks: false }
-    }
-}
-
 impl LogFile {
-    /// Forgets the file, whatever became of it, for the next one. The memory is used again.
+    /// Forgets the file, whatever became of it, for the next one.
     pub fn restart(&mut self) {
-        self.document.restart();
-        (self.encoding, self.inflated, self.damage) = (Encoding::Unknown, 0, None);
+        *self = LogFile::default();
     }
 
     /// Reads no record of over 512 KB before [`allow_large_window`](Records::allow_large_window): where several files are
@@ -534,8 +529,8 @@ mod tests {
             (r#"{"Records":[{}]} x"#, "something follows the end of the JSON, after 1 whole record"),
             (r#"{"Records":[{},]}"#, "the JSON is broken"),
             (r#"{"Records":[,{}]}"#, "the JSON is broken"),
-            (r#"{"Records":[{} {}]}"#, "the JSON is broken (expected `,` or `]`), after 1 whole record"),
-            (r#"{"Records":[{}],}"#, "the JSON is broken (expected a key)"),
+            (r#"{"Records":[{} {}]}"#, "the JSON is broken (`{` is out of place), after 1 whole record"),
+            (r#"{"Records":[{}],}"#, "the JSON is broken (`}` is out of place), after 1 whole record"),
             (r#"{"Records":[{}]"#, "the JSON is cut off, after 1 whole record"),
             (r#"{"Records":[tru"#, "the JSON is cut off"),
             (r#"{"Records":[{"a":tru}]}"#, "the JSON is broken (expected ident"),

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr2, memchr3};
+use memchr::{memchr, memchr_iter, memchr3};
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::secrets::{Member, Place, is_secret, tells_no_variables};
+use super::secrets::{Place, is_secret, is_suspect, tells_no_variables, tells_secret};
 use super::texts::{self, REDACTED, Scope};
 
 const REDACTED_STRING: &str = "\"****\"";
@@ -20,7 +21,7 @@ const NESTED_LIMIT: usize = 256 << 10;
 
 /// JSON without white space between its tokens and without needless escapes. What is secret at its place is redacted.
 pub(super) fn compact(json: &str, place: Place) -> String {
-    write(json, Layout::Compact, place, LEVELS)
+    write(json, place, LEVELS)
 }
 
 /// A text without what is secret in it at its place.
@@ -28,21 +29,14 @@ pub(super) fn redact(text: &str, place: Place) -> Cow<'_, str> {
     if place.hides_scalars() { REDACTED.into() } else { redact_text(text, place, LEVELS) }
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Layout {
-    Compact,
-    AsItIs,
-}
-
-/// It works on the text, and calls itself for JSON in strings only, so that no depth of nesting and no odd number is too
-/// much for it. The JSON is valid, because it stood in a log that was read.
-fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
+/// It works on the text, and calls itself for JSON in strings only, which keeps its layout. So no depth of nesting and no odd
+/// number is too much for it. The JSON is valid, because it stood in a log that was read.
+fn write(json: &str, place: Place, levels: usize) -> String {
     let mut writer = Writer {
         out: String::with_capacity(json.len()),
-        layout,
         levels,
         place,
-        member: Member::Other,
+        key: "".into(),
         is_after_option: false,
         open: Vec::new(),
         suspects: Vec::new(),
@@ -58,9 +52,9 @@ fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
         let (token, after) = rest.split_at(length);
         rest = after;
         match first {
-            b' ' | b'\t' | b'\r' | b'\n' if layout == Layout::Compact => {}
+            b' ' | b'\t' | b'\r' | b'\n' if levels == LEVELS => {}
             b' ' | b'\t' | b'\r' | b'\n' | b':' => writer.out.push_str(token),
-            b'"' if is_key(rest) => writer.key(token),
+            b'"' if rest.trim_ascii_start().starts_with(':') => writer.key(token),
             b',' => writer.comma(),
             b'}' | b']' => writer.close(token),
             _ => writer.value(first, token),
@@ -69,13 +63,12 @@ fn write(json: &str, layout: Layout, place: Place, levels: usize) -> String {
     writer.finish()
 }
 
-struct Writer {
+struct Writer<'j> {
     out: String,
-    layout: Layout,
     levels: usize,
-    /// Where the next value stands, and what it says about others.
+    /// Where the next value stands; in an object, at which key.
     place: Place,
-    member: Member,
+    key: Cow<'j, str>,
     /// Whether the last string is an option, such as `--password`. Its value is the next string of a list.
     is_after_option: bool,
     /// For each open bracket, the place of what it encloses. One byte each, because a record may have millions.
@@ -87,20 +80,20 @@ struct Writer {
     secrets: Vec<usize>,
 }
 
-impl Writer {
+impl<'j> Writer<'j> {
     fn enclosing(&self) -> Place {
         self.open.last().copied().unwrap_or(Place::Plain)
     }
 
-    fn key(&mut self, token: &str) {
+    fn key(&mut self, token: &'j str) {
         let object = self.enclosing();
-        let key = string(token).unwrap_or_default();
-        (self.place, self.member) = (object.at(&key), Member::of(object, &key));
-        if object == Place::Environment && tells_no_variables(&key) {
+        self.key = string(token).unwrap_or_default();
+        self.place = object.at(&self.key);
+        if object == Place::Environment && tells_no_variables(&self.key) {
             self.enclose(Place::Plain);
         }
         let in_keys = if object == Place::Raw { Place::Raw } else { Place::Name };
-        let literal = string_literal(token, self.layout, in_keys, self.levels);
+        let literal = string_literal(token, in_keys, self.levels);
         self.out.push_str(&literal);
     }
 
@@ -112,7 +105,7 @@ impl Writer {
     }
 
     fn comma(&mut self) {
-        (self.place, self.member) = (self.enclosing(), Member::Other);
+        (self.place, self.key) = (self.enclosing(), "".into());
         if std::mem::take(&mut self.is_after_option) {
             self.place = Place::Secret;
         }
@@ -132,25 +125,24 @@ impl Writer {
     }
 
     fn value(&mut self, first: u8, token: &str) {
-        if self.member == Member::Value {
+        if is_suspect(self.enclosing(), &self.key) {
             self.suspects.push((self.open.len(), self.out.len()));
         }
         if token == "{" || token == "[" {
             self.place = self.place.inside(first);
-            self.member = Member::Other;
+            self.key = "".into();
             self.open.push(self.place);
             self.out.push_str(token);
             return;
         }
-        let text = || string(token).unwrap_or(token.into());
-        if self.member.may_tell_secret() && self.member.tells_secret(&text()) {
+        if tells_secret(self.enclosing(), &self.key, || string(token).unwrap_or(token.into())) {
             self.enclose(Place::Pairs);
         }
         if self.place.hides_scalars() {
             self.out.push_str(redacted(token));
         } else if first == b'"' {
             self.is_after_option = self.place != Place::Raw && is_secret_option(token);
-            let literal = string_literal(token, self.layout, self.place, self.levels);
+            let literal = string_literal(token, self.place, self.levels);
             self.out.push_str(&literal);
         } else {
             self.out.push_str(token);
@@ -194,8 +186,8 @@ fn is_secret_option(token: &str) -> bool {
     name.is_some_and(|name| !name.contains(['=', ':', ' ']) && is_secret(name))
 }
 
-/// A string as it is written: escaped only where needed, if the layout is compact, and without what is secret in it.
-fn string_literal(token: &str, layout: Layout, place: Place, levels: usize) -> Cow<'_, str> {
+/// A string as it is written: without what is secret in it, and except in JSON in a string escaped only where needed.
+fn string_literal(token: &str, place: Place, levels: usize) -> Cow<'_, str> {
     let bytes = token.as_bytes();
     let is_escaped = memchr(b'\\', bytes).is_some();
     // Most strings are as simple as that. Java writes many characters as escapes that need none.
@@ -205,7 +197,7 @@ fn string_literal(token: &str, layout: Layout, place: Place, levels: usize) -> C
     }
     let Some(text) = string(token) else { return redacted(token).into() };
     match redact_text(&text, place, levels) {
-        Cow::Borrowed(_) if !is_escaped || layout == Layout::AsItIs => token.into(),
+        Cow::Borrowed(_) if !is_escaped || levels < LEVELS => token.into(),
         shown => serde_json::to_string(&shown).unwrap_or_default().into(),
     }
 }
@@ -224,48 +216,21 @@ fn redact_text(text: &str, place: Place, levels: usize) -> Cow<'_, str> {
     } else if levels == 0 || text.len() > NESTED_LIMIT {
         REDACTED.to_owned().into()
     } else {
-        let shown = write(text, Layout::AsItIs, place, levels - 1);
+        let shown = write(text, place, levels - 1);
         if shown == text { text.into() } else { shown.into() }
     }
 }
 
-/// Whether the string before this is a key.
-fn is_key(after: &str) -> bool {
-    after.trim_ascii_start().starts_with(':')
-}
-
-/// The length of the string literal at the front, quotes included.
-fn string_length(json: &str) -> usize {
-    let mut at = 1;
-    while let Some(found) = json.as_bytes().get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if json.as_bytes()[at] == b'"' {
-            return at + 1;
-        }
-        at += 2;
-    }
-    json.len()
-}
-
-/// The length of the value at the front.
+/// The length of the value at the front, however deep it is.
 fn value_length(json: &str) -> usize {
-    if !json.starts_with(['{', '[', '"']) {
-        return json.find([',', '}', ']', ' ', '\t', '\r', '\n']).unwrap_or(json.len());
+    if json.starts_with('"') {
+        // Nearly all are strings, and this is faster.
+        let mut quotes = memchr_iter(b'"', json.as_bytes()).skip(1);
+        let is_end = |at: &usize| json[..*at].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0;
+        return quotes.find(is_end).map_or(json.len(), |at| at + 1);
     }
-    let (mut at, mut depth) = (0, 0_usize);
-    while let Some(byte) = json.as_bytes().get(at) {
-        match byte {
-            b'"' => at += string_length(&json[at..]) - 1,
-            b'{' | b'[' => depth += 1,
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-        if depth == 0 {
-            return at;
-        }
-    }
-    json.len()
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<IgnoredAny>();
+    if let Some(Ok(_)) = values.next() { values.byte_offset() } else { json.len() }
 }
 
 /// The text that a JSON string stands for. `None` for another value.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use memchr::{memchr, memchr_iter, memchr3, memmem};
+use memchr::{memchr_iter, memchr3, memmem};
 
 use super::secrets::is_secret;
 
@@ -18,7 +18,6 @@ pub(super) enum Scope {
     All,
 }
 
-/// The text without its secrets.
 pub(super) fn redact(text: &str, scope: Scope) -> Cow<'_, str> {
     let text = hide(text.into(), password_of_url);
     let text = hide(text, |text, from| assigned(text, from, scope));
@@ -41,20 +40,16 @@ fn hide(text: Cow<'_, str>, next: impl Fn(&str, usize) -> Option<Range<usize>>) 
 }
 
 /// `HUSH` of `https://bob:HUSH@example.com`.
-fn password_of_url(text: &str, mut from: usize) -> Option<Range<usize>> {
-    while let Some(found) = memmem::find(&text.as_bytes()[from..], b"://") {
-        from += found + 3;
+fn password_of_url(text: &str, from: usize) -> Option<Range<usize>> {
+    memmem::find_iter(&text.as_bytes()[from..], "://").find_map(|at| {
+        let from = from + at + 3;
         let rest = &text[from..];
         let end = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(rest.len());
-        if let Some((userinfo, _)) = rest[..end].rsplit_once('@')
-            && let Some((user, password)) = userinfo.split_once(':')
-            && !password.is_empty()
-        {
-            let start = from + user.len() + 1;
-            return Some(start..start + password.len());
-        }
-    }
-    None
+        let (userinfo, _) = rest[..end].rsplit_once('@')?;
+        let (user, password) = userinfo.split_once(':').filter(|(_, password)| !password.is_empty())?;
+        let start = from + user.len() + 1;
+        Some(start..start + password.len())
+    })
 }
 
 /// What is assigned to a secret name: in the query of a URL, in a shell, in a connection string (`token=…`, with
@@ -124,37 +119,33 @@ fn is_switch(lead: &str) -> bool {
 }
 
 /// `HUSH` of `--password HUSH`.
-fn value_of_option(text: &str, mut from: usize) -> Option<Range<usize>> {
-    while let Some(found) = memchr(b'-', &text.as_bytes()[from..]) {
-        let (before, option) = text.split_at(from + found);
-        let name = option.len() - option.trim_start_matches(is_of_name).len();
-        from = before.len() + name;
-        let begins = before.is_empty() || before.ends_with(|c: char| c.is_whitespace() || "\"'".contains(c));
-        if begins && is_secret(&option[..name]) && text[from..].starts_with([' ', '\t']) {
-            let value = value_at(text, from, Ends::Word);
-            if !value.is_empty() && !text[value.clone()].starts_with('-') {
-                return Some(value);
-            }
+fn value_of_option(text: &str, from: usize) -> Option<Range<usize>> {
+    memchr_iter(b'-', &text.as_bytes()[from..]).find_map(|at| {
+        let (before, option) = text.split_at(from + at);
+        if !before.is_empty() && !before.ends_with(|c: char| c.is_whitespace() || "\"'".contains(c)) {
+            return None;
         }
-    }
-    None
+        let rest = option.trim_start_matches(is_of_name);
+        if !rest.starts_with([' ', '\t']) || !is_secret(&option[..option.len() - rest.len()]) {
+            return None;
+        }
+        let value = value_at(text, text.len() - rest.len(), Ends::Word);
+        (!value.is_empty() && !text[value.clone()].starts_with('-')).then_some(value)
+    })
 }
 
 /// What stands between the marks of a private key in PEM.
-fn private_key(text: &str, mut from: usize) -> Option<Range<usize>> {
+fn private_key(text: &str, from: usize) -> Option<Range<usize>> {
     const DASHES: &str = "-----";
-    while let Some(found) = memmem::find(&text.as_bytes()[from..], b"-----BEGIN ") {
-        let label = from + found + DASHES.len();
+    memmem::find_iter(&text.as_bytes()[from..], "-----BEGIN ").find_map(|at| {
+        let label = from + at + DASHES.len();
         let start = label + text[label..].find(DASHES)? + DASHES.len();
-        from = start;
-        if text[label..start].contains("PRIVATE KEY") {
-            let end = text[start..].find("-----END ").map_or(text.len(), |length| start + length);
-            if end > start {
-                return Some(start..end);
-            }
+        if !text[label..start].contains("PRIVATE KEY") {
+            return None;
         }
-    }
-    None
+        let end = text[start..].find("-----END ").map_or(text.len(), |length| start + length);
+        (end > start).then_some(start..end)
+    })
 }
 
 /// Where a value ends that has no quotes.

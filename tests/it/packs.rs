@@ -48,11 +48,11 @@ fn each_rule_says_what_it_tells_what_to_do_and_where_to_read_on_and_has_tests_bo
         };
         let is_tag = |tag: &String| tag.starts_with("attack.") || tag.starts_with("cis.");
         assert!(texts("tags").iter().any(is_technique) && texts("tags").iter().all(is_tag), "{name}");
-        let tests = rule["tests"].as_array().unwrap();
+        let rule_tests = rule["tests"].as_array().unwrap();
         let [fires, stays_silent] = [false, true].map(|silent| {
-            tests.iter().filter(|test| (test["alerts"] == false || test["alerts"] == 0) == silent).count()
+            rule_tests.iter().filter(|test| (test["alerts"] == false || test["alerts"] == 0) == silent).count()
         });
-        assert!(fires > 0 && stays_silent > 0 && tests.iter().all(|test| test["name"].is_string()), "{name}");
+        assert!(fires > 0 && stays_silent > 0 && rule_tests.iter().all(|test| test["name"].is_string()), "{name}");
     }
 }
 

@@ -4,14 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// The results of one task that are not handed over yet.
-struct Queue<T> {
-    items: VecDeque<(T, usize)>,
-    finished: bool,
-}
-
 struct State<T> {
-    queues: Vec<Queue<T>>,
+    /// The results of each task that are not handed over yet, each with its size, and whether it is the last one.
+    queues: Vec<VecDeque<(T, usize, bool)>>,
     /// The task whose results are handed over now.
     front: usize,
     /// The size of all results that wait.
@@ -37,7 +32,7 @@ pub(super) struct Closed;
 impl<T> InOrder<T> {
     /// For so many tasks. `limit` is the most that waits, in the unit of the sizes that `send` gets.
     pub(super) fn new(tasks: usize, limit: usize) -> Self {
-        let queues = (0..tasks).map(|_| Queue { items: VecDeque::new(), finished: false }).collect();
+        let queues = (0..tasks).map(|_| VecDeque::new()).collect();
         let state = Mutex::new(State { queues, front: 0, waiting: 0, closed: false });
         InOrder { state, changed: Condvar::new(), limit }
     }
@@ -45,7 +40,7 @@ impl<T> InOrder<T> {
     /// Takes a result of a task, and whether it is the last one. Blocks while too much waits already.
     pub(super) fn send(&self, task: usize, item: T, size: usize, last: bool) -> Result<(), Closed> {
         let must_wait = |state: &mut State<T>| {
-            let is_wanted_now = state.front == task && state.queues[task].items.is_empty();
+            let is_wanted_now = state.front == task && state.queues[task].is_empty();
             !state.closed && !is_wanted_now && state.waiting > 0 && state.waiting + size > self.limit
         };
         let state = self.changed.wait_while(self.lock(), must_wait);
@@ -54,8 +49,7 @@ impl<T> InOrder<T> {
             return Err(Closed);
         }
         state.waiting += size;
-        state.queues[task].items.push_back((item, size));
-        state.queues[task].finished = last;
+        state.queues[task].push_back((item, size, last));
         drop(state);
         self.changed.notify_all();
         Ok(())
@@ -67,19 +61,17 @@ impl<T> InOrder<T> {
         while !state.closed {
             let front = state.front;
             let queue = state.queues.get_mut(front)?;
-            if let Some((item, size)) = queue.items.pop_front() {
+            if let Some((item, size, last)) = queue.pop_front() {
+                if last {
+                    *queue = VecDeque::new();
+                    state.front += 1;
+                }
                 state.waiting -= size;
                 drop(state);
                 self.changed.notify_all();
                 return Some(item);
             }
-            if queue.finished {
-                queue.items = VecDeque::new();
-                state.front += 1;
-                self.changed.notify_all();
-            } else {
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         None
     }
@@ -89,7 +81,6 @@ impl<T> InOrder<T> {
         CloseOnPanic(self)
     }
 
-    /// Says that the results are not wanted any more.
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();

@@ -1,6 +1,6 @@
 //! The files to scan: those that are named, and the logs below folders.
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
@@ -52,23 +52,13 @@ pub(super) fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
-/// The key that a file seems to have had. An unpacked log lost its `.gz`.
+/// The key that a file seems to have had: CloudTrail's layout may begin above the folder that was given, and an unpacked log
+/// lost its `.gz`.
 fn key_of(path: &Path) -> String {
-    let key = absolute(path).to_string_lossy().replace('\\', "/");
+    let path = std::path::absolute(path).unwrap_or_default();
+    let folder = path.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
+    let key = folder.join(path.file_name().unwrap_or_default()).to_string_lossy().replace('\\', "/");
     if path.extension().is_some_and(|ending| ending == "json") { key + ".gz" } else { key }
-}
-
-/// A path from the root: CloudTrail's layout may begin above the folder that was given.
-fn absolute(path: &Path) -> PathBuf {
-    let mut whole = PathBuf::new();
-    for part in std::path::absolute(path).unwrap_or_default().components() {
-        if part == Component::ParentDir {
-            whole.pop();
-        } else {
-            whole.push(part);
-        }
-    }
-    whole
 }
 
 fn is_named_as_log(path: &Path) -> bool {

@@ -24,9 +24,8 @@ impl Span {
         let Some(quote) = rest.iter().position(|b| !is_blank(*b) && *b != b':') else { return };
         let time = rest.get(quote + 1..quote + 1 + LENGTH).unwrap_or_default();
         // Most records lie between the two.
-        let is_first = self.first.as_ref().is_none_or(|first| time < first.as_bytes());
-        let is_last = self.last.as_ref().is_none_or(|last| time > last.as_bytes());
-        if (is_first || is_last)
+        let is_between = self.ends().is_some_and(|(first, last)| (first.as_bytes()..=last.as_bytes()).contains(&time));
+        if !is_between
             && let Ok(time) = str::from_utf8(time)
             && humantime::parse_rfc3339(time).is_ok()
         {
