@@ -2,6 +2,7 @@
 
 mod in_order;
 mod paths;
+mod seen;
 mod span;
 mod statistics;
 mod work;
@@ -18,18 +19,15 @@ use std::thread;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::in_order::InOrder;
+use self::seen::Seen;
 use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::{Part, Printable, Worker};
 use super::console::{self, WRONG_INPUT, load, say, say_error};
-use crate::alert::id;
-use crate::rules::{Filter, Format, Hit, suggestion};
+use crate::rules::{Filter, Format, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 32 << 20;
-
-/// The most eventIDs that are remembered to know repeats, in about 20 MB. The logs that repeat an event are near each other.
-const EVENTS_LIMIT: usize = 900_000;
 
 /// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, and a
 /// summary on stderr; gives the exit status.
@@ -71,16 +69,16 @@ pub(super) fn logs<'f>(
     }
     let sizes = logs.iter().map(|log| fs::metadata(log).map_or(0, |file| file.len())).collect();
     let work = Mutex::new(Work::new(sizes));
-    let parts = InOrder::new(logs.len(), WAITING_LIMIT);
+    let (parts, seen) = (InOrder::new(logs.len(), WAITING_LIMIT), Seen::default());
     let printed = thread::scope(|scope| {
         let threads = thread::available_parallelism().map_or(1, usize::from).min(logs.len());
         for i in 0..threads {
-            let (logs, work, parts) = (&logs, &work, &parts);
+            let (logs, work, parts, seen) = (&logs, &work, &parts, &seen);
             // One thread keeps the order, so that the log that is printed next is always being read.
             let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take(threads, i == 0);
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
-                let mut worker = Worker::new(filter, only, format, parts);
+                let mut worker = Worker::new(filter, only, format, seen, parts);
                 while let Some(log) = take() {
                     if worker.scan(log, &logs[log]).is_err() {
                         break;
@@ -90,7 +88,7 @@ pub(super) fn logs<'f>(
         }
         let _guard = parts.close_on_panic();
         // A reader who has gone, or a full disk, ends the scanning, too.
-        print(&parts, &mut statistics, &progress, show).inspect_err(|_| parts.close())
+        print(&parts, &seen, &mut statistics, &progress, show).inspect_err(|_| parts.close())
     });
     progress.finish_and_clear();
     (statistics, printed)
@@ -99,23 +97,19 @@ pub(super) fn logs<'f>(
 /// Hands over the alerts of all logs, log by log, and counts.
 fn print<'f>(
     parts: &InOrder<Arc<Part<'f>>>,
+    seen: &Seen,
     statistics: &mut Statistics<'f>,
     progress: &ProgressBar,
     mut show: impl FnMut(&str) -> io::Result<()>,
 ) -> io::Result<()> {
-    let mut events = HashSet::new();
+    let mut log = 0;
     // The rules of which the log's summaries may speak: its other summaries are about events of the logs before it.
     let mut flooded = HashSet::new();
     while let Some(part) = parts.next() {
         let mut text = String::new();
-        for Printable { matched, alerts } in &part.results {
+        for Printable { matched, event, is_repeat, alerts } in &part.results {
             if let Some(matched) = matched {
-                if events.len() == EVENTS_LIMIT {
-                    events.clear();
-                }
-                // One that alerts is not a repeat of one that exceptions took, or a dry run.
-                let alerts = if matched.hits.iter().any(Hit::alerts) { "alerts" } else { "" };
-                if matched.event_id.as_ref().is_some_and(|event| !events.insert(id::hash([event.as_str(), alerts]))) {
+                if *is_repeat || event.is_some_and(|event| seen.is_in_earlier(event, log)) {
                     statistics.repeats += 1;
                     continue;
                 }
@@ -137,6 +131,7 @@ fn print<'f>(
         }
         if let Some(end) = &part.end {
             flooded.clear();
+            log += 1;
             match &end.error {
                 Some(error) => {
                     progress.suspend(|| say_error(error));

@@ -12,6 +12,7 @@ use console::Style;
 
 use super::in_order::{Closed, InOrder};
 use super::paths::is_stdin;
+use super::seen::{self, Seen};
 use super::statistics::LogCounts;
 use crate::alert::Alert;
 use crate::evaluate::{Evaluator, Match, Verdict};
@@ -28,6 +29,7 @@ pub(super) struct Worker<'a, 'f> {
     /// Where it is given, only records that a rule of it matches are looked at.
     only: Option<(&'f Filter, Learned)>,
     format: Format,
+    seen: &'a Seen,
     log_file: LogFile,
     buffer: Vec<u8>,
     output: Output<'a, 'f>,
@@ -45,6 +47,10 @@ pub(super) struct Part<'f> {
 pub(super) struct Printable<'f> {
     /// `None` for a summary.
     pub(super) matched: Option<Match<'f>>,
+    /// The hash of the match's event.
+    pub(super) event: Option<u128>,
+    /// The event is known to repeat one of this log or of an earlier one. Its alerts are left out.
+    pub(super) is_repeat: bool,
     pub(super) alerts: Vec<PrintedAlert>,
 }
 
@@ -59,6 +65,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         filter: &'f Filter,
         only: Option<&'f Filter>,
         format: Format,
+        seen: &'a Seen,
         parts: &'a InOrder<Arc<Part<'f>>>,
     ) -> Self {
         Worker {
@@ -66,6 +73,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             learned: Learned::with_paths(filter),
             only: only.map(|only| (only, Learned::new(only))),
             format,
+            seen,
             log_file: LogFile::default(),
             buffer: vec![0; PIECE],
             output: Output { parts, next: Part::default(), sent: VecDeque::new() },
@@ -85,7 +93,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
-        let Worker { filter, learned, only, format, log_file, buffer, output } = self;
+        let Worker { filter, learned, only, format, seen, log_file, buffer, output } = self;
         log_file.restart();
         let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
         let name = path.display().to_string();
@@ -104,7 +112,11 @@ impl<'a, 'f> Worker<'a, 'f> {
                 counts.records += 1;
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        output.add(number, Printable::new(Some(matched), alerts, *format))?;
+                        let event = seen::event(&matched);
+                        let is_repeat = event.is_some_and(|event| seen.note(event, number));
+                        let alerts = alerts.take(if is_repeat { 0 } else { usize::MAX });
+                        let alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        output.add(number, Printable { matched: Some(matched), event, is_repeat, alerts })?;
                     }
                     Verdict::Unmatched => {}
                 }
@@ -126,16 +138,13 @@ impl<'a, 'f> Worker<'a, 'f> {
                 break evaluated;
             }
         };
-        output.add(number, Printable::new(None, evaluator.summaries(), *format))?;
+        let alerts = evaluator.summaries().into_iter().map(|alert| PrintedAlert::of(alert, *format)).collect();
+        output.add(number, Printable { matched: None, event: None, is_repeat: false, alerts })?;
         read
     }
 }
 
-impl<'f> Printable<'f> {
-    fn new(matched: Option<Match<'f>>, alerts: impl IntoIterator<Item = Alert>, format: Format) -> Self {
-        Printable { matched, alerts: alerts.into_iter().map(|alert| PrintedAlert::of(alert, format)).collect() }
-    }
-
+impl Printable<'_> {
     /// Its memory, with what the allocator adds to each of its texts.
     fn size(&self) -> usize {
         const ALLOCATION: usize = 32;
