@@ -24,8 +24,10 @@ const SHOWN: usize = 120;
 const NEEDED: &str = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` \
      prints for a log";
 
-const WHAT_TO_DO: &str = "Add it to `ignore`: in the alert's rule or, for all rules, at the top level. Fill in `reason`, \
-     and `until`, the last\nday on which it counts; without `until` it counts for ever. `check` refuses it until then.";
+const WHAT_TO_DO: &str =
+    "Add it to `ignore`, in the alert's rule or, for all rules, at the top level. Fill in `reason`. Fill in
+\
+     `until`, the last day on which it counts, or leave it out. `check` refuses the entry until then.";
 
 /// Prints the entry for the alert in a file, and what it would silence of these logs and folders with a configuration
 /// file; gives the exit status.
