@@ -80,6 +80,9 @@ impl ForAnyCall {
 
     /// The rules that may match a record.
     fn rules(&mut self, filter: &Filter, raw: &RawRecord<'_>, paths_seen: &[bool]) -> &[RuleIndex] {
+        if self.rules.is_empty() {
+            return &[];
+        }
         if self.unseen > 0 && self.unseen != self.tests(filter).filter(|test| test.is_unseen(paths_seen)).count() {
             self.choose(filter, paths_seen);
         }
