@@ -103,6 +103,12 @@ fn plain_literals(parsed: &Hir, kind: ExtractKind) -> Option<Vec<String>> {
     }
     texts.sort_unstable();
     texts.dedup();
+    if texts.len() > FEW {
+        // A class of digits makes ten texts of one.
+        texts = texts.iter().map(|text| text.trim_matches(|c: char| c.is_ascii_digit()).to_owned()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+    }
     (!texts.is_empty()).then_some(texts)
 }
 
@@ -120,6 +126,7 @@ mod tests {
             (r"[a-z]+\.example", Some(&[".example"])),
             (r"^\{.*public", Some(&["public"])),
             (":aws:", Some(&["aws:"])),
+            ("[0-9]parrot[0-9]|kali", Some(&["kali", "parrot"])),
             ("ab|.*", None),
             ("[a-z]+", None),
             ("ab", None),
