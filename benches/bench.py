@@ -150,6 +150,19 @@ def by_rules(log):
           ["rules", "scan", "of gzip -dc", "scan's peak"], rows)
 
 
+def with_packs(folder):
+    """Both packs beside one rule on real logs as they are, in which events come a dozen times; and `check` of the packs."""
+    packs = configuration("packs", {"packs": ["cis", "threats"]})
+    one, log = configuration("one-rule", RARE_ONLY), real(folder, repeated=12)
+    rounds = [(scan(one, log)[0], scan(packs, log)[0], measure(BINARY, "check", packs)[0]) for _ in range(RUNS)]
+    ratio = limited(median(both / alone for alone, both, _ in rounds), 1.4, "{:.2f}", "both packs, of one rule's CPU")
+    alone, both, check = medians(rounds)
+    check_shown = limited(check * 1e3, 200, "{:.0f} ms", "check of both packs with their tests")
+    table(f"Both packs on real logs as they are, in which every event comes a dozen times, beside one rule. Medians of "
+          f"{RUNS} rounds.", ["one rule", "both packs", "ratio", "`check` of both packs with all their tests"],
+          [[ms(alone), ms(both), ratio, check_shown]])
+
+
 def by_cores(large, small):
     """Scanning a folder on one core and on two: a large log and small ones of the same size together."""
     cores = sorted(os.sched_getaffinity(0))[:2]
@@ -343,6 +356,8 @@ def main():
     if not folder:
         print("\nSkipped: real records. REAL_LOGS names no folder of CloudTrail logs.")
     by_rules(made[50])
+    if folder:
+        with_packs(folder)
     by_cores(made[50], made[1])
     in_process(executables["scan"], reference[1])
     by_instructions()

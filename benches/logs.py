@@ -93,11 +93,11 @@ def made_up(megabytes):
     return path
 
 
-def real(folder):
+def real(folder, repeated=1):
     """The records of real logs over and over, until they fill a log.
 
-    Logs come in another order each time, and events and requests get new ids: nothing repeats within what gzip sees at
-    once. The records of a log stay together, as CloudTrail delivers them.
+    Logs come in another order each time, and events and requests get new ids, unless they are to be repeated so many
+    times: nothing repeats within what gzip sees at once. The records of a log stay together, as CloudTrail delivers them.
     """
     paths = (path for path in sorted(Path(folder).rglob("*")) if path.name.endswith((".json", ".json.gz")))
     logs = []
@@ -109,11 +109,13 @@ def real(folder):
 
     def endless():
         while True:
-            rng.shuffle(logs)
-            for each in (each for log in logs for each in log):
-                yield each | {key: identifier(rng) for key in ("eventID", "requestID") if key in each}
+            for log in logs:
+                log[:] = [each | {key: identifier(rng) for key in ("eventID", "requestID") if key in each} for each in log]
+            for _ in range(repeated):
+                rng.shuffle(logs)
+                yield from (each for log in logs for each in log)
 
-    path = FOLDER / "real.json.gz"
+    path = FOLDER / f"real-{repeated}.json.gz"
     store(path, endless(), REAL_SIZE)
     return path
 
