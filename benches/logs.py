@@ -96,8 +96,8 @@ def made_up(megabytes):
 def real(folder, repeated=1):
     """The records of real logs over and over, until they fill a log.
 
-    Logs come in another order each time, and events and requests get new ids, unless they are to be repeated so many
-    times: nothing repeats within what gzip sees at once. The records of a log stay together, as CloudTrail delivers them.
+    Logs come in another order each time: nothing repeats within what gzip sees at once. Events and requests get new ids,
+    each for so many repeats. The records of a log stay together, as CloudTrail delivers them.
     """
     paths = (path for path in sorted(Path(folder).rglob("*")) if path.name.endswith((".json", ".json.gz")))
     logs = []
@@ -110,7 +110,8 @@ def real(folder, repeated=1):
     def endless():
         while True:
             for log in logs:
-                log[:] = [each | {key: identifier(rng) for key in ("eventID", "requestID") if key in each} for each in log]
+                for each in log:
+                    each.update({key: identifier(rng) for key in ("eventID", "requestID") if key in each})
             for _ in range(repeated):
                 rng.shuffle(logs)
                 yield from (each for log in logs for each in log)
