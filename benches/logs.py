@@ -96,8 +96,8 @@ def made_up(megabytes):
 def real(folder, repeated=1):
     """The records of real logs over and over, until they fill a log.
 
-    Logs come in another order each time: nothing repeats within what gzip sees at once. Events and requests get new ids,
-    each for so many repeats. The records of a log stay together, as CloudTrail delivers them.
+    Logs come in another order each time: nothing repeats within what gzip sees at once. Events and requests get new
+    ids, each for so many repeats. The records of a log stay together, as CloudTrail delivers them.
     """
     paths = (path for path in sorted(Path(folder).rglob("*")) if path.name.endswith((".json", ".json.gz")))
     logs = []
