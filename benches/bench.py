@@ -151,7 +151,7 @@ def by_rules(log):
 
 
 def with_packs(folder):
-    """Both packs beside one rule on real logs as they are, where events come a dozen times; and `check` of the packs."""
+    """Both packs beside one rule on real logs as they are, where events come a dozen times; and `check` of both."""
     packs = configuration("packs", {"packs": ["cis", "threats"]})
     one, log = configuration("one-rule", RARE_ONLY), real(folder, repeated=12)
     rounds = [(scan(one, log)[0], scan(packs, log)[0], measure(BINARY, "check", packs)[0]) for _ in range(RUNS)]
