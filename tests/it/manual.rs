@@ -3,10 +3,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use crate::golden::shows;
 use crate::program::{Run, folder, run_in};
-use crate::{file, path};
+use crate::{PROGRAM, file, path};
 
 /// In the order in which a reader saves their files.
 const PAGES: [&str; 4] = ["docs/configuration.md", "docs/rules.md", "docs/operating.md", "README.md"];
@@ -146,6 +148,30 @@ fn commands_print_what_the_pages_show() {
         }
     }
     assert!(compared >= 9, "{compared}");
+}
+
+/// A person adds it to a workflow, where nobody may look at it for months.
+#[test]
+fn the_step_for_warnings_fails_by_them_but_not_before_an_exception_ends() {
+    let page = page("docs/rules.md");
+    let (_, step) = blocks(&page).into_iter().find(|(_, text)| text.contains("name: No warnings")).unwrap();
+    let script = step.split_once("run: |\n").unwrap().1;
+    let soon = humantime::format_rfc3339(SystemTime::now() + Duration::from_secs(3 * 24 * 60 * 60)).to_string();
+    for (source, until, passes) in
+        [("^iam", &soon[..10], true), ("^iam", "2020-01-01", false), ("IAM", "2999-01-01", false)]
+    {
+        let rule = format!(
+            r#"{{"rules": [{{"name": "r", "source": "{source}", "regexp": "^CreateUser$", "ignore": [{{
+                "where": {{"userIdentity.arn": "^arn:aws:iam::123456789012:user/bob$"}}, "until": "{until}"}}]}}]}}"#
+        );
+        let folder = folder(&[("filter_config.json", rule.as_bytes())]);
+        std::os::unix::fs::symlink(PROGRAM, folder.path().join("cloudtrail-alerter")).unwrap();
+        // As GitHub runs it.
+        let mut command = Command::new("bash");
+        let command = command.args(["-e", "-c", script]).current_dir(folder.path());
+        let run = command.env("TOPIC_ARN", "arn:aws:sns:us-east-1:123456789012:alerts").output().unwrap();
+        assert_eq!(run.status.success(), passes, "{source} {until}: {run:?}");
+    }
 }
 
 /// A heading's anchor, as GitHub makes it.
