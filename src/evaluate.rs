@@ -1,5 +1,6 @@
 //! Decides what becomes of each record of a log: nothing, alerts, or a part of a summary.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::vec;
 
@@ -89,8 +90,6 @@ pub struct Match<'f> {
     /// The rules that match it, in the configuration's order.
     pub(crate) hits: Vec<Hit<'f>>,
     pub(crate) event_id: Option<String>,
-    pub(crate) event_name: Option<String>,
-    pub(crate) who: Option<String>,
     /// Alerts that are not made, because the log has had the event already.
     pub duplicates: u64,
     /// Alerts that are not made, because a summary will stand for them.
@@ -108,10 +107,18 @@ impl Match<'_> {
 /// because all of them together may be many times as large as the record.
 pub struct Alerts<'m> {
     record: Record<'m>,
-    call: Call,
+    /// Read when it is asked for.
+    call: OnceCell<Call>,
     context: Context<'m>,
     /// The rules of each topic.
     topics: vec::IntoIter<Vec<&'m Rule>>,
+}
+
+impl Alerts<'_> {
+    /// The facts of the call that they are about.
+    pub(crate) fn call(&self) -> &Call {
+        self.call.get_or_init(|| Call::of(&self.record))
+    }
 }
 
 impl Iterator for Alerts<'_> {
@@ -119,7 +126,7 @@ impl Iterator for Alerts<'_> {
 
     fn next(&mut self) -> Option<Alert> {
         let rules = self.topics.next()?;
-        Some(compose::about(&self.record, &self.call, &rules, &self.context))
+        Some(compose::about(&self.record, self.call(), &rules, &self.context))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -173,17 +180,19 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         for Hit { rule, .. } in hits.iter().filter(|hit| hit.alerts()) {
             by_topic.entry(rule.topic).or_default().push(rule);
         }
-        let call = Call::of(&record);
+        let event_id = Call::event_id(&record);
+        let mut alerts =
+            Alerts { record, call: OnceCell::new(), context: self.context, topics: Vec::new().into_iter() };
         let (mut topics, mut duplicates, mut summarised) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
-        let event = call.event_id.as_deref().map(|event_id| id::hash([event_id]));
+        let event = event_id.as_deref().map(|event_id| id::hash([event_id]));
         if !by_topic.is_empty() && event.is_some_and(|event| self.note_event(event)) {
             duplicates = by_topic.len() as u64;
         } else {
             for rules in by_topic.into_values() {
-                if self.count_alert(&rules, &call) {
+                if self.count_alert(&rules, &alerts) {
                     for rule in rules {
                         let flood = self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule));
-                        flood.add(&call, event, &mut self.floods_room);
+                        flood.add(alerts.call(), event, &mut self.floods_room);
                     }
                     summarised += 1;
                 } else {
@@ -191,9 +200,8 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
                 }
             }
         }
-        let [event_id, event_name, who] = [&call.event_id, &call.event_name, &call.who].map(Clone::clone);
-        let matched = Match { hits, event_id, event_name, who, duplicates, summarised };
-        (matched, Alerts { record, call, context: self.context, topics: topics.into_iter() })
+        alerts.topics = topics.into_iter();
+        (Match { hits, event_id, duplicates, summarised }, alerts)
     }
 
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.
@@ -206,8 +214,9 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
 
     /// Counts an alert of these rules, all of one topic; gives whether a summary stands for it: each of them had reached its
     /// limit, and had alerted on such an event.
-    fn count_alert(&mut self, rules: &[&'f Rule], call: &Call) -> bool {
+    fn count_alert(&mut self, rules: &[&'f Rule], alerts: &Alerts<'_>) -> bool {
         let Some(limit) = self.context.filter.max_alerts_per_log else { return false };
+        let call = alerts.call();
         let [source, name] = [&call.event_source, &call.event_name].map(|text| text.as_deref().unwrap_or_default());
         let mut flooded = true;
         for rule in rules {

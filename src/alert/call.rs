@@ -42,6 +42,11 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// The event ID alone, which repeats are known by.
+    pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
+        event_id(record).0
+    }
+
     pub(crate) fn of(record: &Record<'_>) -> Self {
         let event_name = record.text(&["eventName"]);
         let caller = who::of(record).map(|caller| (caller.full, (caller.short, caller.steady)));

@@ -158,7 +158,8 @@ impl RecordScanner {
         (escaped, bad)
     }
 
-    /// Whether the bytes behind a backslash make an escape that JSON has. Notes whether it stands for a plain character.
+    /// Whether the bytes behind a backslash make an escape that JSON has. Notes whether it stands for a plain character, or
+    /// for a control character, which compact JSON may write with other letters.
     fn check_escape(&mut self, rest: &[u8]) -> bool {
         match rest {
             [b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => true,
@@ -166,7 +167,8 @@ impl RecordScanner {
                 let digits = digits.first_chunk::<4>().and_then(|digits| str::from_utf8(digits).ok());
                 let digits = digits.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
                 let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                self.plain_escapes |= code.and_then(|code| u8::try_from(code).ok()).is_some_and(is_plain);
+                self.plain_escapes |=
+                    code.and_then(|code| u8::try_from(code).ok()).is_some_and(|code| code < b' ' || is_plain(code));
                 code.is_some()
             }
             _ => false,

@@ -110,8 +110,8 @@ fn path() -> impl Strategy<Value = String> {
 fn text() -> impl Strategy<Value = &'static str> {
     prop::sample::select(
         &[
-            "x", "xy", "Z", "", "10.1.2.3", "10.200.0.1", "2001:db8::9", "10.1.2.3/32", "22", "22.0", "-1", "023",
-            "+5", "2e1",
+            "x", "xy", "Z", "", "\nxy", "10.1.2.3", "10.200.0.1", "2001:db8::9", "10.1.2.3/32", "22", "22.0", "-1",
+            "023", "+5", "2e1",
         ][..],
     )
 }
@@ -135,8 +135,10 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 fn pattern() -> impl Strategy<Value = Value> {
-    prop::sample::select(&["x", "^x$", "x|Z", "(?i)z", "", "y$", "2", "^22$", "true", r#"^\{"a""#, ":22", "xy|10"][..])
-        .prop_map(Value::from)
+    prop::sample::select(
+        &["x", "^x$", "x|Z", "(?i)z", "", "y$", "2", "^22$", "true", r#"^\{"a""#, ":22", "xy|10", r"\\nxy"][..],
+    )
+    .prop_map(Value::from)
 }
 
 fn test() -> impl Strategy<Value = Value> {
@@ -231,7 +233,8 @@ fn written(record: &Value, way: u8) -> String {
     match way {
         0 => record.to_string(),
         1 => serde_json::to_string_pretty(record).unwrap(),
-        _ => record.to_string().replace('x', "\\u0078").replace("key", "\\u006bey"),
+        2 => record.to_string().replace('x', "\\u0078").replace("key", "\\u006bey"),
+        _ => record.to_string().replace("\\n", "\\u000a"),
     }
 }
 
@@ -242,7 +245,7 @@ proptest! {
     fn the_matcher_agrees_with_the_naive_evaluator_with_and_without_the_quick_reject(
         rules in prop::collection::vec(rule(), 1..4),
         ignore in prop::collection::vec(entry(), 0..2),
-        records in prop::collection::vec((record(), 0..3u8), 1..4),
+        records in prop::collection::vec((record(), 0..4u8), 1..4),
         notes_paths: bool,
     ) {
         let mut rules = rules;

@@ -97,7 +97,8 @@ fn plain_literals(parsed: &Hir, kind: ExtractKind) -> Option<Vec<String>> {
     let mut texts = Vec::new();
     for literal in found.literals()? {
         let runs = literal.as_bytes().split(|byte| !is_plain(*byte));
-        let longest = runs.max_by_key(|run| run.len())?;
+        // The first of the longest ones: names of programs are rarer than what follows them.
+        let longest = runs.rev().max_by_key(|run| run.len())?;
         // A leading colon may be the one between a key and a value, which may have blanks around it.
         texts.push(str::from_utf8(longest).ok()?.trim_start_matches(':').to_owned());
     }
@@ -122,7 +123,7 @@ mod tests {
         for (pattern, texts) in [
             ("^Root$", Some(&["Root"] as &[_])),
             ("UnauthorizedOperation$|^AccessDenied", Some(&["AccessDenied", "UnauthorizedOperation"])),
-            (r"Scout Suite/\d", Some(&["Suite"])),
+            (r"Scout Suite/\d", Some(&["Scout"])),
             (r"[a-z]+\.example", Some(&[".example"])),
             (r"^\{.*public", Some(&["public"])),
             (":aws:", Some(&["aws:"])),

@@ -37,7 +37,21 @@ fn lost(original: &Rule, rule: &Rule) -> Vec<String> {
         let what = format!("`{key}` replaces that of the pack's rule, which also has {}", lost.join(" and "));
         (!lost.is_empty()).then(|| format!("{what}: copy that too, if it is still wanted"))
     };
-    of_keys.into_iter().filter_map(warning).collect()
+    of_keys.into_iter().filter_map(warning).chain(still_in_force(original, rule)).collect()
+}
+
+/// Conditions of a pack's rule that an override with conditions of its own leaves in force.
+fn still_in_force(original: &Rule, rule: &Rule) -> Option<String> {
+    let own = |rule: &Rule| {
+        let Condition { event_source, event_name, wheres, .. } = &rule.condition;
+        let patterns =
+            [event_source, event_name].map(|pattern| pattern.as_ref().map(|pattern| pattern.as_str().to_owned()));
+        (patterns, tests(wheres))
+    };
+    let is_kept = !rule.any.is_empty() && each(&rule.any) == each(&original.any) && own(rule) != own(original);
+    let what =
+        "the `any` of the pack's rule applies too, since the override has none: one of its conditions must also hold";
+    is_kept.then(|| format!("{what}; give an `any` of your own if that is not meant"))
 }
 
 fn paths(tests: &[Test]) -> Vec<String> {
@@ -97,5 +111,9 @@ mod tests {
                 .collect();
             assert_eq!(lost(&original, &rule(keys)), told, "{keys}");
         }
+        let any = r#""any": [{"regexp": "a"}, {"where": {"p": "q"}}]"#;
+        let told = lost(&rule(any), &rule(&format!(r#""where": {{"new": "x"}}, {any}"#)));
+        assert!(told.len() == 1 && told[0].starts_with("the `any` of the pack's rule applies too"), "{told:?}");
+        assert_eq!(lost(&rule(any), &rule(any)), [""; 0]);
     }
 }

@@ -193,7 +193,8 @@ fn parse(text: &str) -> Result<Hir, String> {
 
 /// Compiles a pattern, unless an automaton of it takes more than `limit` bytes.
 fn build(hir: &Hir, limit: usize) -> Option<Regex> {
-    let config = Regex::config().nfa_size_limit(Some(limit)).hybrid_cache_capacity(LAZY_DFA);
+    // The one-pass engine is for groups, which nothing asks for.
+    let config = Regex::config().nfa_size_limit(Some(limit)).hybrid_cache_capacity(LAZY_DFA).onepass(false);
     Regex::builder().configure(config).build_from_hir(hir).ok()
 }
 

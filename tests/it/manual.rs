@@ -156,7 +156,7 @@ fn the_step_for_warnings_fails_by_them_but_not_before_an_exception_ends() {
     let page = page("docs/rules.md");
     let (_, step) = blocks(&page).into_iter().find(|(_, text)| text.contains("name: No warnings")).unwrap();
     let script = step.split_once("run: |\n").unwrap().1;
-    let soon = humantime::format_rfc3339(SystemTime::now() + Duration::from_secs(3 * 24 * 60 * 60)).to_string();
+    let soon = humantime::format_rfc3339(SystemTime::now() + Duration::from_hours(3 * 24)).to_string();
     for (source, until, passes) in
         [("^iam", &soon[..10], true), ("^iam", "2020-01-01", false), ("IAM", "2999-01-01", false)]
     {

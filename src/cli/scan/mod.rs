@@ -107,13 +107,13 @@ fn print<'f>(
     let mut flooded = HashSet::new();
     while let Some(part) = parts.next() {
         let mut text = String::new();
-        for Printable { matched, event, is_repeat, alerts } in &part.results {
+        for Printable { matched, event, is_repeat, names, alerts } in &part.results {
             if let Some(matched) = matched {
                 if *is_repeat || event.is_some_and(|event| seen.is_in_earlier(event, log)) {
                     statistics.repeats += 1;
                     continue;
                 }
-                statistics.count(matched);
+                statistics.count(matched, names);
                 if matched.summarised > 0 {
                     flooded.extend(matched.hits.iter().map(|hit| hit.rule.name.as_str()));
                 }

@@ -94,12 +94,13 @@ impl<'f> Statistics<'f> {
         }
     }
 
-    pub(super) fn count(&mut self, matched: &Match<'f>) {
+    /// Counts a match; `names` are its caller and event.
+    pub(super) fn count(&mut self, matched: &Match<'f>, [who, event_name]: &[Option<String>; 2]) {
         *if matched.is_ignored() { &mut self.ignored } else { &mut self.matches } += 1;
         for hit in &matched.hits {
             let counts = self.rules.entry(&hit.rule.name).or_default();
             counts.of_rule.count(hit);
-            for (counts, name) in [(&mut counts.callers, &matched.who), (&mut counts.events, &matched.event_name)] {
+            for (counts, name) in [(&mut counts.callers, who), (&mut counts.events, event_name)] {
                 let name = name.as_deref().unwrap_or(NOTHING);
                 counts.count(name.to_owned(), name.len(), &mut self.room);
             }
@@ -238,8 +239,8 @@ mod tests {
             let who = if number % 10 == 0 { "alice".to_owned() } else { format!("{number}-{session}") };
             let event_name = Some("CreateUser".to_owned());
             let hits = filter.rules.iter().map(|rule| Hit { rule, ignored: false, expired: false }).collect();
-            let matched = Match { hits, event_id: None, event_name, who: Some(who), duplicates: 0, summarised: 0 };
-            statistics.count(&matched);
+            let matched = Match { hits, event_id: None, duplicates: 0, summarised: 0 };
+            statistics.count(&matched, &[Some(who), event_name]);
         }
         let text = statistics.to_text(true);
         assert!(text.contains("  20000 ") && text.contains("  alice (2000), "), "{text}");

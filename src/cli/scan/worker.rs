@@ -44,11 +44,14 @@ pub(super) struct Part<'f> {
 }
 
 /// A match, or a summary, with its alerts ready to be printed.
+#[derive(Default)]
 pub(super) struct Printable<'f> {
     /// `None` for a summary.
     pub(super) matched: Option<Match<'f>>,
     /// The hash of the match's event.
     pub(super) event: Option<u128>,
+    /// The caller and the name of the event, unless it is a repeat.
+    pub(super) names: [Option<String>; 2],
     /// The event is known to repeat one of this log or of an earlier one. Its alerts are left out.
     pub(super) is_repeat: bool,
     pub(super) alerts: Vec<PrintedAlert>,
@@ -114,9 +117,13 @@ impl<'a, 'f> Worker<'a, 'f> {
                     Verdict::Matched(matched, alerts) => {
                         let event = seen::event(&matched);
                         let is_repeat = event.is_some_and(|event| seen.note(event, number));
-                        let alerts = alerts.take(if is_repeat { 0 } else { usize::MAX });
-                        let alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
-                        output.add(number, Printable { matched: Some(matched), event, is_repeat, alerts })?;
+                        let mut printable =
+                            Printable { matched: Some(matched), event, is_repeat, ..Printable::default() };
+                        if !is_repeat {
+                            printable.names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
+                            printable.alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        }
+                        output.add(number, printable)?;
                     }
                     Verdict::Unmatched => {}
                 }
@@ -139,7 +146,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             }
         };
         let alerts = evaluator.summaries().into_iter().map(|alert| PrintedAlert::of(alert, *format)).collect();
-        output.add(number, Printable { matched: None, event: None, is_repeat: false, alerts })?;
+        output.add(number, Printable { alerts, ..Printable::default() })?;
         read
     }
 }
@@ -149,8 +156,8 @@ impl Printable<'_> {
     fn size(&self) -> usize {
         const ALLOCATION: usize = 32;
         let text = |text: &str| text.len() + ALLOCATION;
-        let matched = self.matched.iter().map(|Match { hits, event_id, event_name, who, .. }| {
-            let texts = [event_id, event_name, who].into_iter().flatten();
+        let matched = self.matched.iter().map(|Match { hits, event_id, .. }| {
+            let texts = self.names.iter().chain([event_id]).flatten();
             size_of_val(hits.as_slice()) + ALLOCATION + texts.map(|found| text(found)).sum::<usize>()
         });
         let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body }| {
