@@ -25,7 +25,7 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
     let mut why = explainer.parts(&rule.condition, false);
     let any: Vec<_> = rule.any.iter().map(|condition| explainer.parts(condition, false)).collect();
     if !any.is_empty() && any.iter().all(|failures| !failures.is_empty()) {
-        why.push("no condition of `any` holds".to_owned());
+        why.push("no condition of `any` holds:".to_owned());
         why.extend(any.iter().enumerate().flat_map(|(i, failures)| of_any(i, failures)));
     }
     if !why.is_empty() {

@@ -62,7 +62,7 @@ fn a_failing_test_says_which_part_of_the_condition_failed_at_which_value() {
         (
             r#""any": [{"regexp": "^Delete"}, {"where": {"a": "x"}}]"#,
             "",
-            "no condition of `any` holds\n  any[0]: regexp: `^Delete` fails at `CreateUser`\n  any[1]: where a: `x` fails, there is no value at this path",
+            "no condition of `any` holds:\n  any[0]: regexp: `^Delete` fails at `CreateUser`\n  any[1]: where a: `x` fails, there is no value at this path",
         ),
         (
             r#""source": "iam", "ignore": [{"where": {"b": "x"}}, {"regexp": "User", "reason": "it is a drill"}]"#,

@@ -265,7 +265,7 @@ fn the_rules_of_the_alert_say_where_the_entry_belongs() {
     assert_eq!(said(json!(["own\u{202e}"])), "Add it to `ignore` in the rule own\\u202e.");
     assert_eq!(
         said(json!(["a", "cis-4.3-root-usage"])),
-        "Add it to `ignore` in the rule a.\nAdd it to the rule cis-4.3-root-usage of a pack: { \"name\": \"cis-4.3-root-usage\", \"ignore\": [ … ] } in `rules`."
+        "Add it to `ignore` in the rule a.\nAdd it to `ignore` in the rule cis-4.3-root-usage.\nIt is of a pack: write { \"name\": \"cis-4.3-root-usage\", \"ignore\": [ … ] } in `rules`."
     );
 }
 

@@ -69,12 +69,10 @@ fn read(from: &Path, paths: &[PathBuf]) -> Result<Vec<u8>, String> {
 
 /// Where the entry for an alert of these rules belongs.
 fn places(rules: &[String]) -> String {
-    // The file overrides the rules of packs.
-    let place = |name: &String| match escape(name) {
-        name if config::is_of_pack(&name) => {
-            format!("Add it to the rule {name} of a pack: {{ \"name\": \"{name}\", \"ignore\": [ … ] }} in `rules`.\n")
-        }
-        name => format!("Add it to `ignore` in the rule {name}.\n"),
+    let place = |name: &String| {
+        let shape = format!("It is of a pack: write {{ \"name\": \"{name}\", \"ignore\": [ … ] }} in `rules`.\n");
+        let shape = if config::is_of_pack(name) { &shape } else { "" };
+        format!("Add it to `ignore` in the rule {}.\n{shape}", escape(name))
     };
     let places = rules.iter().map(place).collect::<String>();
     let places = if rules.is_empty() { "Add it to `ignore` in the alert's rule.\n" } else { &places };
