@@ -100,12 +100,16 @@ pub(super) fn printed(result: io::Result<()>, status: ExitCode) -> ExitCode {
     }
 }
 
-/// The configuration in a file, or its mistakes, which are also written to stderr.
-pub(super) fn load(file: &Path) -> Result<Filter, Vec<String>> {
+/// What to do where a command that takes `--config` can't read the file.
+pub(super) const NAME_IT: &str = ": name the configuration with --config";
+
+/// The configuration in a file, or its mistakes, which are also written to stderr. `hint` says what to do if it can't be
+/// read.
+pub(super) fn load(file: &Path, hint: &str) -> Result<Filter, Vec<String>> {
     let name = file.display();
     let parsed = match fs::read(file) {
         Ok(bytes) => config::parse(&bytes, Settings::from_env().topic_arn.as_deref()),
-        Err(e) => Err(vec![format!("it can't be read: {e}")]),
+        Err(e) => Err(vec![format!("it can't be read: {e}{hint}")]),
     };
     match &parsed {
         Ok(filter) => {

@@ -57,7 +57,7 @@ enum Command {
         /// The configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
         config: PathBuf,
-        /// Show only the alerts of this rule
+        /// Show only the alerts of this rule, as if it were enabled and not in a dry run
         #[arg(long, value_name = "NAME")]
         rule: Option<String>,
         /// The format of the alerts: text, as in an email, or json, one object per line
@@ -110,7 +110,8 @@ enum Import {
     /// Turn Sigma's rules for CloudTrail into rules, each exactly or not at all.
     ///
     /// A configuration with the rules goes to stdout. A line for each refused file goes to stderr, and says what can't be
-    /// said in a rule, and what to do. The exit status is 0 if no file was refused and 1 otherwise.
+    /// said in a rule, and what to do. The exit status is 0 if all files were read and none
+    /// was refused, and 1 otherwise.
     #[command(after_help = "Example:\n  cloudtrail-alerter import sigma sigma/rules/cloud/aws/ > sigma.json")]
     Sigma {
         /// Sigma rules; or folders, in which .yml and .yaml files are read. In folders, rules for other logs are left out

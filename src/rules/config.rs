@@ -7,7 +7,7 @@ use super::draft::{ConditionDraft, Draft, Drafts};
 use super::json_tree::{self, Node};
 use super::model::{Filter, Severity};
 use super::packs;
-use super::reader::{NO_CONDITION, Reader};
+use super::reader::Reader;
 use super::suggest::{nearest, suggestion};
 use super::topic_arn::TopicArn;
 use crate::log::is_account;
@@ -21,8 +21,10 @@ const NAME_LIMIT: usize = 100;
 /// What a rule takes beside its patterns while it is read, in bytes: measured, and rounded up.
 const RULE_MEMORY: usize = 1 << 10;
 
+const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where, unless and any";
+
 /// The name of the rule that the top-level `source` and `regexp` make.
-const DEFAULT_RULE: &str = "default";
+pub(crate) const DEFAULT_RULE: &str = "default";
 
 /// Parses and validates a configuration file. `default_topic` is `TOPIC_ARN`, for a configuration that names none.
 ///
@@ -77,6 +79,11 @@ pub(super) fn meant_pack_rule(name: &str) -> Option<MeantRule> {
     let exact = |rules: &'static [String]| rules.iter().map(String::as_str).find(|rule| *rule == name);
     let exact = packs().find_map(|(pack, rules)| Some(MeantRule { name: exact(rules)?, pack, rules }));
     exact.or_else(|| packs().find_map(|(pack, rules)| Some(MeantRule { name: near(rules)?, pack, rules })))
+}
+
+/// Whether a pack has a rule of that name.
+pub(crate) fn is_of_pack(name: &str) -> bool {
+    meant_pack_rule(name).is_some_and(|meant| meant.name == name)
 }
 
 /// The names of a pack's rules.
@@ -200,7 +207,8 @@ impl Reader {
             let what = match meant_pack_rule(&name) {
                 Some(MeantRule { name: meant, pack, .. }) if meant == name => {
                     format!(
-                        "it only overrides, and `packs` does not name `{pack}`, which has a rule of that name: add it"
+                        "it only overrides, and `packs` does not name `{pack}`, which has a rule of that name: add `{pack}` to `packs`, \
+                         or delete this rule"
                     )
                 }
                 Some(meant) => format!("{NO_CONDITION}; or did you mean to override `{}`?", meant.name),

@@ -25,37 +25,48 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
     let mut why = explainer.parts(&rule.condition, false);
     let any: Vec<_> = rule.any.iter().map(|condition| explainer.parts(condition, false)).collect();
     if !any.is_empty() && any.iter().all(|failures| !failures.is_empty()) {
-        let each = any.iter().enumerate().map(|(i, failures)| format!("any[{i}]: {}", failures.join(", ")));
-        why.push(format!("no condition of `any` holds ({})", each.collect::<Vec<_>>().join("; ")));
+        why.push("no condition of `any` holds:".to_owned());
+        why.extend(any.iter().enumerate().flat_map(|(i, failures)| of_any(i, failures)));
     }
     if !why.is_empty() {
         return why;
     }
     let own = ("this rule's ignore", &rule.ignore);
-    let (in_force, expired) = [("ignore", &filter.ignore), own]
+    let (in_force, expired) = [("the top level's ignore", &filter.ignore), own]
         .into_iter()
         .flat_map(|(at, entries)| explainer.exceptions(at, entries))
         .partition::<Vec<_>, _>(|(in_force, _)| *in_force);
     if !in_force.is_empty() {
         return in_force.into_iter().map(|(_, why)| why).collect();
     }
-    let holds = |condition: &&Condition| explainer.parts(condition, false).is_empty();
-    let holding: Vec<_> = rule.conditions().filter(holds).collect();
-    let passing = holding.into_iter().flat_map(|condition| explainer.parts(condition, true)).collect::<Vec<_>>();
-    passing.into_iter().chain(expired.into_iter().map(|(_, why)| why)).collect()
+    let mut why = explainer.parts(&rule.condition, true);
+    for (i, condition) in rule.any.iter().enumerate().filter(|(i, _)| any.get(*i).is_some_and(Vec::is_empty)) {
+        why.extend(of_any(i, &explainer.parts(condition, true)));
+    }
+    why.into_iter().chain(expired.into_iter().map(|(_, why)| why)).collect()
+}
+
+/// Parts of a condition of `any`.
+fn of_any(i: usize, parts: &[String]) -> Vec<String> {
+    parts.iter().map(|part| format!("any[{i}]: {part}")).collect()
 }
 
 impl Explainer<'_, '_> {
     /// The parts of a condition that a record passes, or those that it fails.
     fn parts(&mut self, condition: &Condition, passing: bool) -> Vec<String> {
         let mut parts = Vec::new();
-        for (key, pattern, text) in
-            [("source", &condition.event_source, self.call.source), ("regexp", &condition.event_name, self.call.name)]
-        {
+        for (key, field, pattern, text) in [
+            ("source", "eventSource", &condition.event_source, self.call.source),
+            ("regexp", "eventName", &condition.event_name, self.call.name),
+        ] {
             if let Some(pattern) = pattern
                 && text.is_some_and(|text| self.searches.find(pattern, text)) == passing
             {
-                parts.push(format!("{key}: {} {}", quoted(pattern), outcome(passing, text.as_slice())));
+                let outcome = match text {
+                    Some(_) => outcome(passing, text.as_slice()),
+                    None => format!("fails, there is no {field}"),
+                };
+                parts.push(format!("{key}: {} {outcome}", quoted(pattern)));
             }
         }
         for test in &condition.wheres {
@@ -96,7 +107,7 @@ impl Explainer<'_, '_> {
             of_each.push(format!("[{i}] {}", failing.join(", ")));
         }
         if of_each.is_empty() {
-            return format!("{at}: element fails, there is no object");
+            return format!("{at}: element fails, there is no object at this path");
         }
         format!("{at}: no object passes: {}{}", of_each.join("; "), more(objects.len()))
     }
@@ -110,7 +121,7 @@ impl Explainer<'_, '_> {
                 let reason = entry.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
                 let in_force = entry.is_in_force(day.as_deref());
                 let why = match (&entry.until, &day) {
-                    _ if in_force => "takes it out".to_owned(),
+                    _ if in_force => "suppresses it".to_owned(),
                     (Some(until), Some(day)) => format!("counts until {until}, and the record is of {day}"),
                     _ => "has `until`, and the record has no valid eventTime".to_owned(),
                 };
@@ -149,7 +160,7 @@ pub(super) fn asked(test: &Test, record: Option<&Record<'_>>) -> String {
 fn outcome(passes: bool, texts: &[impl AsRef<str>]) -> String {
     match (passes, texts.is_empty()) {
         (true, _) => format!("passes at {}", listed(texts)),
-        (false, true) => "fails, there is no value".to_owned(),
+        (false, true) => "fails, there is no value at this path".to_owned(),
         (false, false) => format!("fails at {}", listed(texts)),
     }
 }

@@ -27,6 +27,8 @@ const PATHS: &str = "
     userIdentity.sessionContext.webIdFederationData.federatedProvider userIdentity.type userIdentity.userName
     userIdentity.webIdFederationData.* vpcEndpointAccountId vpcEndpointId";
 
+const IDENTITY: &str = "userIdentity";
+
 /// Keys that CloudTrail writes, but not into the log files that the function reads.
 const ELSEWHERE: [(&str, &str); 2] = [
     ("eventContext", "only event data stores get it"),
@@ -52,8 +54,9 @@ pub(super) fn unknown(path: &[String]) -> Option<String> {
         }
         let known: Vec<&str> = rests.iter().filter_map(|rest| rest.split('.').next()).collect();
         if !known.contains(&key.as_str()) {
-            let meant = match nearest(key, &known) {
-                Some(near) => format!("; did you mean `{near}`?"),
+            let elsewhere = within_identity(&path[i..]).filter(|_| i == 0 || first == IDENTITY);
+            let meant = match elsewhere.or_else(|| nearest(key, &known)) {
+                Some(meant) => format!("; did you mean `{meant}`?"),
                 None if key == "$" => "; leave out the `$.` of metric filters".to_owned(),
                 None => String::new(),
             };
@@ -63,6 +66,13 @@ pub(super) fn unknown(path: &[String]) -> Option<String> {
         rests = rests.iter().filter_map(|rest| rest.strip_prefix(key.as_str())?.strip_prefix('.')).collect();
     }
     None
+}
+
+/// The path of `userIdentity` that ends like this, the shortest if there are several.
+fn within_identity(end: &[String]) -> Option<&'static str> {
+    let of_identity = PATHS.split_whitespace().filter(|path| path.starts_with(IDENTITY));
+    let end = format!(".{}", path_text(end));
+    of_identity.filter(|path| path.ends_with(&end)).min_by_key(|path| path.len())
 }
 
 /// Tests with those in an `element` in its place, with their whole paths.

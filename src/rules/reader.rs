@@ -20,7 +20,7 @@ const RECORD_MEMORY: usize = 128;
 /// How deep `element` may stand within `element`. CloudTrail's own records need two.
 const ELEMENTS_LIMIT: usize = 8;
 
-pub(super) const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
+const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
 
 /// The mistakes, patterns and tests of one file. Its methods give what they can, so that no mistake hides the next.
 #[derive(Default)]
@@ -127,8 +127,15 @@ impl Reader {
 
     fn check(&mut self, at: &str, node: Node<'_>, depth: usize) -> Option<Check> {
         if node.as_object().is_none() {
-            let expected = "a pattern in quotes, or an object such as {\"cidr\": [\"10.0.0.0/8\"]}";
-            return self.pattern_or(at, node, expected).map(Check::Pattern);
+            let quoted = |text: &str| serde_json::Value::from(format!("^{}$", regex_syntax::escape(text))).to_string();
+            let expected = match &node {
+                Node::BooleanLit(boolean) => format!("a pattern in quotes: {}", quoted(&boolean.value.to_string())),
+                Node::NumberLit(number) => format!("a pattern in quotes: {}", quoted(number.value)),
+                _ => "a pattern in quotes, or an object such as {\"cidr\": [\"10.0.0.0/8\"]}".to_owned(),
+            };
+            let several = "; for several values write one pattern, such as `^(a|b)$`";
+            let hint = if node.as_array().is_some() { several } else { "" };
+            return self.pattern_or(at, node, &(expected + hint)).map(Check::Pattern);
         }
         let before = self.problems.0.len();
         let known = ["all", "cidr", "atLeast", "atMost", "sameAs", "element"];
@@ -245,10 +252,18 @@ impl Reader {
             }
             let records: Vec<_> = records.iter().map(to_json).collect();
             self.patterns.spend(RECORD_MEMORY + records.iter().map(|json| RECORD_MEMORY + json.len()).sum::<usize>());
+            let alerts = self.expected_alerts(&at, alerts);
+            if let Some(expected) = alerts.filter(|expected| *expected > records.len() as u64 && !records.is_empty()) {
+                let of = records.len();
+                let what = format!(
+                    "it is {expected}, but a record makes one alert of its rule at most, and the test has {of}"
+                );
+                self.problems.add(&format!("{at}, alerts"), what);
+            }
             read.push(RuleTest {
                 name: name.and_then(|name| self.problems.some_text(&format!("{at}, name"), name)),
                 records,
-                alerts: self.expected_alerts(&at, alerts),
+                alerts,
             });
         }
         read

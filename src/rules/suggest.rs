@@ -1,9 +1,30 @@
 //! "Did you mean …?" for names that are not known.
 
-/// The end of a sentence about an unknown name: the known name that was probably meant, or else all of them.
+/// The most names that are listed.
+const LISTED: usize = 20;
+
+/// Keys of other languages, the key beside which people look for them, and what to do instead.
+const FOREIGN: [(&str, &str, &str); 2] = [
+    (
+        "threshold count window timeframe groupBy",
+        "metrics",
+        "a rule looks at one record and can't count: give it `metrics`, and set an alarm on that metric",
+    ),
+    ("exists not equals", "sameAs", "`\".\"` asks for any value; for an absent or a different one use `unless`"),
+];
+
+/// The end of a sentence about an unknown name: what to do instead, the known name that was probably meant, or else all of
+/// them, unless they are too many.
 pub(crate) fn suggestion(name: &str, known: &[&str]) -> String {
+    let is_it = |(names, beside, _): &&(&str, &str, &str)| {
+        known.contains(beside) && names.split(' ').any(|foreign| foreign.eq_ignore_ascii_case(name))
+    };
+    if let Some((_, _, hint)) = FOREIGN.iter().find(is_it) {
+        return format!("; {hint}");
+    }
     match nearest(name, known) {
         Some(near) => format!("; did you mean `{near}`?"),
+        None if known.len() > LISTED => String::new(),
         None => format!("; known names: {}", known.join(", ")),
     }
 }

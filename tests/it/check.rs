@@ -15,11 +15,12 @@ fn rule(keys: &str, more: &str) -> String {
     format!(r#"{{{TOPIC}, "rules": [{{"name": "r", {keys}}}]{more}}}"#)
 }
 
-/// What `check` says of the one test that fails.
+/// What `check` says of the one test that fails, without the number of such tests.
 fn failure(configuration: &str) -> String {
     let checked = check(configuration);
     assert_eq!((checked.code, checked.stdout.as_str()), (2, ""), "{configuration}: {checked:?}");
-    let said: Vec<_> = checked.stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
+    let mut said: Vec<_> = checked.stderr.lines().filter(|line| !line.starts_with("warning: ")).collect();
+    assert_eq!(said.pop(), Some("c.json: 1 of 1 test failed"), "{checked:?}");
     said.join("\n").strip_prefix("error: c.json: rule r, tests[0]").unwrap_or_else(|| panic!("{checked:?}")).to_owned()
 }
 
@@ -29,7 +30,7 @@ fn a_failing_test_says_which_part_of_the_condition_failed_at_which_value() {
     for (condition, fields, expected) in [
         (r#""source": "^sts""#, "", "source: `^sts` fails at `iam.amazonaws.com`"),
         (r#""source": "iam", "regexp": "^Delete""#, "", "regexp: `^Delete` fails at `CreateUser`"),
-        (r#""where": {"errorCode": "."}"#, "", "where errorCode: `.` fails, there is no value"),
+        (r#""where": {"errorCode": "."}"#, "", "where errorCode: `.` fails, there is no value at this path"),
         (r#""where": {"a": "^x$"}"#, r#", "a": ["y", 1.50, true]"#, "where a: `^x$` fails at `y`, `1.50`, `true`"),
         (r#""where": {"a": "x"}"#, r#", "a": [1, 2, 3, 4, 5]"#, "where a: `x` fails at `1`, `2`, `3` and 2 more"),
         (r#""where": {"a": {"all": ["x", "y"]}}"#, r#", "a": "x""#, "where a: all `x`, `y` fails at `x`"),
@@ -50,30 +51,36 @@ fn a_failing_test_says_which_part_of_the_condition_failed_at_which_value() {
         (
             r#""where": {"a": {"element": {"b": "x", "c": "y"}}}"#,
             r#", "a": [{"b": "x"}, {"c": "y"}]"#,
-            "where a: no object passes: [0] c: `y` fails, there is no value; [1] b: `x` fails, there is no value",
+            "where a: no object passes: [0] c: `y` fails, there is no value at this path; [1] b: `x` fails, there is no value at this path",
         ),
-        (r#""where": {"a": {"element": {"b": "x"}}}"#, r#", "a": "x""#, "where a: element fails, there is no object"),
+        (
+            r#""where": {"a": {"element": {"b": "x"}}}"#,
+            r#", "a": "x""#,
+            "where a: element fails, there is no object at this path",
+        ),
         (r#""unless": {"a\\.b": "x"}, "source": "iam""#, r#", "a.b": "xy""#, r"unless a\.b: `x` passes at `xy`"),
         (
             r#""any": [{"regexp": "^Delete"}, {"where": {"a": "x"}}]"#,
             "",
-            "no condition of `any` holds (any[0]: regexp: `^Delete` fails at `CreateUser`; any[1]: where a: `x` fails, there is no value)",
+            "no condition of `any` holds:\n  any[0]: regexp: `^Delete` fails at `CreateUser`\n  any[1]: where a: `x` fails, there is no value at this path",
         ),
         (
             r#""source": "iam", "ignore": [{"where": {"b": "x"}}, {"regexp": "User", "reason": "it is a drill"}]"#,
             "",
-            "this rule's ignore[1] (it is a drill) takes it out",
+            "this rule's ignore[1] (it is a drill) suppresses it",
         ),
         (
             r#""source": "sts", "where": {"a": "x"}"#,
             "",
-            "source: `sts` fails at `iam.amazonaws.com`; where a: `x` fails, there is no value",
+            "source: `sts` fails at `iam.amazonaws.com`\n  where a: `x` fails, there is no value at this path",
         ),
     ] {
         let test = format!(r#""tests": [{{"record": {{{call}{fields}}}, "alerts": true}}]"#);
         let said = failure(&rule(&format!("{condition}, {test}"), ""));
-        assert_eq!(said, format!(": it expects at least one alert, but the rule makes none: {expected}"));
+        assert_eq!(said, format!(": it expects at least one alert, but the rule makes none\n  {expected}"));
     }
+    let said = failure(&rule(r#""regexp": "x", "tests": [{"record": {}, "alerts": true}]"#, ""));
+    assert!(said.ends_with("\n  regexp: `x` fails, there is no eventName"), "{said}");
     let long = "x".repeat(5_000);
     let said = failure(&rule(
         &format!(r#""where": {{"a": "{long}y"}}, "tests": [{{"record": {{"a": "{long}"}}, "alerts": true}}]"#),
@@ -89,8 +96,7 @@ fn a_failing_test_that_expects_no_alert_shows_the_values_that_made_it() {
             "record": {"eventSource": "iam", "a": "z", "b": ["y", "n"]}}]"#,
         "",
     ));
-    let expected =
-        "it expects no alert, but the rule makes 1: source: `iam` passes at `iam`; where b: `y` passes at `y`, `n`";
+    let expected = "it expects no alert, but the rule makes 1\n  source: `iam` passes at `iam`\n  any[1]: where b: `y` passes at `y`, `n`";
     assert_eq!(said, format!(" (bob's): {expected}"));
 }
 
@@ -139,27 +145,58 @@ fn tests_run_with_the_whole_configuration() {
     // An exception, and one that has expired by the time of the record, or can't tell.
     let ignore = |entry: &str| format!(r#", "ignore": [{{"where": {{"number": "2"}}}}, {entry}]"#);
     for (entry, alerts, record, expected) in [
-        (r#"{"regexp": "User", "reason": "they are ours"}"#, "true", user, "ignore[1] (they are ours) takes it out"),
-        (r#"{"regexp": "User", "until": "2026-11-20"}"#, "true", user, "ignore[1] takes it out"),
+        (
+            r#"{"regexp": "User", "reason": "they are ours"}"#,
+            "true",
+            user,
+            "the top level's ignore[1] (they are ours) suppresses it",
+        ),
+        (r#"{"regexp": "User", "until": "2026-11-20"}"#, "true", user, "the top level's ignore[1] suppresses it"),
         (
             r#"{"regexp": "User", "until": "2026-11-19"}"#,
             "false",
             user,
-            "regexp: `User` passes at `User`; ignore[1] counts until 2026-11-19, and the record is of 2026-11-20",
+            "regexp: `User` passes at `User`\n  the top level's ignore[1] counts until 2026-11-19, and the record is of 2026-11-20",
         ),
         (
             r#"{"regexp": "User", "until": "2026-11-19"}"#,
             "false",
             r#"{"eventName": "User"}"#,
-            "regexp: `User` passes at `User`; ignore[1] has `until`, and the record has no valid eventTime",
+            "regexp: `User` passes at `User`\n  the top level's ignore[1] has `until`, and the record has no valid eventTime",
         ),
     ] {
         let said = failure(&rule(&test(record, alerts), &ignore(entry)));
-        assert_eq!(said.split_once(": ").unwrap().1.split_once(": ").unwrap().1, expected);
+        assert_eq!(said.split_once("\n  ").unwrap().1, expected);
     }
     // Other rules' alerts do not count.
     let more = format!(r#", "source": "", "regexp": "", "ignore": [{{"regexp": "{}"}}]"#, "Role");
     assert_eq!(check(&rule(&test(r#"{"eventSource": "iam", "eventName": "Group"}"#, "false"), &more)).code, 0);
+}
+
+#[test]
+fn failing_tests_are_counted_and_own_rules_without_tests_are_named() {
+    let test = |alerts: bool| json!({ "record": { "eventName": "x" }, "alerts": alerts });
+    let own = |name: &str, tests: &[Value]| match tests {
+        [] => json!({ "name": name, "regexp": "x" }),
+        tests => json!({ "name": name, "regexp": "x", "tests": tests }),
+    };
+    let file = |rules: &[Value]| json!({ "source": "x", "regexp": "x", "packs": ["cis"], "rules": rules }).to_string();
+    let mut rules = vec![own("a", &[test(true), test(true)])];
+    let last_of = |rules: &[Value]| {
+        let checked = check(&file(rules));
+        assert_eq!(checked.code, 0, "{checked:?}");
+        checked.stdout.lines().find(|line| line.starts_with("  c.json: ")).map(str::to_owned)
+    };
+    assert_eq!(last_of(&rules).unwrap(), "  c.json: 2 tests passed");
+    rules.push(own("b", &[]));
+    assert_eq!(last_of(&rules).unwrap(), "  c.json: 2 tests passed; 1 rule has none: b");
+    assert_eq!(last_of(&rules[1..]), None, "nobody writes tests");
+    rules.extend(["c", "d", "e", "f"].map(|name| own(name, &[])));
+    assert_eq!(last_of(&rules).unwrap(), "  c.json: 2 tests passed; 5 rules have none: b, c, d and 2 more");
+    rules.push(own("g", &[test(false), test(true), test(false)]));
+    let failed = check(&file(&rules));
+    assert_eq!((failed.code, failed.stdout.as_str()), (2, ""), "{failed:?}");
+    assert_eq!(failed.stderr.lines().last(), Some("c.json: 2 of 5 tests failed"), "{failed:?}");
 }
 
 /// The number of tests in a pack.
@@ -202,7 +239,7 @@ fn packs_are_tested_as_they_are_shipped_and_overrides_as_they_result() {
     let failed = check(&ignoring.to_string());
     assert_eq!(failed.code, 2);
     assert!(failed.stderr.contains("rule cis-4.3-root-usage, tests[0]: it expects at least one alert"), "{failed:?}");
-    assert!(failed.stderr.contains("ignore[0] takes it out"), "{failed:?}");
+    assert!(failed.stderr.contains("ignore[0] suppresses it"), "{failed:?}");
 }
 
 /// A part of an XML document: a tag with its attributes and whether it ends an element, or a text.
@@ -291,11 +328,11 @@ fn the_results_are_written_as_junit() {
     let valid = case("c.json", "the configuration is valid", None);
     let tests = r#""regexp": "x", "tests": [{"name": "a", "record": {"eventName": "x"}, "alerts": true},
         {"record": {}, "alerts": true}, {"name": "b", "records": [{}, {}], "alerts": 1}]"#;
-    let why = "regexp: `x` fails, there is no value";
+    let why = "regexp: `x` fails, there is no eventName";
     let expected = [
         valid.clone(),
         case("r", "a", None),
-        case("r", "tests[1]", Some(&format!("it expects at least one alert, but the rule makes none: {why}"))),
+        case("r", "tests[1]", Some(&format!("it expects at least one alert, but the rule makes none\n{why}"))),
         case(
             "r",
             "b",
@@ -326,8 +363,8 @@ fn names_and_values_of_strangers_forge_neither_lines_nor_xml() {
     let odd = "\"><failure>&amp;]]>\u{0}\u{1b}[31m\n\u{fffe}\u{202e}error: forged 'é😀";
     let configuration = json!({ "sns": { "topicARN": "arn:aws:sns:us-east-1:123456789012:alerts" }, "rules": [
         { "name": "<\u{202e}&\">", "where": { odd: "^\"><failure>&amp;" }, "ignore": [{ "where": { "a": "x" }, "reason": odd }], "tests": [
-            { "name": odd, "record": { odd: odd }, "alerts": 5 },
-            { "name": odd, "records": [{ odd: odd, "a": "x" }, { odd: "no" }], "alerts": 5 } ] } ] });
+            { "name": odd, "record": { odd: odd }, "alerts": 1 },
+            { "name": odd, "records": [{ odd: odd, "a": "x" }, { odd: "no" }], "alerts": 2 } ] } ] });
     let (code, cases) = junit(&configuration.to_string());
     assert_eq!((code, cases.len()), (2, 3), "{cases:?}");
     assert_eq!(
@@ -442,6 +479,10 @@ fn every_mistake_of_the_language_is_said_once_with_its_place_and_what_to_do() {
             &["alerts: it is -1, but must be a whole number", "false for none"],
         ),
         (r#""tests": [{"record": {}, "alerts": 1.5}]"#, &["alerts: it is 1.5, but must be a whole number"]),
+        (
+            r#""tests": [{"records": [{}, {}], "alerts": 3}]"#,
+            &["tests[0], alerts: it is 3, but a record makes one alert of its rule at most, and the test has 2"],
+        ),
         (r#""tests": [{"record": {}, "alerts": true, "name": ""}]"#, &["tests[0], name: it is empty"]),
         (r#""tests": [{"record": {}, "alerts": true, "rule": "r"}]"#, &["tests[0]: the key `rule` is not known"]),
         (r#""tags": []"#, &["tags: it is empty"]),
@@ -458,6 +499,36 @@ fn every_mistake_of_the_language_is_said_once_with_its_place_and_what_to_do() {
         assert_refused(&rule(&format!(r#""regexp": "x", {keys}"#), ""), &[&["rule r"], parts].concat());
     }
     assert_refused(&rule(r#""regexp": "x""#, r#", "$schema": 5"#), &["$schema: it is a number, but must be a string"]);
+}
+
+#[test]
+fn forms_of_other_languages_are_answered_with_those_of_this_one() {
+    for (test, parts) in [
+        ("[\"x\", \"y\"]", &["for several values write one pattern, such as `^(a|b)$`"]),
+        ("5", &["where a: it is a number, but must be a pattern in quotes: \"^5$\""]),
+        ("1.50", &["pattern in quotes: \"^1\\\\.50$\""]),
+        ("true", &["where a: it is a boolean, but must be a pattern in quotes: \"^true$\""]),
+        (
+            r#"{"exists": true}"#,
+            &[
+                "where a: the key `exists` is not known; `\".\"` asks for any value; for an absent or a different one use `unless`",
+            ],
+        ),
+        (r#"{"not": "x"}"#, &["where a: the key `not` is not known; `\".\"` asks for any value"]),
+    ] {
+        assert_refused(&rule(&format!(r#""where": {{"a": {test}}}"#), ""), parts);
+    }
+    for (keys, parts) in [
+        (
+            r#""Count": 5"#,
+            &[
+                "the key `Count` is not known; a rule looks at one record and can't count: give it `metrics`, and set an alarm",
+            ],
+        ),
+        (r#""groupBy": "x""#, &["the key `groupBy` is not known; a rule looks at one record"]),
+    ] {
+        assert_refused(&rule(&format!(r#""regexp": "x", {keys}"#), ""), parts);
+    }
 }
 
 #[test]

@@ -229,7 +229,6 @@ fn an_alert_may_come_in_the_envelopes_in_which_people_have_it() {
     let json = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` prints";
     for (form, why) in [
         ("Event  : CreateUser\nSource : iam.amazonaws.com\n".to_owned(), "a message in text does not hold the record"),
-        (format!("{alert}\n{alert}\n"), "it is not JSON"),
         (json!({ "Records": [record, record] }).to_string(), "it has 2 Records"),
         (event("sqs-sns-alerts").to_string(), "it has 3 Records"),
         (json!({ "version": 1, "summary": { "more": 5 } }).to_string(), "a summary, which stands for many records"),
@@ -242,8 +241,32 @@ fn an_alert_may_come_in_the_envelopes_in_which_people_have_it() {
         assert!(refused.stderr.starts_with("error: -: ") && refused.stderr.contains(why), "{form}: {refused:?}");
         assert!(refused.stderr.contains(json) && refused.stderr.lines().count() == 1, "{form}: {refused:?}");
     }
+    for several in [format!("{alert}\n{alert}\n"), format!("{record}{record}{{")] {
+        let refused = ignore(&several);
+        let said = "error: -: it holds several alerts: give one, for example with `head -1`\n";
+        assert_eq!((refused.code, refused.stderr.as_str()), (2, said));
+    }
     let missing = run(&["ignore", "--from", "missing.json"]);
     assert_eq!((missing.code, missing.stderr.starts_with("error: missing.json: it can't be read: ")), (2, true));
+}
+
+#[test]
+fn the_rules_of_the_alert_say_where_the_entry_belongs() {
+    let said = |rules: Value| {
+        let identity = json!({ "arn": "arn:aws:iam::123456789012:user/alice" });
+        let alert = json!({ "version": 1, "rules": rules, "event": call(identity) });
+        let sns = json!({ "Records": [{ "EventSource": "aws:sns", "Sns": { "Message": alert.to_string() } }] });
+        let [direct, by_sns] = [alert, sns].map(|alert| ignore(&alert.to_string()).stderr);
+        assert_eq!(direct, by_sns);
+        let end = "\nOr, for all rules, add it to `ignore` at the top level.\nFill in `reason`. Fill in `until`, the last day on which it counts, or leave it out. `check` reports\nboth blanks as errors until they are filled in.\n";
+        direct.strip_suffix(end).unwrap_or_else(|| panic!("{direct}")).to_owned()
+    };
+    assert_eq!(said(json!(null)), "Add it to `ignore` in the alert's rule.");
+    assert_eq!(said(json!(["own\u{202e}"])), "Add it to `ignore` in the rule own\\u202e.");
+    assert_eq!(
+        said(json!(["a", "cis-4.3-root-usage"])),
+        "Add it to `ignore` in the rule a.\nAdd it to `ignore` in the rule cis-4.3-root-usage.\nIt is of a pack: write { \"name\": \"cis-4.3-root-usage\", \"ignore\": [ … ] } in `rules`."
+    );
 }
 
 #[test]
@@ -300,9 +323,12 @@ fn what_the_entry_would_silence_of_logs_is_counted_and_shown() {
     assert_eq!(serde_json::from_str::<Value>(&shown.stdout).unwrap()["regexp"], "^CreateUser$");
     let lines: Vec<&str> = shown.stderr.lines().collect();
     assert!(
-        lines.iter().any(|line| line.starts_with("2 logs, 10 records, 7 matches, 1 ignored, 1 repeat, ")),
+        lines
+            .iter()
+            .any(|line| line.starts_with("In these logs (2 logs, 10 records, 1 repeat, from 2026-11-20T21:08:00Z to ")),
         "{shown:?}"
     );
+    assert!(shown.stderr.contains("), it would silence 8 matches, 1 of them ignored:\n\nmatches "), "{shown:?}");
     let row = lines.iter().find(|line| line.contains("  users ")).unwrap();
     assert!(row.contains("user/alice (") && row.contains("CreateUser (") && !row.contains("bob"), "{row}");
     assert!(!shown.stderr.contains("unused"), "{shown:?}");
@@ -313,9 +339,22 @@ fn what_the_entry_would_silence_of_logs_is_counted_and_shown() {
     assert_eq!(ignore(&["missing.json"]).code, 0);
     let failed = ignore(&["c.json", "bad.json", "logs"]);
     assert_eq!((failed.code, failed.stdout.is_empty()), (1, false), "{failed:?}");
-    assert!(failed.stderr.contains("error: bad.json: ") && failed.stderr.contains(" 7 matches"), "{failed:?}");
+    assert!(failed.stderr.contains("error: bad.json: ") && failed.stderr.contains("silence 8 matches"), "{failed:?}");
     let wrong = ignore(&["wrong.json", "logs"]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (2, ""), "{wrong:?}");
+    let missing = run_in(&folder.path().join("logs"), &["ignore", "--from", "../alert.json", "."], Vec::new());
+    assert_eq!((missing.code, missing.stdout.as_str()), (2, ""), "{missing:?}");
+    assert!(missing.stderr.contains("filter_config.json: it can't be read: "), "{missing:?}");
+    assert!(missing.stderr.ends_with(": name the configuration with --config\n"), "{missing:?}");
+    // Examples are also those of dry runs.
+    let dry = configuration.to_string().replace("\"regexp\":\"User\"", "\"regexp\":\"User\",\"dryRun\":true");
+    assert!(dry.contains("dryRun"), "{dry}");
+    std::fs::write(folder.path().join("c.json"), dry).unwrap();
+    let shown = ignore(&["c.json", "logs"]);
+    assert_eq!(shown.stderr.lines().filter(|line| line.starts_with("  2026-11-20T21:08:")).count(), 5, "{shown:?}");
+    std::fs::write(folder.path().join("c.json"), configuration.to_string().replace("User", "Nothing")).unwrap();
+    let nothing = ignore(&["c.json", "logs"]);
+    assert!(nothing.stderr.ends_with("), it would silence 0 matches\n"), "{nothing:?}");
     let both = run_in(folder.path(), &["ignore", "--from", "-", "--config", "c.json", "-"], Vec::new());
     assert_eq!((both.code, both.stderr.as_str()), (2, "error: -: stdin can't be both the alert and a log\n"));
 }
@@ -336,7 +375,7 @@ fn what_a_stranger_has_written_forges_no_line_and_stays_exact() {
         assert!(text.chars().all(harmless), "{text:?}");
         assert!(!text.lines().any(|line| line.trim_start().starts_with("\"error: forged")), "{text}");
     }
-    assert!(made.stderr.contains(" 1 match,"), "{made:?}");
+    assert!(made.stderr.contains(" 1 match:"), "{made:?}");
     let entry: Value = serde_json::from_str(&made.stdout).unwrap();
     let mut other = alert.clone();
     other["eventID"] = json!("2");

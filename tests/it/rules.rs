@@ -83,7 +83,7 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (r#"{"rules": [{"regexp": "x"}]}"#.into(), &["rules[0]", "`name` is missing"]),
         (r#"{"rules": [{"name": "", "regexp": "x"}]}"#.into(), &["name", "1 to 100"]),
         (r#"{"rules": [{"name": "a\nb", "regexp": "x"}]}"#.into(), &["name", "control"]),
-        (rule(r#""severity": "high""#), &["rule r", "has no condition", "where"]),
+        (rule(r#""severity": "high""#), &["rule r", "has no condition", "where, unless and any"]),
         (rule(r#""where": {}, "unless": {}"#), &["rule r", "has no condition"]),
         (with(r#""ignore": [{}]"#), &["ignore[0]", "has no condition"]),
         (with(r#""ignore": [{"where": {"eventType": "["}}]"#), &["ignore[0]", "where eventType", "`[`"]),
@@ -132,7 +132,12 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         (r#"{"packs": "cis"}"#.into(), &["packs", "a string", "array"]),
         (
             r#"{"rules": [{"name": "cis-4.3-root-usage", "severity": "low"}]}"#.into(),
-            &["rule cis-4.3-root-usage", "overrides", "`packs` does not name `cis`"],
+            &[
+                "rule cis-4.3-root-usage",
+                "overrides",
+                "does not name `cis`",
+                "add `cis` to `packs`, or delete this rule",
+            ],
         ),
         (
             r#"{"packs": ["cis"], "rules": [{"name": "cis-4.3-root-useage", "severity": "low"}]}"#.into(),
@@ -366,6 +371,22 @@ fn check_warns_of_paths_and_values_that_no_record_has() {
             json!({ "regexp": "User", "ignore": [{ "where": { "eventname": "x" } }] }),
             &["ignore[0]: `eventname`", "did you mean `eventName`"],
             json!({ "regexp": "User", "ignore": [{ "where": { "eventName": "^CreateUser$" } }] }),
+        ),
+    ]);
+}
+
+#[test]
+fn check_knows_where_in_the_identity_a_key_stands() {
+    assert_warns(&[
+        (
+            json!({ "where": { "userIdentity.mfaAuthenticated": "true" } }),
+            &["no key `mfaAuthenticated`", "did you mean `userIdentity.sessionContext.attributes.mfaAuthenticated`"],
+            json!({ "where": { "userIdentity.sessionContext.attributes.mfaAuthenticated": "true" } }),
+        ),
+        (
+            json!({ "where": { "userIdentity.sessionIssuer.userName": "x" } }),
+            &["no key `sessionIssuer`", "did you mean `userIdentity.sessionContext.sessionIssuer.userName`"],
+            json!({ "where": { "userIdentity.sessionContext.sessionIssuer.userName": "x" } }),
         ),
     ]);
 }
@@ -961,6 +982,17 @@ fn scan_shows_one_rules_alerts() {
     let subject = |event| format!("Subject: [low] {event} in 123456789012 us-east-1");
     assert_eq!(subjects, [subject("CreateUser"), subject("DeleteUser")]);
     assert!(!scanned.stdout.contains("creations") && !scanned.stderr.contains("creations"), "{scanned:?}");
+    // So does a rule that sends nothing yet.
+    for key in ["enabled", "dryRun"] {
+        let mut silent = configuration.clone();
+        silent["rules"][0][key] = json!(key == "dryRun");
+        let shown = scan(&silent, &["--rule", "users"], &calls);
+        assert_eq!((&shown.stdout, &shown.stderr), (&scanned.stdout, &scanned.stderr), "{key}");
+    }
+    let many: Vec<_> = (0..21).map(|n| json!({ "name": format!("rule-{n:02}"), "regexp": "x" })).collect();
+    let unknown = scan(&json!({ "rules": many }), &["--rule", "nope"], &calls);
+    let said = "the rule `nope` is not known; the names are in the file, and `cloudtrail-alerter packs NAME` shows";
+    assert!(unknown.code == 2 && unknown.stderr.contains(said), "{unknown:?}");
     let unknown = scan(&configuration, &["--rule", "user"], &calls);
     assert_eq!((unknown.code, unknown.stdout.as_str()), (2, ""), "{unknown:?}");
     assert!(unknown.stderr.contains("did you mean `users`"), "{unknown:?}");
@@ -1045,6 +1077,10 @@ fn scan_names_paths_without_a_value_in_all_conditions_and_elements() {
     assert_eq!(unseen(json!({ "where": element(typos) })), items(&["form", "inner.kee", "to.prot"]));
     let outer = json!({ "requestParameters.itms": { "element": { "from": ".", "to": "." } } });
     assert_eq!(unseen(json!({ "where": outer })), ["requestParameters.itms"]);
+    let five =
+        json!({ "errorCode": ".", "errorMessage": ".", "vpcEndpointId": ".", "sharedEventID": ".", "apiVersion": "." });
+    let first = unseen(json!({ "where": five }));
+    assert!(first.len() == 3 && first[2].ends_with(" and 2 more"), "{first:?}");
     let any = json!([
         { "where": { "requestParameters.kind": "b", "requestParameters.kynd": "a" } },
         { "where": element(json!({ "form": "1" })) },
@@ -1079,7 +1115,7 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
     let rows = |first: &str| table.iter().filter(|row| row.starts_with(first)).cloned().collect::<Vec<_>>();
     assert_eq!(
         rows("1 log"),
-        ["1 log, 13 records, 12 matches, 1 ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
+        ["1 log, 13 records, 13 matches, 1 of them ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
     );
     // Four alerts and a summary within two days.
     assert_eq!(rows("matches"), ["matches alerts ignored messages/day rule top callers; top events"]);

@@ -188,11 +188,11 @@ fn a_refused_file_gets_a_line_and_the_others_are_imported() {
     assert!(imported.stdout.contains("\"name\": \"sigma-good\""), "{imported:?}");
     let said: Vec<_> = imported.stderr.lines().collect();
     for (line, expected) in said.iter().zip([
-        "error: bad.yml: `a`: `exists` tells absent from null",
+        "error: bad.yml: `a`: `exists` tells an absent field from `null`",
         "error: other.yml: it is for other logs than CloudTrail's (product aws, service cloudtrail)",
         "error: bytes.yml: it is not a valid Sigma rule: ",
-        "error: missing.yml: it can't be read: ",
-        "1 rule imported, 4 files refused",
+        "error: missing.yml: it can't be read: No such file",
+        "1 rule imported, 3 files refused",
     ]) {
         assert!(line.starts_with(expected), "{line}");
     }
@@ -249,6 +249,9 @@ fn deprecated_rules_say_so() {
 fn no_rule_at_all_is_a_valid_configuration_and_no_path_is_a_wrong_command_line() {
     let imported = import(&[("rules/x.yml", "a: b")], &["rules"]);
     assert_eq!((imported.code, imported.stdout.as_str()), (0, "{ \"rules\": [\n] }\n"), "{imported:?}");
+    let empty = import(&[("rules/x.txt", "cloudtrail")], &["rules"]);
+    let said = "error: rules: there is no .yml or .yaml file in it\n0 rules imported, 0 files refused\n";
+    assert_eq!((empty.code, empty.stdout.as_str(), empty.stderr.as_str()), (1, "{ \"rules\": [\n] }\n", said));
     assert_eq!(import(&[], &[]).code, 2);
     assert_eq!(run_in(&path(""), &["import"], Vec::new()).code, 2);
 }

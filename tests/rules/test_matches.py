@@ -149,8 +149,8 @@ def test_every_match_of_a_rule_is_counted_as_what_it_became(seed, tmp_path):
         for hit in hits:
             outcomes[hit.rule].update({"matches": 1, hit.outcome: 1, "expired": hit.expired})
         all_ignored = all(hit.outcome == "ignored" for hit in hits)
-        matched, ignored = matched + (not all_ignored), ignored + bool(hits and all_ignored)
-    totals = f"{matched} match{'' if matched == 1 else 'es'}" + (f", {ignored} ignored" if ignored else "")
+        matched, ignored = matched + bool(hits), ignored + bool(hits and all_ignored)
+    totals = f"{matched} match{'' if matched == 1 else 'es'}" + (f", {ignored} of them ignored" if ignored else "")
     assert re.search(rf"^3 logs, 180 records, {totals}(, from|\n)", scan.summary, re.MULTILINE)
     # Columns that are zero for all rules may be left out.
     [columns] = re.findall(r"^(matches.*)  messages/day", scan.summary, re.MULTILINE) or ["matches"]

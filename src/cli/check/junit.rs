@@ -9,7 +9,7 @@ use crate::alert::escape;
 pub(super) fn report(file: &str, problems: &[String], suites: &[Suite]) -> String {
     let mut xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
     let mut cases = vec![(file, "the configuration is valid", problems)];
-    for Suite { name, outcomes } in suites {
+    for Suite { name, outcomes, .. } in suites {
         cases.extend(outcomes.iter().map(|outcome| {
             let test = outcome.name.as_ref().unwrap_or(&outcome.place);
             (outcome.rule.as_str(), test.as_str(), outcome.failure.as_deref().unwrap_or_default())

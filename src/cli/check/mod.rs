@@ -12,12 +12,17 @@ use std::time::SystemTime;
 use self::trial::Outcome;
 use super::console::{SOME_FAILED, WRONG_INPUT, counted, load, print, say, say_error, say_warning};
 use crate::alert::escape;
-use crate::rules::{Filter, config, lint, packs};
+use crate::rules::{Filter, Rule, config, lint, packs};
+
+/// The most rules without tests that are named.
+const SHOWN: usize = 3;
 
 /// The tests of a configuration, or of a pack as it is shipped.
 struct Suite {
     name: String,
     outcomes: Vec<Outcome>,
+    /// The file's own rules without tests.
+    untested: Vec<String>,
 }
 
 /// Checks a configuration file, and writes the results of its tests to a file of JUnit's form.
@@ -28,7 +33,7 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
         say_error(&format!("{name}: --junit names the configuration itself: name another file for the results"));
         return ExitCode::from(WRONG_INPUT);
     }
-    let (text, problems, suites) = match load(file) {
+    let (text, problems, suites) = match load(file, "") {
         Ok(filter) => {
             let packs = filter.packs.iter().filter_map(|name| config::parse(packs::file(name)?.as_bytes(), None).ok());
             let packs: Vec<_> = packs.collect();
@@ -39,7 +44,9 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
             let text = summary(&name, &filter);
             (text, Vec::new(), suites(&name, filter, packs))
         }
-        Err(problems) => (String::new(), problems, vec![Suite { name: name.clone(), outcomes: Vec::new() }]),
+        Err(problems) => {
+            (String::new(), problems, vec![Suite { name: name.clone(), outcomes: Vec::new(), untested: Vec::new() }])
+        }
     };
     let failed = suites.iter().map(tell).sum::<usize>() > 0 || !problems.is_empty();
     if let Some(junit) = junit
@@ -52,8 +59,9 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
         return ExitCode::from(WRONG_INPUT);
     }
     let suites = suites.iter().filter(|suite| !suite.outcomes.is_empty());
-    let passed = suites
-        .map(|Suite { name, outcomes }| format!("  {}: {} passed\n", escape(name), counted(outcomes.len(), "test")));
+    let passed = suites.map(|Suite { name, outcomes, untested }| {
+        format!("  {}: {} passed{}\n", escape(name), counted(outcomes.len(), "test"), without_tests(untested))
+    });
     print(&(text + &passed.collect::<String>()))
 }
 
@@ -65,8 +73,27 @@ fn same(one: &Path, other: &Path) -> bool {
 /// The results of the tests of a configuration, and of those of its packs as they are shipped.
 fn suites(name: &str, filter: Filter, packs: Vec<Filter>) -> Vec<Suite> {
     let names: Vec<_> = filter.packs.iter().map(|pack| format!("pack {pack}")).collect();
-    let suite = |(name, mut filter): (String, Filter)| Suite { name, outcomes: trial::run(&mut filter) };
-    [(name.to_owned(), filter)].into_iter().chain(names.into_iter().zip(packs)).map(suite).collect()
+    let is_own = |rule: &&Rule| !packs.iter().flat_map(|pack| &pack.rules).any(|of_pack| of_pack.name == rule.name);
+    let untested = filter.rules.iter().filter(|rule| rule.tests.is_empty() && rule.name != config::DEFAULT_RULE);
+    let untested = untested.filter(is_own).map(|rule| rule.name.clone()).collect();
+    let suite = |(name, mut filter, untested): (String, Filter, Vec<String>)| Suite {
+        name,
+        outcomes: trial::run(&mut filter),
+        untested,
+    };
+    let packs = names.into_iter().zip(packs).map(|(name, pack)| (name, pack, Vec::new()));
+    [(name.to_owned(), filter, untested)].into_iter().chain(packs).map(suite).collect()
+}
+
+/// The rules of a file that have no tests.
+fn without_tests(names: &[String]) -> String {
+    let shown: Vec<_> = names.iter().take(SHOWN).map(String::as_str).collect();
+    let has = if names.len() == 1 { "has" } else { "have" };
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    match names.len() {
+        0 => String::new(),
+        n => format!("; {} {has} none: {}{more}", counted(n, "rule"), escape(&shown.join(", "))),
+    }
 }
 
 /// Writes the failures to stderr; gives their number.
@@ -80,6 +107,10 @@ fn tell(suite: &Suite) -> usize {
             say(&format!("  {}", escape(line)));
         }
         failures += 1;
+    }
+    if failures > 0 {
+        let tests = counted(suite.outcomes.len(), "test");
+        say(&format!("{}: {failures} of {tests} failed", escape(&suite.name)));
     }
     failures
 }

@@ -14,7 +14,7 @@ pub(in crate::cli) struct Outcome {
     /// Its place in the rule.
     pub(super) place: String,
     pub(super) name: Option<String>,
-    /// What is wrong, if it failed; if it has several records, with a line for each of them.
+    /// What is wrong, if it failed, and lines about why.
     pub(in crate::cli) failure: Option<Vec<String>>,
 }
 
@@ -86,21 +86,20 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate]) -> Opt
     }
     let got = if alerts == 0 { "none".to_owned() } else { alerts.to_string() };
     let failure = format!("it expects {expected}, but the rule makes {got}");
-    let why = |(record, fate): (&String, &Fate)| match fate {
-        Fate::Repeat => "no alert, because a record before it has its eventID: they are one event".to_owned(),
+    let why = |record: &str, fate: &Fate| match fate {
+        Fate::Repeat => vec!["no alert, because a record before it has its eventID: they are one event".to_owned()],
         Fate::Alert | Fate::Nothing => {
             let json = readable(record.as_bytes());
-            Record::parse(&json).map_or_else(|problem| problem, |record| explain(filter, rule, &record).join("; "))
+            Record::parse(&json).map_or_else(|problem| vec![problem], |record| explain(filter, rule, &record))
         }
     };
-    let why = test.records.iter().zip(fates).take(EXPLAINED).map(why).collect::<Vec<_>>();
-    if let ([why], [_]) = (&why[..], fates) {
-        return Some(vec![format!("{failure}: {why}")]);
-    }
     let mut lines = vec![failure];
-    lines.extend(why.iter().enumerate().map(|(i, why)| format!("records[{i}]: {why}")));
-    if fates.len() > why.len() {
-        lines.push(format!("and {} more records", fates.len() - why.len()));
+    for (i, (record, fate)) in test.records.iter().zip(fates).take(EXPLAINED).enumerate() {
+        let at = if fates.len() == 1 { String::new() } else { format!("records[{i}]: ") };
+        lines.extend(why(record, fate).into_iter().map(|why| format!("{at}{why}")));
+    }
+    if fates.len() > EXPLAINED {
+        lines.push(format!("and {} more records", fates.len() - EXPLAINED));
     }
     Some(lines)
 }

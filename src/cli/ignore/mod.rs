@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use self::entry::Entry;
 use super::check::trial;
-use super::console::{self, WRONG_INPUT, load, print, say, say_error};
+use super::console::{self, NAME_IT, WRONG_INPUT, load, print, say, say_error};
 use super::scan;
 use crate::alert::escape;
 use crate::log::{Record, readable};
@@ -24,29 +24,31 @@ const SHOWN: usize = 120;
 const NEEDED: &str = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` \
      prints for a log";
 
-const WHAT_TO_DO: &str =
-    "Add it to `ignore`, in the alert's rule or, for all rules, at the top level. Fill in `reason`. Fill in
-\
-     `until`, the last day on which it counts, or leave it out. `check` refuses the entry until then.";
+const FILL_IN: &str =
+    "Fill in `reason`. Fill in `until`, the last day on which it counts, or leave it out. `check` reports
+both blanks as errors until they are filled in.";
 
 /// Prints the entry for the alert in a file, and what it would silence of these logs and folders with a configuration
 /// file; gives the exit status.
 pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
-    let found = read(from, &paths).and_then(|bytes| entry_for(&record_in(&readable(&bytes))?));
-    let (entry, only) = match found {
+    let found = read(from, &paths).and_then(|bytes| {
+        let (record, rules) = record_in(&readable(&bytes))?;
+        Ok((entry_for(&record)?, rules))
+    });
+    let ((entry, only), rules) = match found {
         Ok(found) => found,
         Err(problem) => {
             say_error(&format!("{}: {problem}", from.display()));
             return ExitCode::from(WRONG_INPUT);
         }
     };
-    let filter = if paths.is_empty() { Ok(None) } else { load(config).map(Some) };
+    let filter = if paths.is_empty() { Ok(None) } else { load(config, NAME_IT).map(Some) };
     let Ok(filter) = filter else { return ExitCode::from(WRONG_INPUT) };
     let printed = print(&entry.to_text());
     if entry.is_for_role {
         say("It takes all sessions of the role, because a program has made up the name of this one.");
     }
-    say(WHAT_TO_DO);
+    say(&format!("{}{FILL_IN}", places(&rules)));
     match filter {
         Some(filter) if printed == ExitCode::SUCCESS => silenced(filter, &only, config, paths),
         _ => printed,
@@ -65,21 +67,39 @@ fn read(from: &Path, paths: &[PathBuf]) -> Result<Vec<u8>, String> {
     read.map_err(|e| format!("it can't be read: {e}"))
 }
 
-/// The record in an alert, and in what SNS, SQS, EventBridge and the event history put around alerts and records.
-fn record_in(text: &str) -> Result<Value, String> {
+/// Where the entry for an alert of these rules belongs.
+fn places(rules: &[String]) -> String {
+    let place = |name: &String| {
+        let shape = format!("It is of a pack: write {{ \"name\": \"{name}\", \"ignore\": [ … ] }} in `rules`.\n");
+        let shape = if config::is_of_pack(name) { &shape } else { "" };
+        format!("Add it to `ignore` in the rule {}.\n{shape}", escape(name))
+    };
+    let places = rules.iter().map(place).collect::<String>();
+    let places = if rules.is_empty() { "Add it to `ignore` in the alert's rule.\n" } else { &places };
+    format!("{places}Or, for all rules, add it to `ignore` at the top level.\n")
+}
+
+/// The record in an alert and the alert's rules, also in what SNS, SQS, EventBridge and the event history put around alerts
+/// and records.
+fn record_in(text: &str) -> Result<(Value, Vec<String>), String> {
+    if serde_json::Deserializer::from_str(text).into_iter::<Value>().take(2).flatten().count() == 2 {
+        return Err("it holds several alerts: give one, for example with `head -1`".to_owned());
+    }
     let value = serde_json::from_str(text);
     record_of(
         value.map_err(|e| format!("it is not JSON ({e}), and a message in text does not hold the record: {NEEDED}"))?,
     )
 }
 
-fn record_of(mut value: Value) -> Result<Value, String> {
+fn record_of(mut value: Value) -> Result<(Value, Vec<String>), String> {
     if value.get("eventName").is_some_and(Value::is_string) {
-        return Ok(value);
+        return Ok((value, Vec::new()));
     }
+    let rules = value.get("rules").and_then(Value::as_array).into_iter().flatten();
+    let rules: Vec<_> = rules.filter_map(Value::as_str).map(str::to_owned).collect();
     for key in ["event", "detail", "Sns"] {
         if let Some(inner @ Value::Object(_)) = value.get_mut(key) {
-            return record_of(inner.take());
+            return record_of(inner.take()).map(|(record, named)| (record, [rules, named].concat()));
         }
     }
     for key in ["Message", "body", "Body", "CloudTrailEvent"] {
@@ -115,16 +135,20 @@ fn entry_for(record: &Value) -> Result<(Entry, Filter), String> {
 
 /// Shows which matches of logs the entry would silence.
 fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
-    // A summary would hide examples.
+    // A summary or a dry run would hide examples.
     filter.max_alerts_per_log = None;
+    filter.rules.iter_mut().for_each(|rule| rule.dry_run = false);
     let mut examples = Vec::new();
     let (scanned, result) = scan::logs(&filter, Some(only), Format::Json, paths, config, |alerts| {
         let left = EXAMPLES - examples.len();
         examples.extend(alerts.lines().take(left).filter_map(example));
         Ok(())
     });
-    say("\nOf these logs, it would silence:");
-    say(scanned.to_text(false).trim_end());
+    let end = if scanned.matches > 0 { ":" } else { "" };
+    say(&format!("\nIn these logs ({}), it would silence {}{end}", scanned.read(""), scanned.matched()));
+    if scanned.matches > 0 {
+        say(scanned.table(false).trim_end());
+    }
     if !examples.is_empty() {
         say(&format!("\nfor example\n{}", examples.concat().trim_end()));
     }

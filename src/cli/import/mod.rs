@@ -26,6 +26,7 @@ struct Import {
     /// The file of each rule's name.
     files: HashMap<String, PathBuf>,
     refused: usize,
+    unread: usize,
     for_other_logs: usize,
 }
 
@@ -33,24 +34,35 @@ struct Import {
 pub(super) fn sigma(paths: &[PathBuf]) -> ExitCode {
     let mut import = Import::default();
     for path in paths {
+        let mut is_empty = path.is_dir();
         for entry in WalkDir::new(path).follow_links(true).sort_by_file_name() {
             let is_named = |entry: &walkdir::DirEntry| entry.depth() == 0;
             let imported = match &entry {
                 Ok(entry) if entry.file_type().is_dir() || !(is_named(entry) || is_yaml(entry.path())) => Ok(()),
-                Ok(entry) => import.file(entry.path(), !is_named(entry)),
-                Err(e) => Err(format!("it can't be read: {e}")),
+                Ok(entry) => {
+                    is_empty = false;
+                    import.file(entry.path(), !is_named(entry))
+                }
+                Err(e) => {
+                    let why = e.io_error().map_or_else(|| e.to_string(), ToString::to_string);
+                    import.unread(e.path().unwrap_or(path), &format!("it can't be read: {why}"));
+                    is_empty = false;
+                    Ok(())
+                }
             };
-            if let Err(why) = imported {
-                let path = entry.as_ref().map_or(path.as_path(), walkdir::DirEntry::path);
-                say_error(&format!("{}: {why}", path.display()));
+            if let (Err(why), Ok(entry)) = (imported, entry) {
+                say_error(&format!("{}: {why}", entry.path().display()));
                 import.refused += 1;
             }
         }
+        if is_empty {
+            import.unread(path, "there is no .yml or .yaml file in it");
+        }
     }
-    let Import { rules, refused, for_other_logs: others, .. } = import;
+    let Import { rules, refused, unread, for_other_logs: others, .. } = import;
     let others = if others > 0 { format!(", {} for other logs", counted(others, "file")) } else { String::new() };
     say(&format!("{} imported, {} refused{others}", counted(rules.len(), "rule"), counted(refused, "file")));
-    let status = if refused > 0 { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS };
+    let status = if refused + unread > 0 { ExitCode::from(SOME_FAILED) } else { ExitCode::SUCCESS };
     let mut stdout = io::stdout();
     let written = stdout.write_all(layout::configuration(&rules).as_bytes());
     printed(written.and_then(|()| stdout.flush()), status)
@@ -61,6 +73,11 @@ fn is_yaml(path: &Path) -> bool {
 }
 
 impl Import {
+    fn unread(&mut self, path: &Path, why: &str) {
+        say_error(&format!("{}: {why}", path.display()));
+        self.unread += 1;
+    }
+
     fn file(&mut self, path: &Path, is_in_folder: bool) -> Result<(), String> {
         let yaml = fs::read_to_string(path).map_err(|e| format!("it can't be read: {e}"))?;
         let stem = path.file_stem().unwrap_or_default().to_string_lossy();

@@ -45,7 +45,13 @@ fn only_rule(mut file: SigmaCollection) -> Result<SigmaRule, String> {
         _ if errors.starts_with("Condition parse error") => {
             let (_, condition) =
                 errors.split(" | ^").next().unwrap_or_default().split_once(" | 1 | ").unwrap_or_default();
-            format!("its condition `{condition}` has more than and, or, not, (), `1 of` and `all of`: leave it out")
+            let what = if condition.contains('|') {
+                "counts records, and a rule here looks at one: leave out what begins with `|` and `timeframe`, then use \
+                 `metrics` with an alarm"
+            } else {
+                "has more than and, or, not, (), `1 of` and `all of`: leave it out"
+            };
+            format!("its condition `{condition}` {what}")
         }
         _ if !errors.is_empty() => format!("it is not a valid Sigma rule: {errors}"),
         _ if !file.correlations.is_empty() => "it correlates records, and a rule here looks at one".to_owned(),
@@ -218,7 +224,10 @@ mod tests {
         let many = format!("{{{}condition: {}}}", many.concat(), all.join(" and "));
         let nots = format!("{{s: {{a: x}}, condition: {} s}}", "not ".repeat(16_000));
         for (detection, why) in [
-            ("{s: {a|exists: true}, condition: s}", "`a`: `exists` tells absent from null"),
+            (
+                "{s: {a|exists: true}, condition: s}",
+                "`a`: `exists` tells an absent field from `null`, and a test here can't. For `exists: true`, write `filter: { a: null }` and `and not filter`",
+            ),
             ("{s: {a|neq: x}, condition: s}", "`a`: `neq` leaves open whether absence counts"),
             (
                 "{s: {a|expand: '%x%'}, condition: s}",
@@ -254,8 +263,9 @@ mod tests {
             ("{s: {a: x}, condition: 2 of them}", "`2 of them` of its condition: write out the combinations"),
             (
                 "{s: {a: x}, condition: s | count() > 5}",
-                "its condition `s | count() > 5` has more than and, or, not, (), `1 of` and `all of`: leave it out",
+                "its condition `s | count() > 5` counts records, and a rule here looks at one: leave out what begins with `|` and `timeframe`, then use `metrics` with an alarm",
             ),
+            ("{s: {a: x}, condition: s xor s}", "has more than and, or, not, (), `1 of` and `all of`: leave it out"),
             ("{s: {a: x, a: y}, condition: s}", "it is not a valid Sigma rule: YAML parse error"),
             ("{s: {a|foo: x}, condition: s}", "it is not a valid Sigma rule: Unknown modifier 'foo'"),
             (

@@ -10,6 +10,9 @@ use super::regex;
 /// Numbers below it are exact as doubles.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// Stands for the field in a refusal.
+const FIELD: &str = "FIELD";
+
 pub(super) const KEYWORDS: &str = "it searches for keywords in the whole record: name the fields instead";
 
 /// What a field of a selection asks for.
@@ -31,7 +34,7 @@ pub(super) fn tests(item: &DetectionItem) -> Result<Expression, String> {
                 tests.push(Expression::Not(Box::new(test(any_text))));
             }
             (Ok(Check::Pattern(pattern)), _) if all => patterns.push(pattern.to_string()),
-            (check, _) => tests.push(test(check.map_err(|why| format!("`{path}`: {why}"))?)),
+            (check, _) => tests.push(test(check.map_err(|why| format!("`{path}`: {}", why.replace(FIELD, &path)))?)),
         }
     }
     if !patterns.is_empty() {
@@ -99,7 +102,10 @@ fn refusal(modifiers: &[Modifier], value: &SigmaValue) -> String {
     match modifiers {
         [] => format!("`{value}` is neither a text nor a number that a test can name: write one, true, false or null"),
         [Modifier::Exists] => {
-            format!("`exists` tells absent from null, and a test here doesn't: put `null` {selection}")
+            format!(
+                "`exists` tells an absent field from `null`, and a test here can't. For `exists: true`, write \
+                 `filter: {{ {FIELD}: null }}` and `and not filter` in the condition"
+            )
         }
         [Modifier::Neq] => format!("`neq` leaves open whether absence counts: put the value {selection}"),
         [Modifier::Expand, ..] => {

@@ -23,30 +23,36 @@ use self::seen::Seen;
 use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::{Part, Printable, Worker};
-use super::console::{self, WRONG_INPUT, load, say, say_error};
+use super::console::{self, NAME_IT, WRONG_INPUT, load, say, say_error};
 use crate::rules::{Filter, Format, suggestion};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 32 << 20;
 
-/// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, and a
-/// summary on stderr; gives the exit status.
+/// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, whether it
+/// is switched on or not, and a summary on stderr; gives the exit status.
 pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBuf>) -> ExitCode {
-    let Ok(mut filter) = load(config) else { return ExitCode::from(WRONG_INPUT) };
+    let Ok(mut filter) = load(config, NAME_IT) else { return ExitCode::from(WRONG_INPUT) };
     if let Some(rule) = rule {
         let names: Vec<_> = filter.rules.iter().map(|rule| rule.name.as_str()).collect();
         if !names.contains(&rule) {
-            say_error(&format!("{}: the rule `{rule}` is not known{}", config.display(), suggestion(rule, &names)));
+            let known = suggestion(rule, &names);
+            let shown = "; the names are in the file, and `cloudtrail-alerter packs NAME` shows those of a pack";
+            let hint = if known.is_empty() { shown } else { &known };
+            say_error(&format!("{}: the rule `{rule}` is not known{hint}", config.display()));
             return ExitCode::from(WRONG_INPUT);
         }
         filter.rules.retain(|known| known.name == rule);
+        for rule in &mut filter.rules {
+            (rule.enabled, rule.dry_run) = (true, false);
+        }
     }
     let (scanned, printed) = logs(&filter, None, format, paths, config, |text| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     });
     if printed.is_ok() {
-        say(scanned.to_text(true).trim_end());
+        say(format!("{}\n{}", scanned.head(), scanned.table(true)).trim_end());
     }
     console::printed(printed, scanned.status())
 }

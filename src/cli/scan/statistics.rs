@@ -11,7 +11,7 @@ use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::{Match, RuleCounts};
 use crate::rules::{Check, Filter, Rule, Test};
 
-/// The most callers and event names of a rule that are shown.
+/// The most callers, event names and paths of a rule that are shown.
 const TOP: usize = 3;
 
 /// The columns of counts. The first two are always shown, the others if a rule has a count in it.
@@ -37,8 +37,8 @@ pub(in crate::cli) struct Statistics<'f> {
     pub(super) logs: u64,
     records: u64,
     ignored: u64,
-    /// Records that rules match, each event once.
-    pub(super) matches: u64,
+    /// Records that rules match, each event once, ignored ones too.
+    pub(in crate::cli) matches: u64,
     /// Matches of an event that was in another log already.
     pub(super) repeats: u64,
     /// Files that Lambda would skip by their key.
@@ -96,7 +96,8 @@ impl<'f> Statistics<'f> {
 
     /// Counts a match; `names` are its caller and event.
     pub(super) fn count(&mut self, matched: &Match<'f>, [who, event_name]: &[Option<String>; 2]) {
-        *if matched.is_ignored() { &mut self.ignored } else { &mut self.matches } += 1;
+        self.matches += 1;
+        self.ignored += u64::from(matched.is_ignored());
         for hit in &matched.hits {
             let counts = self.rules.entry(&hit.rule.name).or_default();
             counts.of_rule.count(hit);
@@ -130,12 +131,22 @@ impl<'f> Statistics<'f> {
         ExitCode::from(if self.failed == 0 { 0 } else { SOME_FAILED })
     }
 
-    /// The summary for people, with or without the rules that never matched.
-    pub(in crate::cli) fn to_text(&self, with_unmatched: bool) -> String {
+    /// What has been read, and how much of it rules match.
+    pub(super) fn head(&self) -> String {
+        self.read(&format!(", {}", self.matched()))
+    }
+
+    /// How many records rules match.
+    pub(in crate::cli) fn matched(&self) -> String {
+        let ignored = if self.ignored > 0 { format!(", {} of them ignored", self.ignored) } else { String::new() };
+        counted(self.matches, "match") + &ignored
+    }
+
+    /// What has been read, with what is said behind the records.
+    pub(in crate::cli) fn read(&self, of_records: &str) -> String {
         let (logs, records) = (counted(self.logs, "log"), counted(self.records, "record"));
-        let mut text = format!("{logs}, {records}, {}", counted(self.matches, "match"));
+        let mut text = format!("{logs}, {records}{of_records}");
         for (n, what) in [
-            (self.ignored, format!("{} ignored", self.ignored)),
             (self.repeats, counted(self.repeats, "repeat")),
             (self.skipped, format!("{} skipped", counted(self.skipped, "file"))),
             (self.failed, format!("{} not read", self.failed)),
@@ -144,12 +155,16 @@ impl<'f> Statistics<'f> {
                 let _ = write!(text, ", {what}");
             }
         }
-        let days = self.span.days();
         if let Some((first, last)) = self.span.ends() {
             let _ = write!(text, ", from {first} to {last}");
         }
-        text.push('\n');
-        // Without records, the table of rules would mislead.
+        text
+    }
+
+    /// The counts by rule, with or without the rules that never matched.
+    pub(in crate::cli) fn table(&self, with_unmatched: bool) -> String {
+        let (mut text, days) = (String::new(), self.span.days());
+        // Without records, they would mislead.
         if self.records == 0 {
             return text;
         }
@@ -182,10 +197,13 @@ impl<'f> Statistics<'f> {
             let _ = writeln!(text, "\nnever matched");
         }
         for rule in never {
-            let note = match escape(&self.unseen(rule).join(", ")).as_str() {
+            let unseen = self.unseen(rule);
+            let more = unseen.len().saturating_sub(TOP);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            let note = match escape(&unseen.into_iter().take(TOP).collect::<Vec<_>>().join(", ")).as_str() {
                 _ if !rule.enabled => "  (disabled)",
                 "" => "",
-                paths => &format!("  (no record that it looked at had a value at {paths})"),
+                paths => &format!("  (no record that it looked at had a value at {paths}{more})"),
             };
             let _ = writeln!(text, "      0  {}{note}", escape(&rule.name));
         }
@@ -242,7 +260,7 @@ mod tests {
             let matched = Match { hits, event_id: None, duplicates: 0, summarised: 0 };
             statistics.count(&matched, &[Some(who), event_name]);
         }
-        let text = statistics.to_text(true);
+        let text = statistics.table(true);
         assert!(text.contains("  20000 ") && text.contains("  alice (2000), "), "{text}");
         let more = text.split_once("at least ").and_then(|(_, rest)| rest.split_once(" more; CreateUser (20000)\n"));
         let more: usize = more.unwrap_or_else(|| panic!("{text}")).0.parse().unwrap();
