@@ -72,7 +72,7 @@ const NOT_CHOSEN: [(&str, &str); 11] = [
 ];
 
 /// The parameters that rules except calls by, which a caller chooses, but with them also what is done.
-const CHOSEN_WITH_THE_EFFECT: [(&str, &str, &str); 13] = [
+const CHOSEN_WITH_THE_EFFECT: [(&str, &str, &str); 15] = [
     ("threat-trail-selectors-narrowed", "requestParameters.advancedEventSelectors", "other selectors are looked at"),
     ("threat-trail-selectors-narrowed", "requestParameters.eventSelectors", "other selectors are looked at"),
     (
@@ -88,6 +88,8 @@ const CHOSEN_WITH_THE_EFFECT: [(&str, &str, &str); 13] = [
     ("threat-bucket-logging-stopped", "requestParameters.BucketLoggingStatus.LoggingEnabled", "logging is on"),
     ("threat-resource-policy-public", "requestParameters.condition", "the grant has a condition"),
     ("threat-function-shared", "requestParameters.principal", "it is the function's own account"),
+    ("threat-function-public", "requestParameters.principalOrgID", "only that organization is let in"),
+    ("threat-function-public", "requestParameters.organizationId", "only that organization is let in"),
     ("threat-cluster-access-granted", "requestParameters.type", "the entry is for nodes, and gives people nothing"),
     ("threat-secret-read-by-person", "requestParameters.versionId", "who reads must have looked it up before"),
 ];
