@@ -89,7 +89,8 @@ pub enum Verdict<'m, 'f> {
 pub struct Match<'f> {
     /// The rules that match it, in the configuration's order.
     pub(crate) hits: Vec<Hit<'f>>,
-    pub(crate) event_id: Option<String>,
+    /// The hash of the eventID, because an ID may be as long as a record.
+    pub(crate) event: Option<u128>,
     /// Alerts that are not made, because the log has had the event already.
     pub duplicates: u64,
     /// Alerts that are not made, because a summary will stand for them.
@@ -180,11 +181,10 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         for Hit { rule, .. } in hits.iter().filter(|hit| hit.alerts()) {
             by_topic.entry(rule.topic).or_default().push(rule);
         }
-        let event_id = Call::event_id(&record);
+        let event = Call::event_id(&record).map(|event_id| id::hash([event_id.as_str()]));
         let mut alerts =
             Alerts { record, call: OnceCell::new(), context: self.context, topics: Vec::new().into_iter() };
         let (mut topics, mut duplicates, mut summarised) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
-        let event = event_id.as_deref().map(|event_id| id::hash([event_id]));
         if !by_topic.is_empty() && event.is_some_and(|event| self.note_event(event)) {
             duplicates = by_topic.len() as u64;
         } else {
@@ -201,7 +201,7 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             }
         }
         alerts.topics = topics.into_iter();
-        (Match { hits, event_id, duplicates, summarised }, alerts)
+        (Match { hits, event, duplicates, summarised }, alerts)
     }
 
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use foldhash::fast::RandomState;
 
-use crate::alert::id;
 use crate::evaluate::Match;
 use crate::rules::Hit;
 
@@ -16,10 +15,10 @@ const EVENTS_LIMIT: usize = 900_000;
 #[derive(Default)]
 pub(super) struct Seen(Mutex<HashMap<u128, usize, RandomState>>);
 
-/// The hash of a match's event. One that alerts is not a repeat of one that exceptions took, or a dry run.
+/// What a match's event is known by. One that alerts is not a repeat of one that exceptions took, or a dry run.
 pub(super) fn event(matched: &Match<'_>) -> Option<u128> {
-    let alerts = if matched.hits.iter().any(Hit::alerts) { "alerts" } else { "" };
-    matched.event_id.as_ref().map(|event| id::hash([event.as_str(), alerts]))
+    let alerts = matched.hits.iter().any(Hit::alerts);
+    matched.event.map(|event| event ^ u128::from(alerts))
 }
 
 impl Seen {

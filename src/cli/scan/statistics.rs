@@ -257,7 +257,7 @@ mod tests {
             let who = if number % 10 == 0 { "alice".to_owned() } else { format!("{number}-{session}") };
             let event_name = Some("CreateUser".to_owned());
             let hits = filter.rules.iter().map(|rule| Hit { rule, ignored: false, expired: false }).collect();
-            let matched = Match { hits, event_id: None, duplicates: 0, summarised: 0 };
+            let matched = Match { hits, event: None, duplicates: 0, summarised: 0 };
             statistics.count(&matched, &[Some(who), event_name]);
         }
         let text = statistics.table(true);

@@ -156,8 +156,8 @@ impl Printable<'_> {
     fn size(&self) -> usize {
         const ALLOCATION: usize = 32;
         let text = |text: &str| text.len() + ALLOCATION;
-        let matched = self.matched.iter().map(|Match { hits, event_id, .. }| {
-            let texts = self.names.iter().chain([event_id]).flatten();
+        let matched = self.matched.iter().map(|Match { hits, .. }| {
+            let texts = self.names.iter().flatten();
             size_of_val(hits.as_slice()) + ALLOCATION + texts.map(|found| text(found)).sum::<usize>()
         });
         let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body }| {
