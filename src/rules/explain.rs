@@ -10,6 +10,9 @@ use crate::log::Record;
 const SHOWN: usize = 100;
 const VALUES: usize = 3;
 
+/// The most conditions of `any` that are shown.
+const CONDITIONS: usize = 20;
+
 /// A record, and what explanations need to look into it.
 struct Explainer<'r, 'a> {
     record: &'r Record<'a>,
@@ -26,7 +29,9 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
     let any: Vec<_> = rule.any.iter().map(|condition| explainer.parts(condition, false)).collect();
     if !any.is_empty() && any.iter().all(|failures| !failures.is_empty()) {
         let each = any.iter().enumerate().map(|(i, failures)| format!("any[{i}]: {}", failures.join(", ")));
-        why.push(format!("no condition of `any` holds ({})", each.collect::<Vec<_>>().join("; ")));
+        let mut each: Vec<_> = each.take(CONDITIONS).collect();
+        each.extend((any.len() > CONDITIONS).then(|| format!("and {} more", any.len() - CONDITIONS)));
+        why.push(format!("no condition of `any` holds ({})", each.join("; ")));
     }
     if !why.is_empty() {
         return why;
