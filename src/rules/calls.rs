@@ -1,6 +1,7 @@
 //! The events of AWS's APIs and services and the keys of their parameters, as `tools/calls.py` collects them, and warnings
 //! about others.
 
+use std::cell::Cell;
 use std::io::Read;
 
 use flate2::read::GzDecoder;
@@ -12,6 +13,9 @@ use super::pattern::Pattern;
 /// The shortest version that a service writes behind the name of an event: `CreateFunction20150331`.
 const VERSION_LENGTH: usize = "20150331".len();
 
+/// The most comparisons with known names for suggestions. They take a tenth of a second.
+const COMPARISONS: usize = 500_000;
+
 /// The events, a line each.
 pub(super) fn text() -> String {
     let mut text = String::new();
@@ -22,11 +26,16 @@ pub(super) fn text() -> String {
 
 /// The names of events in their order, each with the keys of its parameters as `iam=path,userName`, by source. A star stands
 /// for other sources with an event of that name; nothing, for sources whose keys are not known.
-pub(super) struct Calls<'t>(Vec<(&'t str, &'t str)>);
+pub(super) struct Calls<'t> {
+    events: Vec<(&'t str, &'t str)>,
+    /// How many comparisons are left.
+    comparisons: Cell<usize>,
+}
 
 impl<'t> Calls<'t> {
     pub(super) fn new(text: &'t str) -> Self {
-        Calls(text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect())
+        let events = text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect();
+        Calls { events, comparisons: Cell::new(COMPARISONS) }
     }
 
     /// A warning about a pattern for the names of events with a text that no name has.
@@ -40,7 +49,7 @@ impl<'t> Calls<'t> {
         let name = unknown.first()?;
         let is_whole = anchors(pattern, name) == (true, true);
         let what = if is_whole { format!("is called `{name}`") } else { format!("has `{name}` in its name") };
-        let meant = near(name, self.0.iter().map(|(known, _)| *known));
+        let meant = self.near(name, self.events.iter().map(|(known, _)| *known));
         let meant = meant.map_or("compare it with a record".to_owned(), |near| format!("did you mean `{near}`?"));
         Some(format!("`{key}`: no known event {what}; {meant}"))
     }
@@ -64,7 +73,7 @@ impl<'t> Calls<'t> {
         let (name, versioned) =
             literals(pattern).into_iter().filter(|name| pattern.is_match(name)).find_map(|name| {
                 let mut longer =
-                    self.0[self.place(&name).ok()?..].iter().take_while(|(known, _)| known.starts_with(&name));
+                    self.events[self.place(&name).ok()?..].iter().take_while(|(known, _)| known.starts_with(&name));
                 let (versioned, _) = longer.find(|(known, _)| is_versioned(&name, known))?;
                 (!pattern.is_match(versioned)).then_some((name, versioned))
             })?;
@@ -107,7 +116,7 @@ impl<'t> Calls<'t> {
     fn named(&self, pattern: &Pattern, literal: &str) -> Vec<(&'t str, &'t str)> {
         let (is_start, is_end) = anchors(pattern, literal);
         let from = if is_start { self.place(literal).unwrap_or_else(|place| place) } else { 0 };
-        let events = self.0[from..].iter().take_while(|(name, _)| !is_start || name.starts_with(literal));
+        let events = self.events[from..].iter().take_while(|(name, _)| !is_start || name.starts_with(literal));
         let is_found = |name: &str| match (is_start, is_end) {
             (true, true) => name == literal,
             (_, true) => name.ends_with(literal),
@@ -117,15 +126,21 @@ impl<'t> Calls<'t> {
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by_key(&name, |(known, _)| known)
+        self.events.binary_search_by_key(&name, |(known, _)| known)
     }
-}
 
-/// A warning about a path to a parameter that calls with these parameters don't have.
-pub(super) fn unknown_parameter(path: &[String], known: &[&str]) -> Option<String> {
-    let (_, key) = path.first().zip(path.get(1)).filter(|(root, _)| *root == "requestParameters")?;
-    let near = near(key, known.iter().copied()).filter(|_| !known.contains(&key.as_str()))?;
-    Some(format!("`{}`: the calls have no parameter `{key}`; did you mean `{near}`?", path_text(path)))
+    /// A warning about a path to a parameter that calls with these parameters don't have.
+    pub(super) fn unknown_parameter(&self, path: &[String], known: &[&str]) -> Option<String> {
+        let (_, key) = path.first().zip(path.get(1)).filter(|(root, _)| *root == "requestParameters")?;
+        let near = if known.contains(&key.as_str()) { None } else { self.near(key, known.iter().copied()) }?;
+        Some(format!("`{}`: the calls have no parameter `{key}`; did you mean `{near}`?", path_text(path)))
+    }
+
+    /// The known name that was probably meant, as long as comparisons are left.
+    fn near<'a>(&self, name: &str, known: impl ExactSizeIterator<Item = &'a str>) -> Option<&'a str> {
+        self.comparisons.set(self.comparisons.get().checked_sub(known.len())?);
+        near(name, known)
+    }
 }
 
 /// Whether a pattern lets nothing stand before a text of it, and behind it.

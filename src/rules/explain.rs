@@ -10,6 +10,9 @@ use crate::log::Record;
 const SHOWN: usize = 100;
 const VALUES: usize = 3;
 
+/// The most conditions of `any` that are shown.
+const CONDITIONS: usize = 20;
+
 /// A record, and what explanations need to look into it.
 struct Explainer<'r, 'a> {
     record: &'r Record<'a>,
@@ -26,7 +29,8 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
     let any: Vec<_> = rule.any.iter().map(|condition| explainer.parts(condition, false)).collect();
     if !any.is_empty() && any.iter().all(|failures| !failures.is_empty()) {
         why.push("no condition of `any` holds:".to_owned());
-        why.extend(any.iter().enumerate().flat_map(|(i, failures)| of_any(i, failures)));
+        why.extend(any.iter().enumerate().take(CONDITIONS).flat_map(|(i, failures)| of_any(i, failures)));
+        why.extend((any.len() > CONDITIONS).then(|| format!("and {} more", any.len() - CONDITIONS)));
     }
     if !why.is_empty() {
         return why;

@@ -29,7 +29,40 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, String> {
         let position = e.to_string().split_off(e.kind().to_string().len());
         format!("{}{position}", e.kind().to_string().to_lowercase())
     })?;
+    if let Some((at, what)) = not_json(text) {
+        let before = &text[..at];
+        let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |newline| newline + 1));
+        return Err(format!("{what} on line {line} column {}", before[start..].chars().count() + 1));
+    }
     parsed.value.ok_or_else(|| "there is no value".to_owned())
+}
+
+/// Where a text that was parsed has a character that JSON does not have there, and what to do about it.
+fn not_json(text: &str) -> Option<(usize, &'static str)> {
+    let mut at = 0;
+    while let Some(first) = text[at..].chars().next() {
+        let rest = &text[at..];
+        at += match first {
+            '"' => {
+                let mut is_escaped = false;
+                let ends = |c: char| {
+                    let is_end = c < ' ' || c == '"' && !is_escaped;
+                    is_escaped = c == '\\' && !is_escaped;
+                    is_end
+                };
+                let end = 1 + rest[1..].find(ends)?;
+                if !rest[end..].starts_with('"') {
+                    return Some((at + end, "a control character in a string (write it as \\n, \\t or \\u00xx)"));
+                }
+                end + 1
+            }
+            '/' if rest.starts_with("//") => rest.find(['\n', '\r']).unwrap_or(rest.len()),
+            '/' => 4 + rest.get(2..)?.find("*/")?,
+            ' '..='~' | '\t' | '\n' | '\r' => 1,
+            _ => return Some((at, "a blank that JSON does not have (write a space)")),
+        };
+    }
+    None
 }
 
 /// The value's type, with its article.

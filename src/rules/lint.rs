@@ -123,7 +123,7 @@ impl Lint<'_> {
         for test in flat.tests() {
             let other = if let Check::SameAs(other) = &test.check { Some(other) } else { None };
             for path in [&test.path].into_iter().chain(other) {
-                found.extend(paths::unknown(path).or_else(|| calls::unknown_parameter(path, &known)));
+                found.extend(paths::unknown(path).or_else(|| self.calls.unknown_parameter(path, &known)));
             }
             if test.path == ["eventName"] {
                 found.extend(test.patterns().iter().filter_map(|pattern| self.calls.unknown("eventName", pattern)));

@@ -20,6 +20,9 @@ const RECORD_MEMORY: usize = 128;
 /// How deep `element` may stand within `element`. CloudTrail's own records need two.
 const ELEMENTS_LIMIT: usize = 8;
 
+/// The most keys of a path. One of 500,000 would take 100 MB.
+const KEYS_LIMIT: usize = 64;
+
 const NO_CONDITION: &str = "has no condition: give at least one of source, regexp, where and unless";
 
 /// The mistakes, patterns and tests of one file. Its methods give what they can, so that no mistake hides the next.
@@ -117,9 +120,13 @@ impl Reader {
     }
 
     fn path(&mut self, at: &str, path: &str) -> Option<Vec<String>> {
-        let keys = parse_path(path);
+        let is_long = path.replace("\\.", "").matches('.').count() >= KEYS_LIMIT;
+        let keys = if is_long { None } else { parse_path(path) };
         if keys.is_none() {
-            let what = format!("`{path}` is not a path: write keys with dots between them, such as userIdentity.type");
+            let what = match path.char_indices().nth(100) {
+                Some((end, _)) if is_long => format!("`{}…` has more than {KEYS_LIMIT} keys", &path[..end]),
+                _ => format!("`{path}` is not a path: write keys with dots between them, such as userIdentity.type"),
+            };
             self.problems.add(at, what);
         }
         keys

@@ -405,6 +405,7 @@ fn assert_refused(configuration: &str, parts: &[&str]) {
 #[test]
 fn every_mistake_of_the_language_is_said_once_with_its_place_and_what_to_do() {
     let deep = (0..9).fold("\"x\"".to_owned(), |test, _| format!(r#"{{"element": {{"b": {test}}}}}"#));
+    let long = format!(r#"{{"sameAs": "{}"}}"#, ["k"; 65].join("."));
     let one_kind = "it must have one of `all`, `cidr`, `sameAs`, `element`, or `atLeast` and `atMost`, and only one";
     for (test, parts) in [
         ("{}", &["where a: ", one_kind][..]),
@@ -431,6 +432,7 @@ fn every_mistake_of_the_language_is_said_once_with_its_place_and_what_to_do() {
         (r#"{"element": []}"#, &["where a, element: it is an array, but must be an object"]),
         (r#"{"element": {"b": {}}}"#, &["where a, element b: ", one_kind]),
         (r#"{"element": {"b.": "x"}}"#, &["where a, element: `b.` is not a path"]),
+        (&long, &["where a, sameAs: `k.k.k.", "k.…` has more than 64 keys"]),
         (&deep, &["element b: `element` may stand in `element` up to 8 times"]),
     ] {
         let condition = format!(r#""where": {{"a": {test}}}"#);
@@ -553,9 +555,30 @@ fn comments_and_trailing_commas_are_fine_and_errors_name_the_place_in_the_file()
         ("{\n\"rules\": [\n{}", &["unterminated", "line 2 column 10"]),
         ("{} {}", &["line 1 column 4"]),
         ("// nothing", &["there is no value"]),
+        ("{\"source\":\n \"é\\\"s\n\"}", &["control character in a string", "line 2 column 7"]),
+        ("{\"\t\": 1}", &["control character in a string", "line 1 column 3"]),
+        ("// \u{a0}\u{1}\r{ /*/ \" \u{b} */ \"a\u{a0}\\\\\":\u{a0}1}", &["a blank that JSON", "line 1 column 27"]),
+        ("{\u{c}}", &["a blank that JSON does not have", "line 1 column 2"]),
     ] {
         assert_refused(file, &[&["it is not valid JSON: "], parts].concat());
     }
+}
+
+#[test]
+fn explanations_and_suggestions_end_before_they_take_minutes() {
+    let any = vec![r#"{"regexp": "^x$"}"#; 25].join(",");
+    let tests = vec![r#"{"record": {"eventName": "y"}, "alerts": true}"#; 25].join(",");
+    let checked = check(&rule(&format!(r#""any": [{any}], "tests": [{tests}]"#), ""));
+    let said: Vec<_> = checked.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
+    let explained: Vec<_> =
+        said.iter().map(|line| line.ends_with("any[19]: regexp: `^x$` fails at `y`; and 5 more)")).collect();
+    assert_eq!(explained, [[true; 20].as_slice(), &[false; 5]].concat(), "{checked:?}");
+    assert!(said[24].ends_with("tests[24]: it expects at least one alert, but the rule makes none"), "{checked:?}");
+    let entries = vec![r#"{"source": "^iam\\.amazonaws\\.com$", "regexp": "^CreateUsr$"}"#; 60].join(",");
+    let checked = check(&rule(r#""regexp": "^CreateUser$""#, &format!(r#", "ignore": [{entries}]"#)));
+    let ends = |end: &str| checked.stderr.lines().filter(|line| line.ends_with(end)).count();
+    let (near, unknown) = (ends("; did you mean `CreateUser`?"), ends("; compare it with a record"));
+    assert!(near > 20 && unknown > 0 && near + unknown == 60, "{checked:?}");
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn alerts(configuration: &str, log: &[u8]) -> Vec<Value> {
 #[test]
 fn an_entry_names_the_caller_exactly() {
     let account = ("userIdentity.accountId", "^123456789012$");
+    let of_type = |pattern| ("userIdentity.type", pattern);
     let arn = |arn: &str| json!({ "type": "X", "accountId": "123456789012", "principalId": "AROAX:x", "arn": arn });
     let session = |name: &str| arn(&format!("arn:aws:sts::123456789012:assumed-role/{name}"));
     let mut by_alice = session("deploy/botocore-session-1763675310");
@@ -104,27 +105,27 @@ fn an_entry_names_the_caller_exactly() {
         ),
         (
             json!({ "type": "AWSAccount", "principalId": "AROAQ:ci", "accountId": "123456789012" }),
-            vec![account, ("userIdentity.principalId", "^AROAQ:ci$")],
+            vec![account, ("userIdentity.principalId", "^AROAQ:ci$"), of_type("^AWSAccount$")],
             false,
         ),
         (
             json!({ "type": "AWSAccount", "principalId": "AROAQ:1763675310", "accountId": "123456789012" }),
-            vec![account, ("userIdentity.principalId", "^AROAQ:")],
+            vec![account, ("userIdentity.principalId", "^AROAQ:"), of_type("^AWSAccount$")],
             true,
         ),
         (
             json!({ "type": "IdentityCenterUser", "accountId": "123456789012", "onBehalfOf": { "userId": "u-1" } }),
-            vec![account, ("userIdentity.onBehalfOf.userId", "^u-1$")],
+            vec![account, ("userIdentity.onBehalfOf.userId", "^u-1$"), of_type("^IdentityCenterUser$")],
             false,
         ),
         (
             json!({ "type": "AWSService", "invokedBy": "ec2.amazonaws.com" }),
-            vec![("userIdentity.invokedBy", r"^ec2\.amazonaws\.com$")],
+            vec![("userIdentity.invokedBy", r"^ec2\.amazonaws\.com$"), of_type("^AWSService$")],
             false,
         ),
         (
             json!({ "type": "IAMUser", "arn": "", "principalId": null, "userName": "alice", "accountId": "123456789012" }),
-            vec![account, ("userIdentity.userName", "^alice$")],
+            vec![account, ("userIdentity.userName", "^alice$"), of_type("^IAMUser$")],
             false,
         ),
     ] {
@@ -207,6 +208,41 @@ fn callers_with_similar_names_still_alert() {
 }
 
 #[test]
+fn an_entry_takes_no_call_of_a_caller_who_shares_its_key() {
+    let root = json!({ "type": "Root", "principalId": "123456789012", "accountId": "123456789012",
+        "arn": "arn:aws:iam::123456789012:root" });
+    let with = |identity: &Value, key: &str, value: Value| {
+        let mut identity = identity.clone();
+        identity[key] = value;
+        identity
+    };
+    let as_root = with(&root, "sessionContext", json!({ "assumedRoot": "true" }));
+    let signed_in = with(&root, "sessionContext", json!({ "attributes": { "mfaAuthenticated": "true" } }));
+    let [root_without_arn, as_root_without_arn] = [&root, &as_root].map(|root| with(root, "arn", Value::Null));
+    let by_service = json!({ "type": "AWSService", "invokedBy": "ec2.amazonaws.com" });
+    let through_service = json!({ "type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/alice",
+        "accountId": "123456789012", "invokedBy": "ec2.amazonaws.com" });
+    let bob = json!({ "type": "IAMUser", "userName": "bob", "accountId": "123456789012" });
+    for (caller, other) in [
+        (&root, &as_root),
+        (&as_root, &root),
+        (&signed_in, &as_root),
+        (&root_without_arn, &as_root_without_arn),
+        (&by_service, &through_service),
+        (&bob, &with(&bob, "accountId", json!("999999999999"))),
+    ] {
+        let [mut taken, mut left] = [caller, other].map(|identity| call(identity.clone()));
+        (taken["eventID"], left["eventID"]) = (json!("taken"), json!("left"));
+        let configuration = configuration(&[filled(entry(&taken))]);
+        let left_over = alerts(&configuration, &log(&[taken, left]));
+        assert_eq!(left_over.iter().map(|alert| &alert["id"]).collect::<Vec<_>>(), ["left"], "{caller}");
+    }
+    let is_but_for = |identity: &Value| entry(&call(identity.clone()))["unless"].clone();
+    assert_eq!(is_but_for(&root), json!({ "userIdentity.sessionContext.assumedRoot": "true" }));
+    assert_eq!([is_but_for(&as_root), is_but_for(&bob)], [Value::Null, Value::Null]);
+}
+
+#[test]
 fn an_alert_may_come_in_the_envelopes_in_which_people_have_it() {
     let record = call(json!({ "type": "IAMUser", "arn": "arn:aws:iam::123456789012:user/alice" }));
     let alert = json!({ "version": 1, "rules": ["r"], "event": record });
@@ -277,6 +313,9 @@ fn a_record_that_names_nobody_makes_no_entry() {
         json!({ "type": "AWSAccount", "principalId": "Anonymous", "accountId": "anonymous" }),
         json!({ "type": "IAMUser", "accountId": "123456789012", "userName": "HIDDEN_DUE_TO_SECURITY_REASONS" }),
         json!({ "type": "IAMUser", "accountId": "123456789012" }),
+        // Their like are in other accounts, and of other types.
+        json!({ "type": "IAMUser", "userName": "bob" }),
+        json!({ "invokedBy": "ec2.amazonaws.com" }),
         json!({ "arn": ["arn:aws:iam::123456789012:user/alice"] }),
         json!("alice"),
     ] {

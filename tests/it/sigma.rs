@@ -106,7 +106,7 @@ fn each_value_of_sigma_matches_the_texts_that_it_means() {
         ("userAgent|startswith", "'a$'", &["A$b"], &["ba$"]),
         ("userAgent|endswith", "'z'", &["aZ"], &["za"]),
         ("userAgent|cased", "'Ab'", &["Ab"], &["ab", "AB"]),
-        ("userAgent|re", r"'^a\d+$'", &["a12"], &["A12", "a", "a١"]),
+        ("userAgent|re", r"'^a\d+$'", &["a12", "a12\n"], &["A12", "a", "a١", "a12\n\n", "a12\nb"]),
         ("userAgent|re|i", "'b'", &["aBc"], &["ac"]),
         ("userAgent|re|m", "'^b$'", &["a\nb\nc"], &["ab"]),
         ("userAgent|re|s", "'a.b'", &["a\nb"], &["ab"]),
@@ -167,6 +167,11 @@ fn each_form_of_a_field_matches_as_sigma_means_it() {
             "{s: {eventSource: S3.amazonaws.com, eventName: putobject}, condition: s}",
             vec![json!({})],
             vec![json!({ "eventName": "PutObjectAcl" }), json!({ "eventName": null }), json!({ "eventSource": "s3" })],
+        ),
+        (
+            "{s: {eventName: 5, eventSource: true}, condition: s}",
+            vec![json!({ "eventName": 5, "eventSource": true }), json!({ "eventName": "5", "eventSource": "True" })],
+            vec![json!({ "eventName": 55, "eventSource": true }), json!({ "eventName": 5, "eventSource": false })],
         ),
     ] {
         let expected: Vec<usize> = (0..matching.len()).collect();

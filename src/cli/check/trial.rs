@@ -5,7 +5,7 @@ use crate::evaluate::{Evaluator, Verdict};
 use crate::log::{LogFile, Malformed, Record, readable};
 use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, explain};
 
-/// The most records of a failing test that are explained.
+/// The most failing tests, and the most records of each, that are explained.
 const EXPLAINED: usize = 20;
 
 /// The result of one test.
@@ -33,13 +33,15 @@ pub(in crate::cli) fn run(filter: &mut Filter) -> Vec<Outcome> {
         (rule.enabled, rule.dry_run) = (true, false);
     }
     let (learned, mut log_file, mut outcomes) = (Learned::new(filter), LogFile::default(), Vec::new());
+    let mut failures = 0;
     for rule in &filter.rules {
         for (i, test) in rule.tests.iter().enumerate() {
             log_file.restart();
             let failure = match fates(filter, &learned, &mut log_file, rule, test) {
-                Ok(fates) => failure(filter, rule, test, &fates),
+                Ok(fates) => failure(filter, rule, test, &fates, failures < EXPLAINED),
                 Err(problem) => Some(vec![format!("its records can't be read: {problem}")]),
             };
+            failures += usize::from(failure.is_some());
             let (place, name) = (format!("tests[{i}]"), test.name.clone());
             outcomes.push(Outcome { rule: rule.name.clone(), place, name, failure });
         }
@@ -74,7 +76,7 @@ fn fates(
     Ok(fates)
 }
 
-fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate]) -> Option<Vec<String>> {
+fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate], explained: bool) -> Option<Vec<String>> {
     let alerts = fates.iter().filter(|fate| matches!(fate, Fate::Alert)).count() as u64;
     let (passes, expected) = match test.alerts {
         None => (alerts > 0, "at least one alert".to_owned()),
@@ -86,6 +88,9 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate]) -> Opt
     }
     let got = if alerts == 0 { "none".to_owned() } else { alerts.to_string() };
     let failure = format!("it expects {expected}, but the rule makes {got}");
+    if !explained {
+        return Some(vec![failure]);
+    }
     let why = |record: &str, fate: &Fate| match fate {
         Fate::Repeat => vec!["no alert, because a record before it has its eventID: they are one event".to_owned()],
         Fate::Alert | Fate::Nothing => {

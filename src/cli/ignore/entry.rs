@@ -24,6 +24,8 @@ pub(super) struct Entry {
     regexp: String,
     #[serde(rename = "where")]
     wheres: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unless: BTreeMap<String, String>,
     reason: &'static str,
     until: &'static str,
     /// Whether it takes all sessions of the caller's role: a program has made up the name of this one.
@@ -42,24 +44,33 @@ impl Entry {
         let mut wheres = BTreeMap::new();
         let mut require = |key: &str, pattern: String| drop(wheres.insert(format!("userIdentity.{key}"), pattern));
         let of_caller = |key: &str| text(&format!("userIdentity.{key}"));
-        let (key, caller) = CALLER.iter().find_map(|key| Some((*key, of_caller(key)?)))?;
+        let [kind, account] = ["type", "accountId"].map(of_caller);
+        // Only an ARN tells a caller from those of other types; a name may be in any account.
+        let is_enough = |key: &&&str| **key == "arn" || kind.is_some() && (**key != "userName" || account.is_some());
+        let (key, caller) = CALLER.iter().filter(is_enough).find_map(|key| Some((*key, of_caller(key)?)))?;
         let role = of_role(&caller);
         match role {
             Some(role) => require(key, format!("^{}", literal(role))),
             None => require(key, exactly(&caller)),
         }
-        if let Some(account) = of_caller("accountId").filter(|_| key != "arn") {
-            require("accountId", exactly(&account));
+        let is_root = caller.ends_with(":root") || kind.as_deref() == Some("Root");
+        for (name, text) in [("type", kind), ("accountId", account)] {
+            if let Some(text) = text.filter(|_| key != "arn") {
+                require(name, exactly(&text));
+            }
         }
         if let Some(person) = of_caller("sessionContext.sourceIdentity").filter(|_| role.is_some()) {
             require("sessionContext.sourceIdentity", exactly(&person));
         }
-        // Otherwise it would except the account's root user, too.
+        // The root user and the sessions that AssumeRoot opens as it have one ARN.
+        let mut unless = BTreeMap::new();
         let as_root = record.raw_json(&["userIdentity", "sessionContext", "assumedRoot"]);
         if as_root.is_some_and(|json| json.trim_matches('"') == "true") {
             require("sessionContext.assumedRoot", exactly("true"));
+        } else if is_root {
+            unless.insert("userIdentity.sessionContext.assumedRoot".to_owned(), "true".to_owned());
         }
-        Some(Entry { source, regexp, wheres, reason: "", until: "YYYY-MM-DD", is_for_role: role.is_some() })
+        Some(Entry { source, regexp, wheres, unless, reason: "", until: "YYYY-MM-DD", is_for_role: role.is_some() })
     }
 
     /// The entry as text, which may hold what a stranger has written.
@@ -73,8 +84,9 @@ impl Entry {
         let [source, name, identity] = ["eventSource", "eventName", "userIdentity"].map(|key| record.get(key));
         let record = json!({ "eventSource": source, "eventName": name, "userIdentity": identity });
         let tests = json!([{ "record": record, "alerts": true }]);
-        let Entry { source, regexp, wheres, .. } = self;
-        let rule = json!({ "name": "entry", "source": source, "regexp": regexp, "where": wheres, "tests": tests });
+        let Entry { source, regexp, wheres, unless, .. } = self;
+        let mut rule = json!({ "name": "entry", "source": source, "regexp": regexp, "where": wheres, "tests": tests });
+        rule["unless"] = json!(unless);
         json!({ "rules": [rule] }).to_string().into_bytes()
     }
 }

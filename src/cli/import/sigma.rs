@@ -151,6 +151,12 @@ mod tests {
         for (detection, expected) in [
             ("{s: {eventName: [A, B], eventSource: c}, condition: s}", "'source': '(?i)^c$', 'regexp': '(?i)^(A|B)$'"),
             ("{s: [{eventName: A}, {eventName: B}], condition: s}", "'regexp': '(?i)^(A|B)$'"),
+            ("{s: {eventName: 5}, condition: s}", "'where': { 'eventName': '^5$' }"),
+            ("{s: {eventName: '5'}, condition: s}", "'regexp': '^5$'"),
+            (
+                "{s: {eventName: [A, 5]}, condition: s}",
+                "'any': [ { 'regexp': '(?i)^A$' }, { 'where': { 'eventName': '^5$' } } ]",
+            ),
             ("{s: {a: null}, condition: s}", "'unless': { 'a': '' }"),
             ("{s: {a: null}, condition: not s}", "'where': { 'a': '' }"),
             (

@@ -34,6 +34,12 @@ pub(super) fn tests(item: &DetectionItem) -> Result<Expression, String> {
                 tests.push(Expression::Not(Box::new(test(any_text))));
             }
             (Ok(Check::Pattern(pattern)), _) if all => patterns.push(pattern.to_string()),
+            // `source` and `regexp` look at texts only.
+            (Ok(Check::Pattern(pattern)), value)
+                if matches!(path.as_str(), "eventSource" | "eventName") && !matches!(value, SigmaValue::String(_)) =>
+            {
+                tests.push(test(Check::Object(quoted(&pattern.to_string()))));
+            }
             (check, _) => tests.push(test(check.map_err(|why| format!("`{path}`: {}", why.replace(FIELD, &path)))?)),
         }
     }
@@ -59,8 +65,8 @@ fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<C
         }
         _ if is_cased => Err(refusal(modifiers, value)),
         ([Re, flags @ ..], Some(text), _) if flags.iter().all(|f| matches!(f, IgnoreCase | Multiline | DotAll)) => {
-            let regex =
-                regex::translated(&text.original).map_err(|why| format!("of `{text}`, {why}: write it otherwise"))?;
+            let regex = regex::translated(&text.original, flags.contains(&Multiline))
+                .map_err(|why| format!("of `{text}`, {why}: write it otherwise"))?;
             let flags = [(IgnoreCase, 'i'), (Multiline, 'm'), (DotAll, 's')].iter();
             let flags: String = flags.filter(|(flag, _)| modifiers.contains(flag)).map(|(_, letter)| letter).collect();
             // Flags within an expression hold up to its end, and so must not reach the next one.
