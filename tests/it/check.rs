@@ -570,9 +570,13 @@ fn explanations_and_suggestions_end_before_they_take_minutes() {
     let tests = vec![r#"{"record": {"eventName": "y"}, "alerts": true}"#; 25].join(",");
     let checked = check(&rule(&format!(r#""any": [{any}], "tests": [{tests}]"#), ""));
     let said: Vec<_> = checked.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    let explained: Vec<_> =
-        said.iter().map(|line| line.ends_with("any[19]: regexp: `^x$` fails at `y`; and 5 more)")).collect();
-    assert_eq!(explained, [[true; 20].as_slice(), &[false; 5]].concat(), "{checked:?}");
+    let explained = |line: &str| checked.stderr.lines().filter(|said| *said == line).count();
+    assert_eq!(
+        [explained("  any[19]: regexp: `^x$` fails at `y`"), explained("  and 5 more")],
+        [20, 20],
+        "{checked:?}"
+    );
+    assert_eq!(said.len(), 25, "{checked:?}");
     assert!(said[24].ends_with("tests[24]: it expects at least one alert, but the rule makes none"), "{checked:?}");
     let entries = vec![r#"{"source": "^iam\\.amazonaws\\.com$", "regexp": "^CreateUsr$"}"#; 60].join(",");
     let checked = check(&rule(r#""regexp": "^CreateUser$""#, &format!(r#", "ignore": [{entries}]"#)));

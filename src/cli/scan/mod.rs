@@ -113,9 +113,11 @@ fn print<'f>(
     let mut flooded = HashSet::new();
     while let Some(part) = parts.next() {
         let mut text = String::new();
+        // Taken once for many matches, because the threads that read need it for each.
+        let earlier = seen.events();
         for Printable { matched, event, is_repeat, names, alerts } in &part.results {
             if let Some(matched) = matched {
-                if *is_repeat || event.is_some_and(|event| seen.is_in_earlier(event, log)) {
+                if *is_repeat || event.is_some_and(|event| earlier.is_in_earlier(event, log)) {
                     statistics.repeats += 1;
                     continue;
                 }
@@ -132,6 +134,7 @@ fn print<'f>(
                 text.push_str(&alert.text);
             }
         }
+        drop(earlier);
         if !text.is_empty() {
             progress.suspend(|| show(&text))?;
         }

@@ -1,7 +1,7 @@
 //! The events that logs have had: repeats in later logs are known before their alerts are written.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
@@ -11,9 +11,13 @@ use crate::rules::Hit;
 /// The most events that are remembered, in about 40 MB. The logs that repeat an event are near each other.
 const EVENTS_LIMIT: usize = 900_000;
 
-/// By an event's hash: the first log that is known to have it.
+/// The events of all logs, for the threads that read them.
 #[derive(Default)]
-pub(super) struct Seen(Mutex<HashMap<u128, usize, RandomState>>);
+pub(super) struct Seen(Mutex<Events>);
+
+/// By what an event is known by: the first log that is known to have it.
+#[derive(Default)]
+pub(super) struct Events(HashMap<u128, usize, RandomState>);
 
 /// What a match's event is known by. One that alerts is not a repeat of one that exceptions took, or a dry run.
 pub(super) fn event(matched: &Match<'_>) -> Option<u128> {
@@ -22,13 +26,19 @@ pub(super) fn event(matched: &Match<'_>) -> Option<u128> {
 }
 
 impl Seen {
+    /// The events. Other threads wait meanwhile.
+    pub(super) fn events(&self) -> MutexGuard<'_, Events> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Events {
     /// Notes that the log of this number has an event; gives whether it, or a log before it, has had the event.
-    pub(super) fn note(&self, event: u128, log: usize) -> bool {
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() == EVENTS_LIMIT {
-            events.clear();
+    pub(super) fn note(&mut self, event: u128, log: usize) -> bool {
+        if self.0.len() == EVENTS_LIMIT {
+            self.0.clear();
         }
-        let first = events.entry(event).or_insert(usize::MAX);
+        let first = self.0.entry(event).or_insert(usize::MAX);
         let is_repeat = *first <= log;
         *first = log.min(*first);
         is_repeat
@@ -36,8 +46,7 @@ impl Seen {
 
     /// Whether a log before this one has an event. It is certain once the logs before it have been read.
     pub(super) fn is_in_earlier(&self, event: u128, log: usize) -> bool {
-        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        events.get(&event).is_some_and(|first| *first < log)
+        self.0.get(&event).is_some_and(|first| *first < log)
     }
 }
 
@@ -47,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_repeat_is_one_of_the_same_log_or_of_an_earlier_one_in_any_order_of_reading() {
-        let seen = Seen::default();
+        let mut seen = Events::default();
         for (event, log, is_repeat) in
             [(1, 5, false), (1, 5, true), (1, 7, true), (1, 3, false), (1, 4, true), (2, 9, false)]
         {

@@ -116,7 +116,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
                         let event = seen::event(&matched);
-                        let is_repeat = event.is_some_and(|event| seen.note(event, number));
+                        let is_repeat = event.is_some_and(|event| seen.events().note(event, number));
                         let mut printable =
                             Printable { matched: Some(matched), event, is_repeat, ..Printable::default() };
                         if !is_repeat {
