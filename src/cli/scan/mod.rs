@@ -115,9 +115,9 @@ fn print<'f>(
         let mut text = String::new();
         // Taken once for many matches, because the threads that read need it for each.
         let earlier = seen.events();
-        for Printable { matched, event, is_repeat, names, alerts } in &part.results {
+        for Printable { matched, event, names, alerts } in &part.results {
             if let Some(matched) = matched {
-                if *is_repeat || event.is_some_and(|event| earlier.is_in_earlier(event, log)) {
+                if event.is_some_and(|event| earlier.is_in_earlier(event, log)) {
                     statistics.repeats += 1;
                     continue;
                 }

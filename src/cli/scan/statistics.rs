@@ -24,6 +24,8 @@ const NAMES_ROOM: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(super) struct LogCounts {
     pub(super) records: u64,
+    /// Matches of an event that this log, or one before it, has had.
+    pub(super) repeats: u64,
     pub(super) span: Span,
     /// As in [`Learned`](crate::rules::Learned).
     pub(super) paths_seen: Vec<bool>,
@@ -118,6 +120,7 @@ impl<'f> Statistics<'f> {
 
     pub(super) fn count_log(&mut self, log: &LogCounts) {
         self.records += log.records;
+        self.repeats += log.repeats;
         if let Some((first, last)) = log.span.ends() {
             self.span.join(first, last);
         }

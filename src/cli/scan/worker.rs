@@ -50,10 +50,8 @@ pub(super) struct Printable<'f> {
     pub(super) matched: Option<Match<'f>>,
     /// The hash of the match's event.
     pub(super) event: Option<u128>,
-    /// The caller and the name of the event, unless it is a repeat.
+    /// The caller and the name of the event.
     pub(super) names: [Option<String>; 2],
-    /// The event is known to repeat one of this log or of an earlier one. Its alerts are left out.
-    pub(super) is_repeat: bool,
     pub(super) alerts: Vec<PrintedAlert>,
 }
 
@@ -116,14 +114,13 @@ impl<'a, 'f> Worker<'a, 'f> {
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
                         let event = seen::event(&matched);
-                        let is_repeat = event.is_some_and(|event| seen.events().note(event, number));
-                        let mut printable =
-                            Printable { matched: Some(matched), event, is_repeat, ..Printable::default() };
-                        if !is_repeat {
-                            printable.names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
-                            printable.alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        if event.is_some_and(|event| seen.events().note(event, number)) {
+                            counts.repeats += 1;
+                            continue;
                         }
-                        output.add(number, printable)?;
+                        let names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
+                        let alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        output.add(number, Printable { matched: Some(matched), event, names, alerts })?;
                     }
                     Verdict::Unmatched => {}
                 }
