@@ -13,8 +13,6 @@ mod kinds;
 pub(crate) mod lint;
 mod matcher;
 mod model;
-#[cfg(test)]
-mod naive;
 mod needle;
 mod overrides;
 pub(crate) mod packs;
