@@ -21,7 +21,7 @@ from pathlib import Path
 import rules_oracle as oracle
 from rules_oracle import Number
 
-PACKS = [oracle.PACKS / f"{name}.json" for name in ("threats", "cis")]
+PACKS = [file for name in ("threats", "cis") for file in oracle.pack_files(name)]
 NEEDED = 0.9
 TOGETHER = 25
 

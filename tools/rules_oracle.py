@@ -16,6 +16,11 @@ from pathlib import Path
 PACKS = Path(__file__).resolve().parent.parent / "src" / "rules" / "packs"
 
 
+def pack_files(name):
+    """The files of a pack: one, or those of a folder."""
+    return [PACKS / f"{name}.json"] if (PACKS / f"{name}.json").exists() else sorted((PACKS / name).glob("*.json"))
+
+
 # JSON: comments, trailing commas, numbers as they are written.
 
 class Number(str):
@@ -285,8 +290,9 @@ class Configuration:
         if "source" in document:
             self.rules["default"] = {key: document[key] for key in ("source", "regexp")}
         for pack in document.get("packs", []):
-            for rule in parse(plain_json((PACKS / f"{pack}.json").read_text(encoding="utf-8")))["rules"]:
-                self.rules[rule["name"]] = {key: value for key, value in rule.items() if key != "tests"}
+            for file in pack_files(pack):
+                for rule in parse(plain_json(file.read_text(encoding="utf-8")))["rules"]:
+                    self.rules[rule["name"]] = {key: value for key, value in rule.items() if key != "tests"}
         for rule in document.get("rules", []):
             name = rule["name"]
             self.rules[name] = {**self.rules.get(name, {}), **rule}

@@ -11,7 +11,7 @@ pub(super) fn show(name: Option<&str>) -> ExitCode {
         return print(&list.collect::<String>());
     };
     if let Some(file) = packs::file(name) {
-        return print(file);
+        return print(&file);
     }
     say_error(&format!("the pack `{name}` is not known{}", suggestion(name, &packs::NAMES)));
     ExitCode::from(WRONG_INPUT)

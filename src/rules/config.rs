@@ -88,7 +88,8 @@ pub(crate) fn is_of_pack(name: &str) -> bool {
 
 /// The names of a pack's rules.
 fn rules_of(pack: &str) -> Vec<String> {
-    let pack = packs::file(pack).and_then(|file| json_tree::parse(file).ok());
+    let file = packs::without_tests(pack).unwrap_or_default();
+    let pack = json_tree::parse(&file).ok();
     let rules = pack.as_ref().and_then(|pack| pack.as_object()?.get_array("rules"));
     let names = rules.into_iter().flat_map(|rules| &rules.elements).filter_map(|rule| json_tree::member(rule, "name"));
     names.map(str::to_owned).collect()

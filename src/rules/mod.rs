@@ -28,5 +28,6 @@ pub(crate) use self::matcher::Hit;
 pub use self::matcher::{Learned, Matcher};
 pub use self::model::Filter;
 pub(crate) use self::model::{Format, Rule, RuleTest, Severity};
+pub(crate) use self::pattern::escaped;
 pub(crate) use self::suggest::suggestion;
 pub(crate) use self::topic_arn::TopicArn;

@@ -79,6 +79,12 @@ impl Pattern {
     }
 }
 
+/// A pattern for a text as it is. Only what means something in a pattern is escaped, so that names stay readable.
+pub(crate) fn escaped(text: &str) -> String {
+    let escape = |c| r"\.+*?()|[]{}^$".contains(c).then_some('\\').into_iter().chain([c]);
+    text.chars().flat_map(escape).collect()
+}
+
 impl fmt::Debug for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.as_str().fmt(f)

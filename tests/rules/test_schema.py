@@ -203,7 +203,7 @@ def test_it_cannot_say_this(message, tmp_path):
     assert schema_accepts(text)
 
 
-CONFIGURATIONS = [ROOT / "filter_config.json", *sorted(PACKS.glob("*.json"))]
+CONFIGURATIONS = [ROOT / "filter_config.json", *sorted(PACKS.rglob("*.json"))]
 
 
 @pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.name)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::alert::{escape, is_made_up};
 use crate::log::Record;
+use crate::rules::escaped;
 
 /// The keys of `userIdentity` that tell callers apart, the best first. A user of IAM Identity Center has only the second.
 const CALLER: [&str; 6] = ["arn", "onBehalfOf.userId", "principalId", "invokedBy", "userName", "accessKeyId"];
@@ -50,7 +51,7 @@ impl Entry {
         let (key, caller) = CALLER.iter().filter(is_enough).find_map(|key| Some((*key, of_caller(key)?)))?;
         let role = of_role(&caller);
         match role {
-            Some(role) => require(key, format!("^{}", literal(role))),
+            Some(role) => require(key, format!("^{}", escaped(role))),
             None => require(key, exactly(&caller)),
         }
         let is_root = caller.ends_with(":root") || kind.as_deref() == Some("Root");
@@ -100,11 +101,5 @@ fn of_role(caller: &str) -> Option<&str> {
 }
 
 fn exactly(text: &str) -> String {
-    format!("^{}$", literal(text))
-}
-
-/// A pattern for a text as it is.
-fn literal(text: &str) -> String {
-    let is_special = |c| r"\.+*?()|[]{}^$".contains(c);
-    text.chars().flat_map(|c| is_special(c).then_some('\\').into_iter().chain([c])).collect()
+    format!("^{}$", escaped(text))
 }

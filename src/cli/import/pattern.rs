@@ -4,6 +4,8 @@ use std::fmt;
 
 use rsigma_parser::{SigmaString, SpecialChar, StringPart};
 
+use crate::rules::escaped;
+
 /// A text matches if one of the alternatives does.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Pattern {
@@ -68,11 +70,6 @@ impl fmt::Display for Pattern {
         let [start, end] = common;
         if is_common { write!(f, "{case}{start}({alternatives}){end}") } else { write!(f, "{case}{alternatives}") }
     }
-}
-
-fn escaped(text: &str) -> String {
-    let escape = |c| r"\.+*?()|[]{}^$".contains(c).then_some('\\').into_iter().chain([c]);
-    text.chars().flat_map(escape).collect()
 }
 
 #[cfg(test)]
