@@ -23,7 +23,7 @@ FUZZ := target/fuzz-tools/bin
 SEEDS_log_file := fixtures/logs
 SEEDS_payload := fixtures/events
 SEEDS_configuration := fuzz/seeds/configuration
-PURE := src/log src/rules src/alert src/evaluate.rs
+PURE := src/log src/rules src/alert src/memory src/evaluate.rs
 
 # SAM finds cargo-lambda, and cargo-lambda finds zig, in PATH. SAM's telemetry is off.
 export PATH := $(CURDIR)/$(VENV):$(PATH)

@@ -1,14 +1,16 @@
-//! Decides what becomes of each record of a log: nothing, alerts, or a part of a summary.
+//! Decides what becomes of each record of a log: nothing, alerts, or a part of a summary. Where the memory between logs has
+//! a say, it is asked in between.
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
-use std::vec;
+use std::{ptr, vec};
 
 use serde::Serialize;
 
-use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, compose, id};
+use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, Told, compose, id};
 use crate::log::{Malformed, RawRecord, Record};
-use crate::rules::{Format, Hit, Matcher, Rule, Severity};
+use crate::memory::{Decision, Sighting};
+use crate::rules::{Filter, Format, Hit, Matcher, Rule, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events. A set of so
 /// many hashes takes 280 KB, and of one more twice as much; twenty logs may be open at once.
@@ -20,9 +22,16 @@ const ALL_KINDS_LIMIT: usize = 14_000;
 /// Goes through the records of one log.
 pub struct Evaluator<'a, 'f, 'l> {
     matcher: Matcher<'f, 'l>,
-    context: Context<'a>,
     /// The eventIDs' hashes, because an ID may be as long as a record.
     events: HashSet<u128>,
+    /// Whether every match has to wait for those before it of which the memory decides, so that the right ones are summarised.
+    in_order: bool,
+    limiter: Limiter<'a, 'f>,
+}
+
+/// Makes the alerts of one log, up to its limit, and summaries for the rest.
+pub(crate) struct Limiter<'a, 'f> {
+    context: Context<'a>,
     /// By rule.
     counts: BTreeMap<&'f str, Alerted>,
     /// The hashes of rules, each with the source, name and result of an event that it has alerted on.
@@ -46,6 +55,9 @@ pub(crate) struct RuleCounts {
     pub(crate) matches: u64,
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) alerts: u64,
+    /// Of the alerts: those that the memory between logs held back.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) suppressed: u64,
     /// Matches of a rule in a dry run.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) dry: u64,
@@ -72,6 +84,7 @@ impl RuleCounts {
         } else {
             &mut self.alerts
         } += 1;
+        self.suppressed += u64::from(hit.held);
         self.expired += u64::from(hit.expired);
     }
 }
@@ -82,6 +95,34 @@ pub enum Verdict<'m, 'f> {
     Unmatched,
     /// Rules match it.
     Matched(Match<'f>, Box<Alerts<'m>>),
+    /// Rules match it, and the memory between logs decides which of them alert.
+    Pending(Box<Pending<'f>>),
+}
+
+/// A match that waits for the memory's decision.
+pub struct Pending<'f> {
+    record: String,
+    hits: Vec<Hit<'f>>,
+    event: Option<u128>,
+    /// The matches of the rules that have stages.
+    sightings: Vec<Sighting<'f>>,
+}
+
+impl<'f> Pending<'f> {
+    pub(crate) fn sightings(&self) -> &[Sighting<'f>] {
+        &self.sightings
+    }
+
+    /// Whether it makes an alert of a rule, which may be held back.
+    pub(crate) fn alerts(&self, rule: &Rule) -> bool {
+        self.hits.iter().any(|hit| hit.alerts() && ptr::eq(hit.rule, rule))
+    }
+
+    /// The memory that it takes, in bytes, about.
+    pub(crate) fn size(&self) -> usize {
+        const SIGHTING: usize = 256;
+        self.record.len() + size_of_val(self.hits.as_slice()) + SIGHTING * (1 + self.sightings.len())
+    }
 }
 
 /// The consequences of a record that rules match.
@@ -95,6 +136,8 @@ pub struct Match<'f> {
     pub duplicates: u64,
     /// Alerts that are not made, because a summary will stand for them.
     pub summarised: u64,
+    /// Alerts that are not made, because the memory between logs holds them back.
+    pub suppressed: u64,
 }
 
 impl Match<'_> {
@@ -113,6 +156,7 @@ pub struct Alerts<'m> {
     context: Context<'m>,
     /// The rules of each topic.
     topics: vec::IntoIter<Vec<&'m Rule>>,
+    told: Vec<Told<'m>>,
 }
 
 impl Alerts<'_> {
@@ -127,7 +171,9 @@ impl Iterator for Alerts<'_> {
 
     fn next(&mut self) -> Option<Alert> {
         let rules = self.topics.next()?;
-        Some(compose::about(&self.record, self.call(), &rules, &self.context))
+        let is_of = |told: &&Told<'_>| rules.iter().any(|rule| ptr::eq(*rule, told.rule));
+        let told: Vec<_> = self.told.iter().filter(is_of).copied().collect();
+        Some(compose::about(&self.record, self.call(), &rules, &told, &self.context))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -140,15 +186,12 @@ impl ExactSizeIterator for Alerts<'_> {}
 impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     /// Begins a log of that name. `format` overrides the topics' own.
     pub fn new(matcher: Matcher<'f, 'l>, log: &'a str, format: Option<Format>) -> Self {
-        let context = Context { filter: matcher.filter(), log, format };
+        let filter = matcher.filter();
         Evaluator {
             matcher,
-            context,
             events: HashSet::new(),
-            counts: BTreeMap::new(),
-            kinds: HashSet::new(),
-            floods: BTreeMap::new(),
-            floods_room: FLOODS_ROOM,
+            in_order: filter.max_alerts_per_log.is_some() && filter.remembers(),
+            limiter: Limiter::new(filter, log, format),
         }
     }
 
@@ -169,39 +212,38 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         if hits.is_empty() {
             return Ok(Verdict::Unmatched);
         }
-        let (matched, alerts) = self.matched(record, hits);
+        let event = Call::event_id(&record).map(|event_id| id::hash([event_id.as_str()]));
+        let alerts = || hits.iter().filter(|hit| hit.alerts());
+        if alerts().next().is_some() {
+            if event.is_some_and(|event| self.note_event(event)) {
+                let (matched, alerts) = self.limiter.repeated(record, hits, event);
+                return Ok(Verdict::Matched(matched, Box::new(alerts)));
+            }
+            // A record without eventID is an event of its own.
+            let seen_as = || event.unwrap_or_else(|| id::hash([raw.text()]));
+            let sightings: Vec<_> = alerts().filter_map(|hit| Sighting::of(hit.rule, &record, seen_as)).collect();
+            if self.in_order || !sightings.is_empty() {
+                let record = raw.text().to_owned();
+                return Ok(Verdict::Pending(Box::new(Pending { record, hits, event, sightings })));
+            }
+        }
+        let (matched, alerts) = self.limiter.alerts(record, hits, event, Vec::new());
         Ok(Verdict::Matched(matched, Box::new(alerts)))
     }
 
-    fn matched<'m>(&mut self, record: Record<'m>, hits: Vec<Hit<'f>>) -> (Match<'f>, Alerts<'m>)
+    /// Makes the alerts of a match as the memory decided, by sighting.
+    ///
+    /// # Errors
+    /// The record is not JSON, as [`evaluate`](Self::evaluate) would have said before.
+    pub(crate) fn decided<'m>(
+        &mut self,
+        pending: &'m Pending<'f>,
+        decisions: Vec<Decision<'f>>,
+    ) -> Result<(Match<'f>, Alerts<'m>), String>
     where
         'a: 'm,
     {
-        let mut by_topic: BTreeMap<usize, Vec<&'f Rule>> = BTreeMap::new();
-        for Hit { rule, .. } in hits.iter().filter(|hit| hit.alerts()) {
-            by_topic.entry(rule.topic).or_default().push(rule);
-        }
-        let event = Call::event_id(&record).map(|event_id| id::hash([event_id.as_str()]));
-        let mut alerts =
-            Alerts { record, call: OnceCell::new(), context: self.context, topics: Vec::new().into_iter() };
-        let (mut topics, mut duplicates, mut summarised) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
-        if !by_topic.is_empty() && event.is_some_and(|event| self.note_event(event)) {
-            duplicates = by_topic.len() as u64;
-        } else {
-            for rules in by_topic.into_values() {
-                if self.count_alert(&rules, &alerts) {
-                    for rule in rules {
-                        let flood = self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule));
-                        flood.add(alerts.call(), event, &mut self.floods_room);
-                    }
-                    summarised += 1;
-                } else {
-                    topics.push(rules);
-                }
-            }
-        }
-        alerts.topics = topics.into_iter();
-        (Match { hits, event, duplicates, summarised }, alerts)
+        self.limiter.decided(pending, decisions)
     }
 
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.
@@ -210,6 +252,86 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             self.events.clear();
         }
         !self.events.insert(event)
+    }
+
+    /// Ends the log: the summaries of alerts that were not made.
+    pub fn summaries(self) -> Vec<Alert> {
+        self.limiter.summaries()
+    }
+}
+
+impl<'a, 'f: 'a> Limiter<'a, 'f> {
+    pub(crate) fn new(filter: &'f Filter, log: &'a str, format: Option<Format>) -> Self {
+        Limiter {
+            context: Context { filter, log, format },
+            counts: BTreeMap::new(),
+            kinds: HashSet::new(),
+            floods: BTreeMap::new(),
+            floods_room: FLOODS_ROOM,
+        }
+    }
+
+    /// As [`Evaluator::decided`].
+    pub(crate) fn decided<'m>(
+        &mut self,
+        pending: &'m Pending<'f>,
+        decisions: Vec<Decision<'f>>,
+    ) -> Result<(Match<'f>, Alerts<'m>), String>
+    where
+        'a: 'm,
+    {
+        let record = Record::parse(&pending.record)?;
+        let (mut hits, mut told) = (pending.hits.clone(), Vec::new());
+        for (sighting, decision) in pending.sightings.iter().zip(decisions) {
+            if decision.held {
+                hits.iter_mut().filter(|hit| ptr::eq(hit.rule, sighting.rule)).for_each(|hit| hit.held = true);
+            } else {
+                told.extend(decision.told);
+            }
+        }
+        Ok(self.alerts(record, hits, pending.event, told))
+    }
+
+    /// The alerts of a match: those that are neither held back nor beyond the limit.
+    fn alerts<'m>(
+        &mut self,
+        record: Record<'m>,
+        hits: Vec<Hit<'f>>,
+        event: Option<u128>,
+        told: Vec<Told<'f>>,
+    ) -> (Match<'f>, Alerts<'m>)
+    where
+        'a: 'm,
+    {
+        let mut alerts =
+            Alerts { record, call: OnceCell::new(), context: self.context, topics: Vec::new().into_iter(), told };
+        let (mut topics, mut summarised, mut suppressed) = (Vec::<Vec<&'m Rule>>::new(), 0, 0);
+        for rules in by_topic(&hits).into_values() {
+            if rules.is_empty() {
+                suppressed += 1;
+            } else if self.count_alert(&rules, &alerts) {
+                for rule in rules {
+                    let flood = self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule));
+                    flood.add(alerts.call(), event, &mut self.floods_room);
+                }
+                summarised += 1;
+            } else {
+                topics.push(rules);
+            }
+        }
+        alerts.topics = topics.into_iter();
+        (Match { hits, event, duplicates: 0, summarised, suppressed }, alerts)
+    }
+
+    /// A match whose event the log has had: it makes no alerts.
+    fn repeated<'m>(&self, record: Record<'m>, hits: Vec<Hit<'f>>, event: Option<u128>) -> (Match<'f>, Alerts<'m>)
+    where
+        'a: 'm,
+    {
+        let duplicates = by_topic(&hits).len() as u64;
+        let topics = Vec::new().into_iter();
+        let alerts = Alerts { record, call: OnceCell::new(), context: self.context, topics, told: Vec::new() };
+        (Match { hits, event, duplicates, summarised: 0, suppressed: 0 }, alerts)
     }
 
     /// Counts an alert of these rules, all of one topic; gives whether a summary stands for it: each of them had reached its
@@ -232,7 +354,16 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     }
 
     /// Ends the log: the summaries of alerts that were not made.
-    pub fn summaries(self) -> Vec<Alert> {
+    pub(crate) fn summaries(self) -> Vec<Alert> {
         self.floods.values().map(|flood| compose::summary(flood, &self.context)).collect()
     }
+}
+
+/// The rules that alert, by topic; none where all are held back.
+fn by_topic<'f>(hits: &[Hit<'f>]) -> BTreeMap<usize, Vec<&'f Rule>> {
+    let mut topics: BTreeMap<usize, Vec<&'f Rule>> = BTreeMap::new();
+    for hit in hits.iter().filter(|hit| hit.alerts()) {
+        topics.entry(hit.rule.topic).or_default().extend((!hit.held).then_some(hit.rule));
+    }
+    topics
 }

@@ -19,4 +19,5 @@ mod error;
 pub mod evaluate;
 pub mod lambda;
 pub mod log;
+mod memory;
 pub mod rules;

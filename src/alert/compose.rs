@@ -9,14 +9,22 @@ use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, REFERENCES,
 use super::sanitize::truncate_and_count;
 use super::subject;
 use super::tally::Others;
+use super::told::{Held, Told};
 use crate::log::Record;
-use crate::rules::Rule;
+use crate::rules::{Rule, StageKind, path_text};
 
 /// The most callers, and the most kinds of event, that a summary names.
 const TOP: usize = 5;
 
-/// Makes the message about a record. `rules` match it, at least one, and have one topic.
-pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: &Context<'_>) -> Alert {
+/// Makes the message about a record. `rules` match it, at least one, and have one topic. `told` is what they have to tell of
+/// matches before it.
+pub(crate) fn about(
+    record: &Record<'_>,
+    call: &Call,
+    rules: &[&Rule],
+    told: &[Told<'_>],
+    context: &Context<'_>,
+) -> Alert {
     let (severity, advice) = (severity(rules), Advice::of(rules));
     let params = record.json(&["requestParameters"]);
     let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
@@ -29,7 +37,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
         Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
         Line::new("Who", call.who.clone()),
     ];
-    lines.extend(facts::lines(record).chain(advice_lines(&advice)));
+    lines.extend(facts::lines(record).chain(told_lines(told)).chain(advice_lines(&advice)));
     lines.extend([
         Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
         Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
@@ -53,6 +61,7 @@ pub(crate) fn about(record: &Record<'_>, call: &Call, rules: &[&Rule], context: 
         who: call.who.clone(),
         result: Some(call.result()),
         thread_of: call.steady_name.as_deref(),
+        told,
         detail: Detail::Event(record),
         id: call.event_id.clone(),
         account: call.account.clone(),
@@ -109,6 +118,7 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         who,
         result,
         thread_of: None,
+        told: &[],
         detail: Detail::Summary(Summary {
             more: flood.more,
             first: flood.first.as_deref(),
@@ -125,6 +135,23 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         time: None,
     };
     message.into_alert(context)
+}
+
+/// The lines of what was held back before.
+fn told_lines(told: &[Told<'_>]) -> impl Iterator<Item = Line> {
+    let counts = told.iter().filter_map(|Told { stage, .. }| {
+        let StageKind::Threshold { count, distinct } = &stage.kind else { return None };
+        let different = distinct.as_ref().map_or(String::new(), |path| format!(" different {}", path_text(path)));
+        let (within, by) = (stage.span.in_words(), stage.by_text());
+        Some(Line::new("Count", Some(format!("{count}{different} in {within} with the same {by}"))))
+    });
+    let held = told.iter().filter_map(|Told { stage, held, .. }| {
+        let Held { count, from, to } = (*held)?;
+        let (by, were) = (stage.by_text(), if count == 1 { "was" } else { "were" });
+        let when = if from == to { format!("at {from}") } else { format!("between {from} and {to}") };
+        Some(Line::new("Held", Some(format!("{count} more {when} with the same {by} {were} not sent"))))
+    });
+    counts.chain(held).collect::<Vec<_>>().into_iter()
 }
 
 /// The lines of what the rules say, each if they say it.
@@ -173,7 +200,7 @@ mod tests {
         let rules: Vec<_> = filter.rules.iter().collect();
         let text = crate::log::readable(record.as_bytes());
         let record = Record::parse(&text).unwrap();
-        about(&record, &Call::of(&record), &rules, &context)
+        about(&record, &Call::of(&record), &rules, &[], &context)
     }
 
     /// The summary of one such alert, as text or in a chat.

@@ -70,7 +70,17 @@ pub(crate) fn mail(alerts: &[&Delivered]) -> Alert {
             (subject, body)
         }
     };
-    Alert { topic: None, rules: Vec::new(), id: None, time: None, account: None, subject, body, attributes }
+    Alert {
+        topic: None,
+        rules: Vec::new(),
+        id: None,
+        time: None,
+        account: None,
+        subject,
+        body,
+        attributes,
+        receipts: Vec::new(),
+    }
 }
 
 /// `[severity] n alerts: 7 CreateUser, 3 DeleteUser, 2 others`, with as many kinds of event as there is room for.

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde::Serialize;
 
 use super::sanitize::{escape, truncate, truncate_and_count};
+use super::told::Receipt;
 use crate::rules::{Rule, Severity, TopicArn};
 
 /// The most bytes of a [message](https://docs.aws.amazon.com/sns/latest/api/API_Publish.html), attributes counted, and
@@ -54,6 +55,8 @@ pub struct Alert {
     pub(crate) body: String,
     /// For subscription filter policies.
     pub(crate) attributes: Vec<Attribute>,
+    /// The groups that keep what it tells until it is published.
+    pub(crate) receipts: Vec<Receipt>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,6 +13,7 @@ mod sanitize;
 mod short_name;
 mod subject;
 mod tally;
+mod told;
 mod who;
 
 pub(crate) use self::call::Call;
@@ -23,3 +24,4 @@ pub(crate) use self::message::{NOTHING, SIZE_LIMIT};
 pub(crate) use self::sanitize::escape;
 pub(crate) use self::short_name::is_made_up;
 pub(crate) use self::tally::Tally;
+pub(crate) use self::told::{GroupId, Held, Receipt, Told};

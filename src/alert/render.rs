@@ -13,8 +13,9 @@ use super::message::{
 };
 use super::sanitize::{escape, escape_for_chat, truncate};
 use super::tally::Others;
+use super::told::{Held, Told};
 use crate::log::Record;
-use crate::rules::{Format, Rule, TopicArn};
+use crate::rules::{Format, Rule, StageKind, TopicArn};
 
 /// The labels of the lines that a chat shows in another way: links, and what it calls next steps.
 pub(super) const CONSOLE: &str = "Console";
@@ -58,6 +59,8 @@ pub(super) struct Content<'a, 'r> {
     pub(super) result: Option<&'a str>,
     /// The caller whose alerts of the same rules make one thread of a chat; `None` for the thread of their summaries.
     pub(super) thread_of: Option<&'a str>,
+    /// What the rules have to tell of matches before it.
+    pub(super) told: &'a [Told<'a>],
     pub(super) detail: Detail<'a, 'r>,
     pub(super) id: Option<String>,
     pub(super) account: Option<String>,
@@ -122,6 +125,21 @@ pub(super) struct Principal<'a> {
     pub(super) count: u64,
 }
 
+/// The key `threshold` of a message in JSON.
+#[derive(Serialize)]
+struct Threshold {
+    count: usize,
+    within: String,
+}
+
+/// The key `held` of a message in JSON.
+#[derive(Serialize)]
+struct HeldBack {
+    count: u64,
+    from: String,
+    to: String,
+}
+
 impl Content<'_, '_> {
     /// Writes the message in its topic's format.
     pub(super) fn into_alert(self, context: &Context<'_>) -> Alert {
@@ -142,6 +160,7 @@ impl Content<'_, '_> {
             subject: self.subject,
             body,
             attributes: self.attributes,
+            receipts: self.told.iter().filter(|told| told.held.is_some()).map(|told| told.receipt).collect(),
         }
     }
 
@@ -174,6 +193,10 @@ impl Content<'_, '_> {
             who: Option<&'a str>,
             topic: Option<&'a str>,
             log: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            threshold: Option<Threshold>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            held: Option<HeldBack>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
             runbooks: Vec<String>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -195,6 +218,15 @@ impl Content<'_, '_> {
             who: self.who.as_deref(),
             topic,
             log,
+            threshold: self.told.iter().find_map(|told| match told.stage.kind {
+                StageKind::Threshold { count, .. } => Some(Threshold { count, within: told.stage.span.to_string() }),
+                _ => None,
+            }),
+            held: self.told.iter().filter_map(|told| told.held).reduce(Held::and).map(|held| HeldBack {
+                count: held.count,
+                from: held.from.to_string(),
+                to: held.to.to_string(),
+            }),
             runbooks: texts(&self.advice.runbooks),
             references: texts(&self.advice.references),
             tags: texts(&self.advice.tags),

@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use super::config_store::ConfigStore;
 use super::dedup::RecentAlerts;
 use super::event::{self, Announcement, Payload};
+use super::memory::Memory;
 use super::outbox::Outbox;
 use super::reading::Reading;
 use super::report::Report;
@@ -37,6 +38,7 @@ struct State {
     sns: Sns,
     configs: ConfigStore,
     published: RecentAlerts,
+    memory: Memory,
 }
 
 /// The answer of an invocation that did not fail.
@@ -65,7 +67,7 @@ impl Handler {
     /// Handles invocations with these settings and clients.
     pub fn new(settings: Settings, s3: S3, sns: Sns) -> Self {
         let configs = ConfigStore::new(&settings);
-        let state = State { sns, configs, published: RecentAlerts::default() };
+        let state = State { sns, configs, published: RecentAlerts::default(), memory: Memory::new() };
         Handler { settings, s3, state: Mutex::new(state) }
     }
 
@@ -99,14 +101,16 @@ impl Invocation<'_> {
         let logs: Vec<_> = payload.objects().filter(|object| self.count_object(object)).collect();
         let time_left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let end_of_reading = self.deadline.checked_sub(TIME_TO_PUBLISH.min(time_left / 4)).unwrap_or(self.deadline);
-        let State { sns, configs, published } = &mut *self.state;
+        let State { sns, configs, published, memory } = &mut *self.state;
         let mails = mail::send(&payload, self.settings, sns, self.deadline);
         let outbox = Outbox::new(sns, published, self.deadline);
-        let reading = Reading::new(self.s3, configs, &outbox, &mut self.report, end_of_reading);
+        let reading = Reading::new(self.s3, configs, memory, &outbox, &mut self.report, end_of_reading);
         // Neither waits for the other.
         let (mailed, failures) = Box::pin(async { tokio::join!(mails, outbox.publish_all(reading.read(&logs))) }).await;
         self.failures = failures;
-        self.failures.extend(outbox.finish(&mut self.report));
+        let (unsent, receipts) = outbox.finish(&mut self.report);
+        memory.published(&receipts).await;
+        self.failures.extend(unsent);
         self.failures.extend(mailed.failures);
         (self.report.mails, self.report.mailed) = (mailed.mails, mailed.alerts);
         let failed = self.failed(&payload, &mailed.unsent);

@@ -43,6 +43,7 @@ fn metrics(report: &Report) -> Vec<Metric> {
         ("Ignored", report.ignored, COUNT),
         ("Duplicates", report.duplicates, COUNT),
         ("Summarised", report.summarised, COUNT),
+        ("Suppressed", report.suppressed, COUNT),
         ("Failed", report.failed, COUNT),
         ("SkippedDigest", report.skipped.digest, COUNT),
         ("SkippedInsight", report.skipped.insight, COUNT),

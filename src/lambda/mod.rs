@@ -7,6 +7,7 @@ pub mod event;
 mod invocation;
 mod log_lines;
 mod mail;
+mod memory;
 mod metrics;
 mod outbox;
 mod places;

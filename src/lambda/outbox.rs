@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout};
 use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts};
 use super::queues::{Admission, Batch, Entry, Queues};
 use super::report::Report;
-use crate::alert::Alert;
+use crate::alert::{Alert, Receipt};
 use crate::aws::sns::{Sns, TopicPublisher};
 use crate::error::Error;
 use crate::log::S3Object;
@@ -49,6 +49,8 @@ struct State<'a> {
     added: RecentAlerts,
     counts: Report,
     failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
+    /// Those of alerts that were published.
+    receipts: Vec<Receipt>,
 }
 
 impl<'a> Outbox<'a> {
@@ -63,6 +65,7 @@ impl<'a> Outbox<'a> {
             added: RecentAlerts::default(),
             counts: Report::default(),
             failed: BTreeMap::new(),
+            receipts: Vec::new(),
         };
         Outbox {
             deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
@@ -80,7 +83,7 @@ impl<'a> Outbox<'a> {
         let Some(topic) = alert.topic.clone() else { return };
         tracing::debug!(%log, id = alert.id, rules = ?alert.rules, subject = alert.subject, "match");
         let key = AlertKey::of(&alert, &topic);
-        if !self.state.borrow_mut().is_new(key) {
+        if !self.state.borrow_mut().is_new(key, &alert) {
             return;
         }
         let mut entry = Entry { alert, topic, log: log.clone(), key };
@@ -178,9 +181,9 @@ impl<'a> Outbox<'a> {
         self.left.notify_waiters();
     }
 
-    /// Adds the counts to the report, and gives the failures.
-    pub(super) fn finish(self, report: &mut Report) -> Vec<Error> {
-        let State { counts, failed, published, .. } = self.state.into_inner();
+    /// Adds the counts to the report, and gives the failures, and the receipts of what was published.
+    pub(super) fn finish(self, report: &mut Report) -> (Vec<Error>, Vec<Receipt>) {
+        let State { counts, failed, published, receipts, .. } = self.state.into_inner();
         report.alerts += counts.alerts;
         report.published += counts.published;
         report.duplicates += counts.duplicates;
@@ -199,7 +202,7 @@ impl<'a> Outbox<'a> {
                 cause,
             })
         };
-        failed.into_iter().flat_map(errors).collect()
+        (failed.into_iter().flat_map(errors).collect(), receipts)
     }
 }
 
@@ -216,11 +219,15 @@ const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and othe
 
 impl State<'_> {
     /// Counts an alert, and tells whether it is to be sent.
-    fn is_new(&mut self, key: Option<AlertKey>) -> bool {
+    fn is_new(&mut self, key: Option<AlertKey>, alert: &Alert) -> bool {
         self.counts.alerts += 1;
         let Some(key) = key else { return true };
         let now = SystemTime::now();
-        let is_known = self.added.contains(key) || self.published.contains(key);
+        let was_published = self.published.contains(key);
+        if was_published {
+            self.receipts.extend(&alert.receipts);
+        }
+        let is_known = self.added.contains(key) || was_published;
         self.counts.duplicates += u64::from(is_known);
         self.added.insert(key, now);
         !is_known
@@ -235,6 +242,7 @@ impl State<'_> {
         self.queues.progressed(&entry.topic, Instant::now());
         let now = SystemTime::now();
         self.counts.published += 1;
+        self.receipts.extend(&entry.alert.receipts);
         let time = entry.alert.time.as_ref().and_then(|time| humantime::parse_rfc3339(time).ok());
         let delay = time.and_then(|time| now.duration_since(time).ok());
         self.counts.delay = self.counts.delay.max(delay.map(|delay| delay.as_secs()));

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::mem;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,12 +11,13 @@ use tokio::sync::OnceCell;
 
 use super::config_store::{Config, ConfigStore, Refreshed};
 use super::deadline::{NO_ANSWER, in_time};
+use super::memory::Memory;
 use super::outbox::Outbox;
 use super::places::{Place, Places, WaitsFor};
 use super::report::Report;
 use crate::aws::s3::{LogBytes, S3};
 use crate::error::Error;
-use crate::evaluate::Evaluator;
+use crate::evaluate::{Evaluator, Pending, Verdict};
 use crate::log::{LogFile, Malformed, S3Object};
 use crate::rules::Matcher;
 
@@ -28,9 +30,13 @@ const CHUNK: usize = 1 << 10;
 /// How long a log is read before the other logs, and the requests under way, get their turn: there is one thread.
 const TURN: Duration = Duration::from_millis(1);
 
+/// The size of a log's matches of which the memory decides at once, in bytes.
+const PENDING_LIMIT: usize = 1 << 20;
+
 pub(super) struct Reading<'a, 'o> {
     s3: &'a S3,
     configs: &'a ConfigStore,
+    memory: &'a Memory,
     outbox: &'a Outbox<'o>,
     /// When reading must stop.
     deadline: SystemTime,
@@ -45,6 +51,7 @@ impl<'a, 'o> Reading<'a, 'o> {
     pub(super) fn new(
         s3: &'a S3,
         configs: &'a ConfigStore,
+        memory: &'a Memory,
         outbox: &'a Outbox<'o>,
         report: &'a mut Report,
         deadline: SystemTime,
@@ -52,6 +59,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         Reading {
             s3,
             configs,
+            memory,
             outbox,
             deadline,
             refreshed: RefCell::default(),
@@ -90,8 +98,9 @@ impl<'a, 'o> Reading<'a, 'o> {
         let reader = LogReader {
             reading: self,
             log: Rc::new(log.clone()),
-            log_file: LogFile::default(),
             evaluator: Evaluator::new(Matcher::new(&config.filter, &config.learned), &name, None),
+            pending: Vec::new(),
+            pending_size: 0,
             place,
         };
         reader.read(bytes).await
@@ -120,8 +129,10 @@ impl<'a, 'o> Reading<'a, 'o> {
 struct LogReader<'l, 'a, 'o> {
     reading: &'l Reading<'a, 'o>,
     log: Rc<S3Object>,
-    log_file: LogFile,
     evaluator: Evaluator<'l, 'l, 'l>,
+    /// The matches of which the memory is to decide, and their size in bytes.
+    pending: Vec<Pending<'l>>,
+    pending_size: usize,
     place: Place<'l>,
 }
 
@@ -129,16 +140,33 @@ impl LogReader<'_, '_, '_> {
     /// Reads the log to its end, and hands over its alerts while it is being read.
     async fn read(mut self, bytes: LogBytes) -> Result<(), Error> {
         let read = self.pieces(bytes).await;
-        self.log_file.restart();
+        let decided = self.decide().await;
         self.place.leave_large_window();
         for alert in self.evaluator.summaries() {
             self.place.wait(WaitsFor::Sns, self.reading.outbox.add(alert, &self.log)).await;
         }
-        read
+        read.and(decided)
+    }
+
+    /// Asks the memory about the matches that wait for it, and hands over their alerts.
+    async fn decide(&mut self) -> Result<(), Error> {
+        let pending = mem::take(&mut self.pending);
+        self.pending_size = 0;
+        let Reading { memory, outbox, report, .. } = self.reading;
+        for (pending, decisions) in pending.iter().zip(memory.decide(&pending).await) {
+            let decided = self.evaluator.decided(pending, decisions);
+            let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
+            report.borrow_mut().count(&matched);
+            for alert in alerts {
+                self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+            }
+        }
+        Ok(())
     }
 
     async fn pieces(&mut self, mut bytes: LogBytes) -> Result<(), Error> {
-        self.log_file.ask_for_large_window();
+        let log_file = &mut LogFile::default();
+        log_file.ask_for_large_window();
         let mut turn = Instant::now();
         loop {
             match self.place.bytes(bytes.next()).await {
@@ -146,7 +174,7 @@ impl LogReader<'_, '_, '_> {
                     self.place.arrived(piece.as_ref().len());
                     self.reading.report.borrow_mut().bytes += piece.as_ref().len() as u64;
                     for chunk in piece.as_ref().chunks(CHUNK) {
-                        self.records(Some(chunk)).await?;
+                        self.records(log_file, Some(chunk)).await?;
                         self.place.check().map_err(|cause| unavailable(&self.log, cause))?;
                         if turn.elapsed() > TURN {
                             tokio::task::yield_now().await;
@@ -154,10 +182,10 @@ impl LogReader<'_, '_, '_> {
                         }
                     }
                 }
-                Ok(None) => return self.records(None).await,
+                Ok(None) => return self.records(log_file, None).await,
                 Err(cause) => {
                     // The last whole records may still wait. The first error says more than that the log has no end.
-                    self.records(None).await.ok();
+                    self.records(log_file, None).await.ok();
                     return Err(unavailable(&self.log, cause));
                 }
             }
@@ -165,17 +193,31 @@ impl LogReader<'_, '_, '_> {
     }
 
     /// Evaluates the records that one more piece completes; `None` is the end of the log.
-    async fn records(&mut self, piece: Option<&[u8]>) -> Result<(), Error> {
-        let malformed = |e: Malformed| Error::LogMalformed { log: (*self.log).clone(), cause: e.to_string() };
-        let unavailable = |cause| unavailable(&self.log, cause);
+    async fn records(&mut self, log_file: &mut LogFile, piece: Option<&[u8]>) -> Result<(), Error> {
+        let log = self.log.clone();
+        let malformed = |e: Malformed| Error::LogMalformed { log: (*log).clone(), cause: e.to_string() };
+        let unavailable = |cause| unavailable(&log, cause);
         let Reading { outbox, report, .. } = self.reading;
-        let mut records = self.log_file.read(piece);
+        let mut records = log_file.read(piece);
         loop {
             while let Some(record) = records.next().map_err(malformed)? {
                 let verdict = self.evaluator.evaluate(&record).map_err(malformed)?;
-                let alerts = report.borrow_mut().count(verdict);
-                for alert in alerts {
-                    self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+                report.borrow_mut().records += 1;
+                match verdict {
+                    Verdict::Unmatched => report.borrow_mut().unmatched += 1,
+                    Verdict::Matched(matched, alerts) => {
+                        report.borrow_mut().count(&matched);
+                        for alert in *alerts {
+                            self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+                        }
+                    }
+                    Verdict::Pending(pending) => {
+                        self.pending_size += pending.size();
+                        self.pending.push(*pending);
+                        if self.pending_size >= PENDING_LIMIT {
+                            self.decide().await?;
+                        }
+                    }
                 }
                 if piece.is_some() {
                     self.place.check().map_err(unavailable)?;
@@ -187,8 +229,8 @@ impl LogReader<'_, '_, '_> {
             self.place.take_large_window().await.map_err(unavailable)?;
             records.allow_large_window();
         }
-        if !self.log_file.has_large_window() && self.place.leave_large_window() {
-            self.log_file.ask_for_large_window();
+        if !log_file.has_large_window() && self.place.leave_large_window() {
+            log_file.ask_for_large_window();
         }
         Ok(())
     }

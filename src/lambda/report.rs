@@ -5,22 +5,21 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::event::NoLog;
-use crate::alert::Alert;
-use crate::evaluate::{RuleCounts, Verdict};
+use crate::evaluate::{Match, RuleCounts};
 use crate::log::SkipReason;
 use crate::rules::Hit;
 
 /// How many bytes the counts by rule may take. A line of CloudWatch Logs may have 1 MB, and until 2025 it was 256 KB.
 const RULES_LIMIT: usize = 240_000;
 /// The most bytes that the counts of a rule take in the log line beside its name.
-const COUNTS_SIZE: usize = 160;
+const COUNTS_SIZE: usize = 200;
 /// Stands for the rules beyond the limit.
 const OTHER_RULES: &str = "(other rules)";
 
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
 /// They add up: objects = logs + objects skipped by their keys + logs that failed; records = matched + ignored +
-/// unmatched; alerts = published + duplicates + summarised + failed; by rule, matches = alerts + dry + ignored.
+/// unmatched; alerts = published + duplicates + summarised + suppressed + failed; by rule, matches = alerts + dry + ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Objects that the payload announced.
@@ -43,6 +42,8 @@ pub struct Report {
     pub(crate) duplicates: u64,
     /// Messages that were not sent because a summary stands for them.
     pub(crate) summarised: u64,
+    /// Messages that the memory between logs held back.
+    pub(crate) suppressed: u64,
     /// Messages that SNS did not take.
     pub(crate) failed: u64,
     /// Objects that were not read and messages that announced none, by reason.
@@ -113,21 +114,16 @@ impl Skipped {
 }
 
 impl Report {
-    /// Counts a record, and passes its alerts on.
-    pub(crate) fn count<'m>(&mut self, verdict: Verdict<'m, '_>) -> impl Iterator<Item = Alert> + use<'m> {
-        self.records += 1;
-        let Verdict::Matched(matched, alerts) = verdict else {
-            self.unmatched += 1;
-            return None.into_iter().flatten();
-        };
+    /// Counts a record that rules match.
+    pub(crate) fn count(&mut self, matched: &Match<'_>) {
         *if matched.is_ignored() { &mut self.ignored } else { &mut self.matched } += 1;
         for hit in &matched.hits {
             self.count_hit(hit);
         }
-        self.alerts += matched.duplicates + matched.summarised;
+        self.alerts += matched.duplicates + matched.summarised + matched.suppressed;
         self.duplicates += matched.duplicates;
         self.summarised += matched.summarised;
-        Some(alerts).into_iter().flatten()
+        self.suppressed += matched.suppressed;
     }
 
     fn count_hit(&mut self, hit: &Hit<'_>) {
@@ -158,6 +154,7 @@ impl Report {
             published = self.published,
             duplicates = self.duplicates,
             summarised = self.summarised,
+            suppressed = self.suppressed,
             failed = self.failed,
             skipped.digest = self.skipped.digest,
             skipped.insight = self.skipped.insight,

@@ -9,6 +9,7 @@ mod record_scanner;
 mod redact;
 mod secrets;
 mod texts;
+mod time;
 
 pub use self::file::LogFile;
 pub use self::key::{S3Object, reason_to_skip};
@@ -16,3 +17,4 @@ pub(crate) use self::key::{SkipReason, is_account};
 pub use self::raw_record::{Malformed, RawRecord};
 pub use self::record::{Record, readable};
 pub(crate) use self::record_scanner::{is_blank, is_plain};
+pub(crate) use self::time::Time;

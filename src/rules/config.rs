@@ -237,6 +237,9 @@ impl Reader {
             enabled,
             dry_run,
             metrics,
+            threshold,
+            first_seen,
+            suppress,
             runbook,
             references,
             tags,
@@ -249,7 +252,8 @@ impl Reader {
             rule,
             [
                 "name", "description", "severity", "source", "regexp", "where", "unless", "any", "ignore", "enabled",
-                "dryRun", "metrics", "runbook", "references", "tags", "author", "tests", "topicARN", "format",
+                "dryRun", "metrics", "threshold", "firstSeen", "suppress", "runbook", "references", "tags", "author",
+                "tests", "topicARN", "format",
             ],
         )?;
         let key = |key: &str| format!("{at}, {key}");
@@ -269,6 +273,9 @@ impl Reader {
             enabled: enabled.and_then(|enabled| self.problems.boolean(&key("enabled"), enabled)),
             dry_run: dry_run.and_then(|dry_run| self.problems.boolean(&key("dryRun"), dry_run)),
             metrics: metrics.and_then(|metrics| self.problems.boolean(&key("metrics"), metrics)),
+            threshold: threshold.and_then(|node| self.threshold(&key("threshold"), node)),
+            first_seen: first_seen.and_then(|node| self.first_seen(&key("firstSeen"), node)),
+            suppress: suppress.and_then(|node| self.suppress(&key("suppress"), node)),
             runbook: runbook.and_then(|text| self.problems.some_text(&key("runbook"), text)),
             references: references.map(|texts| self.texts(&key("references"), texts)),
             tags: tags.map(|texts| self.texts(&key("tags"), texts)),

@@ -6,6 +6,7 @@ use super::condition::{Condition, Test};
 use super::json_tree::Problems;
 use super::model::{Exception, Format, Rule, RuleTest, Severity, Topic};
 use super::pattern::Pattern;
+use super::stage::Stage;
 use super::topic_arn::TopicArn;
 
 /// The keys of a rule that one place gives. A rule of the file overrides keys of a pack's rule.
@@ -19,6 +20,9 @@ pub(super) struct Draft {
     pub(super) enabled: Option<bool>,
     pub(super) dry_run: Option<bool>,
     pub(super) metrics: Option<bool>,
+    pub(super) threshold: Option<Stage>,
+    pub(super) first_seen: Option<Stage>,
+    pub(super) suppress: Option<Stage>,
     pub(super) runbook: Option<String>,
     pub(super) references: Option<Vec<String>>,
     pub(super) tags: Option<Vec<String>>,
@@ -76,6 +80,9 @@ impl Draft {
         replace(&mut self.enabled, other.enabled);
         replace(&mut self.dry_run, other.dry_run);
         replace(&mut self.metrics, other.metrics);
+        replace(&mut self.threshold, other.threshold);
+        replace(&mut self.first_seen, other.first_seen);
+        replace(&mut self.suppress, other.suppress);
         replace(&mut self.runbook, other.runbook);
         replace(&mut self.references, other.references);
         replace(&mut self.tags, other.tags);
@@ -96,6 +103,7 @@ impl Draft {
             enabled: self.enabled.unwrap_or(true),
             dry_run: self.dry_run.unwrap_or(false),
             metrics: self.metrics.unwrap_or(false),
+            stages: [self.threshold, self.first_seen, self.suppress].into_iter().flatten().collect(),
             runbook: self.runbook,
             references: self.references.unwrap_or_default(),
             tags: self.tags.unwrap_or_default(),

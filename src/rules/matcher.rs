@@ -237,10 +237,12 @@ pub(crate) struct Hit<'f> {
     pub(crate) ignored: bool,
     /// An exception would have taken it that has expired.
     pub(crate) expired: bool,
+    /// The memory between logs holds it back.
+    pub(crate) held: bool,
 }
 
 impl Hit<'_> {
-    /// Whether it makes an alert.
+    /// Whether it makes an alert, which may be held back.
     pub(crate) fn alerts(&self) -> bool {
         !self.ignored && !self.rule.dry_run
     }
@@ -299,7 +301,7 @@ impl<'f, 'l> Matcher<'f, 'l> {
         let mut hit = |rule: &'f Rule| {
             let (all, own) = (*for_all.get_or_insert_with(|| takes(&filter.ignore)), takes(&rule.ignore));
             let ignored = all.0 || own.0;
-            Hit { rule, ignored, expired: !ignored && (all.1 || own.1) }
+            Hit { rule, ignored, expired: !ignored && (all.1 || own.1), held: false }
         };
         rules.into_iter().map(&mut hit).collect()
     }

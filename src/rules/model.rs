@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::condition::{CallName, Condition, Scratch};
+use super::stage::Stage;
 use super::topic_arn::TopicArn;
 use crate::log::Record;
 
@@ -48,6 +49,8 @@ pub(crate) struct Rule {
     pub(crate) dry_run: bool,
     /// Its matches are a metric of their own.
     pub(crate) metrics: bool,
+    /// The limits that its matches pass, in their order.
+    pub(crate) stages: Vec<Stage>,
     /// What to do about a match.
     pub(crate) runbook: Option<String>,
     pub(crate) references: Vec<String>,
@@ -74,6 +77,13 @@ pub(crate) struct RuleTest {
     pub(crate) records: Vec<String>,
     /// `None` for at least one.
     pub(crate) alerts: Option<u64>,
+}
+
+impl Filter {
+    /// Whether the memory between logs has a say in which matches alert.
+    pub(crate) fn remembers(&self) -> bool {
+        self.rules.iter().any(|rule| rule.enabled && !rule.dry_run && !rule.stages.is_empty())
+    }
 }
 
 impl Rule {

@@ -119,7 +119,7 @@ impl Reader {
         read
     }
 
-    fn path(&mut self, at: &str, path: &str) -> Option<Vec<String>> {
+    pub(super) fn path(&mut self, at: &str, path: &str) -> Option<Vec<String>> {
         let is_long = path.replace("\\.", "").matches('.').count() >= KEYS_LIMIT;
         let keys = if is_long { None } else { parse_path(path) };
         if keys.is_none() {

@@ -3,10 +3,17 @@
 use super::super::console::counted;
 use crate::evaluate::{Evaluator, Verdict};
 use crate::log::{LogFile, Malformed, Record, readable};
+use crate::memory::Groups;
 use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, explain};
 
 /// The most failing tests, and the most records of each, that are explained.
 const EXPLAINED: usize = 20;
+
+/// The most memory of the groups of one test, in bytes: more than a configuration's records can fill.
+const MEMORY: usize = 64 << 20;
+
+/// The time on the clock, in which nothing of a test depends.
+const NOW: u64 = 0;
 
 /// The result of one test.
 pub(in crate::cli) struct Outcome {
@@ -23,6 +30,8 @@ enum Fate {
     Alert,
     /// The log has had its event already.
     Repeat,
+    /// The rule's threshold, firstSeen or suppress holds it back.
+    Held,
     Nothing,
 }
 
@@ -59,7 +68,7 @@ fn fates(
 ) -> Result<Vec<Fate>, Malformed> {
     let log = format!("{{\"Records\":[{}]}}", test.records.join(","));
     let mut evaluator = Evaluator::new(Matcher::new(filter, learned), "the test", None);
-    let mut fates = Vec::new();
+    let (mut fates, mut groups) = (Vec::new(), Groups::new(MEMORY));
     for piece in [Some(log.as_bytes()), None] {
         let mut records = log_file.read(piece);
         while let Some(record) = records.next()? {
@@ -68,6 +77,14 @@ fn fates(
                     if matched.hits.iter().any(|hit| hit.alerts() && hit.rule.name == rule.name) =>
                 {
                     if matched.duplicates > 0 { Fate::Repeat } else { Fate::Alert }
+                }
+                Verdict::Pending(pending) => {
+                    let mut of_rule = pending.sightings().iter().filter(|sighting| sighting.rule.name == rule.name);
+                    match of_rule.next() {
+                        Some(sighting) if groups.decide(sighting, NOW).held => Fate::Held,
+                        _ if pending.alerts(rule) => Fate::Alert,
+                        _ => Fate::Nothing,
+                    }
                 }
                 _ => Fate::Nothing,
             });
@@ -93,6 +110,7 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate], explai
     }
     let why = |record: &str, fate: &Fate| match fate {
         Fate::Repeat => vec!["no alert, because a record before it has its eventID: they are one event".to_owned()],
+        Fate::Held => vec!["no alert, because the rule's threshold, firstSeen or suppress holds it back".to_owned()],
         Fate::Alert | Fate::Nothing => {
             let json = readable(record.as_bytes());
             Record::parse(&json).map_or_else(|problem| vec![problem], |record| explain(filter, rule, &record))

@@ -73,7 +73,7 @@ impl Default for Found {
 impl Found {
     /// The counts of [`COLUMNS`].
     fn columns(&self) -> [u64; 5] {
-        let RuleCounts { matches, alerts, dry, ignored, expired } = self.of_rule;
+        let RuleCounts { matches, alerts, dry, ignored, expired, .. } = self.of_rule;
         [matches, alerts, dry, ignored, expired]
     }
 }
@@ -259,8 +259,9 @@ mod tests {
         for number in 0..20_000 {
             let who = if number % 10 == 0 { "alice".to_owned() } else { format!("{number}-{session}") };
             let event_name = Some("CreateUser".to_owned());
-            let hits = filter.rules.iter().map(|rule| Hit { rule, ignored: false, expired: false }).collect();
-            let matched = Match { hits, event: None, duplicates: 0, summarised: 0 };
+            let hits =
+                filter.rules.iter().map(|rule| Hit { rule, ignored: false, expired: false, held: false }).collect();
+            let matched = Match { hits, event: None, duplicates: 0, summarised: 0, suppressed: 0 };
             statistics.count(&matched, &[Some(who), event_name]);
         }
         let text = statistics.table(true);

@@ -123,6 +123,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                         output.add(number, Printable { matched: Some(matched), event, names, alerts })?;
                     }
                     Verdict::Unmatched => {}
+                    Verdict::Pending(_) => {} // to come
                 }
             }
             Ok(())
