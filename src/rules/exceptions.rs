@@ -22,14 +22,10 @@ pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
     let warning = |test: &Test| of_test(test, account.as_deref());
     let is_certain = |test: &Test| {
         let names = matches!(kind(&test.path), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
-        names && is_of_caller(test) && is_specific(test) && warning(test).is_none()
+        names && test.is_within("userIdentity") && is_specific(test) && warning(test).is_none()
     };
     let tests = entry.wheres.iter();
     if tests.clone().any(is_certain) { Vec::new() } else { tests.filter_map(warning).collect() }
-}
-
-fn is_of_caller(test: &Test) -> bool {
-    test.path.first().is_some_and(|key| key == "userIdentity")
 }
 
 /// Whether a test asks for more than that there is a text.
@@ -69,7 +65,7 @@ pub(super) fn of_test(test: &Test, account: Option<&str>) -> Option<String> {
     if !is_specific(test) {
         return None;
     }
-    let account = account.filter(|_| is_of_caller(test));
+    let account = account.filter(|_| test.is_within("userIdentity"));
     let is_found = |text: &str| test.patterns().iter().all(|pattern| pattern.is_match(text));
     let (example, other) = texts(test).into_iter().find_map(|example| {
         let others = others(kind, &example, &is_found, account);

@@ -1,7 +1,7 @@
 //! Warnings about valid configurations that are probably mistakes: rules that never match, match everything, or feed
 //! themselves.
 
-use std::time::UNIX_EPOCH;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
@@ -53,68 +53,80 @@ const CALLS: [&str; 3] = [
 /// trail logs data events.
 const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
 
-/// The days before the end of an exception on which it is told.
-const NOTICE: u64 = 14;
+/// How long before the end of an exception it is told.
+const NOTICE: Duration = Duration::from_hours(14 * 24);
 
 /// Warnings about a valid configuration, each naming its rule and what to do, given its packs as they are shipped, and
 /// today as `2027-03-01`.
 pub(crate) fn warnings(filter: &Filter, packs: &[Filter], today: &str) -> Vec<String> {
+    let midnight = humantime::parse_rfc3339(&format!("{today}T00:00:00Z"));
+    let soon = midnight.map(|time| humantime::format_rfc3339(time + NOTICE).to_string()).unwrap_or_default();
     let text = calls::text();
-    let lint = Lint { calls: Calls::new(&text), today: day(today) };
-    let of_rules = filter.rules.iter().flat_map(|rule| {
-        let warnings = overrides::warnings(rule, filter, packs).into_iter().chain(own_calls(rule, filter));
-        prefixed(&format!("rule {}", rule.name), warnings.chain(lint.rule(rule)).collect())
-    });
-    of_rules.chain(lint.ignore(&filter.ignore, &[])).collect()
+    let lint = Lint { calls: Calls::new(&text), today, soon };
+    let mut found = Vec::new();
+    for rule in &filter.rules {
+        let mut of_rule = overrides::warnings(rule, filter, packs);
+        of_rule.extend(own_calls(rule, filter));
+        of_rule.extend(lint.rule(rule));
+        found.extend(prefixed(&format!("rule {}", rule.name), of_rule));
+    }
+    found.extend(lint.ignore(&filter.ignore, None));
+    found
+}
+
+fn prefixed(at: &str, warnings: Vec<String>) -> impl Iterator<Item = String> {
+    warnings.into_iter().map(move |warning| format!("{at}: {warning}"))
 }
 
 /// What warnings look at beside a rule.
 struct Lint<'t> {
     calls: Calls<'t>,
-    /// Days since 1970.
-    today: Option<u64>,
+    today: &'t str,
+    /// The last day on which exceptions end that are told.
+    soon: String,
 }
 
 impl Lint<'_> {
     fn rule(&self, rule: &Rule) -> Vec<String> {
-        let mut found = self.condition_of_rule(&rule.condition, &[]);
+        let mut found = self.condition_of_rule(&rule.condition, None);
         for (i, condition) in rule.any.iter().enumerate() {
-            found.extend(prefixed(&format!("any[{i}]"), self.condition_of_rule(condition, &[&rule.condition])));
+            found.extend(prefixed(&format!("any[{i}]"), self.condition_of_rule(condition, Some(&rule.condition))));
         }
-        found.extend(self.ignore(&rule.ignore, &[&rule.condition]));
+        found.extend(self.ignore(&rule.ignore, Some(&rule.condition)));
         found
     }
 
-    /// The warnings about entries of an `ignore`, which is that of a rule with these conditions.
-    fn ignore(&self, entries: &[Exception], of: &[&Condition]) -> Vec<String> {
-        let each = entries.iter().enumerate().flat_map(|(i, entry)| {
-            let condition = &entry.condition;
-            let mut found = self.condition(condition, of);
-            found.extend(entry.until.as_deref().and_then(|until| self.expiry(until)));
+    /// The warnings about entries of an `ignore`, which may be that of a rule with this condition.
+    fn ignore(&self, entries: &[Exception], of: Option<&Condition>) -> Vec<String> {
+        let mut found = Vec::new();
+        for (i, Exception { condition, until, .. }) in entries.iter().enumerate() {
+            let mut of_entry = self.condition(condition, of);
+            of_entry.extend(until.as_deref().and_then(|until| self.expiry(until)));
             if !every_call(condition) {
-                found.extend(exceptions::of_ignore(condition));
+                of_entry.extend(exceptions::of_ignore(condition));
             }
-            prefixed(&format!("ignore[{i}]"), found)
-        });
-        each.collect()
+            found.extend(prefixed(&format!("ignore[{i}]"), of_entry));
+        }
+        found
     }
 
-    fn condition_of_rule(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
+    fn condition_of_rule(&self, condition: &Condition, of: Option<&Condition>) -> Vec<String> {
         let mut found = self.condition(condition, of);
-        let wheres = of.iter().flat_map(|of| &of.wheres).chain(&condition.wheres);
-        let account = exceptions::account(wheres);
+        let account = exceptions::account(of.into_iter().chain([condition]).flat_map(|it| &it.wheres));
         found.extend(condition.unless.iter().filter_map(|test| exception(test, account.as_deref())));
         found
     }
 
-    /// The warnings about a condition, given those that hold with it.
-    fn condition(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
+    /// The warnings about a condition, given the one that holds with it.
+    fn condition(&self, condition: &Condition, of: Option<&Condition>) -> Vec<String> {
         let [wheres, unless] = [&condition.wheres, &condition.unless].map(|tests| paths::flat(tests));
         let flat = Condition { wheres, unless, ..condition.clone() };
-        let is_of_parameter = |test: &Test| test.path.first().is_some_and(|key| key == "requestParameters");
-        let all = [&[condition], of].concat();
-        let known = if flat.tests().any(is_of_parameter) { self.calls.parameters(&all) } else { Vec::new() };
-        let mut found: Vec<String> = Vec::new();
+        let known = if flat.tests().any(|test| test.is_within("requestParameters")) {
+            self.calls.parameters(&[condition].into_iter().chain(of).collect::<Vec<_>>())
+        } else {
+            Vec::new()
+        };
+        let mut found = Vec::new();
         found.extend(source(condition));
         found.extend(self.calls.versioned(condition));
         found.extend(condition.event_name.as_ref().and_then(|pattern| self.calls.unknown("regexp", pattern)));
@@ -136,20 +148,9 @@ impl Lint<'_> {
 
     /// An exception that has ended, or ends soon.
     fn expiry(&self, until: &str) -> Option<String> {
-        let (today, end) = (self.today?, day(until)?);
-        let what = if end < today { "ended" } else { "ends" };
-        (end <= today + NOTICE).then(|| format!("it {what} on {until}: delete it, or give it a later `until`"))
+        let what = if until < self.today { "ended" } else { "ends" };
+        (*until <= *self.soon).then(|| format!("it {what} on {until}: delete it, or give it a later `until`"))
     }
-}
-
-fn prefixed(at: &str, warnings: Vec<String>) -> Vec<String> {
-    warnings.into_iter().map(|warning| format!("{at}: {warning}")).collect()
-}
-
-/// A day's number since 1970.
-fn day(text: &str) -> Option<u64> {
-    let time = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?;
-    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs() / (24 * 60 * 60))
 }
 
 /// A text that a pattern asks for, if it is EventBridge's or another name that CloudTrail does not write.
@@ -172,8 +173,7 @@ fn everything(condition: &Condition) -> Option<String> {
     if every_call(condition) {
         return Some("it matches every call: narrow it down, or delete it".to_owned());
     }
-    let patterns = [("source", &condition.event_source), ("regexp", &condition.event_name)];
-    let (key, _) = patterns.iter().find(|(_, pattern)| pattern.as_ref().is_some_and(matches_everything))?;
+    let (key, _) = condition.call().find(|(_, pattern)| matches_everything(pattern))?;
     Some(format!("`{key}` matches everything: narrow it down, or leave it out"))
 }
 
@@ -220,17 +220,11 @@ fn networks(test: &Test) -> Option<String> {
 
 /// A rule that matches what the function does.
 fn own_calls(rule: &Rule, filter: &Filter) -> Option<String> {
-    let mut conditions = rule.conditions();
     // A rule that is narrowed down, or excepts callers, is probably no accident.
-    let by_caller =
-        |tests: &[Test]| tests.iter().any(|test| test.path.first().is_some_and(|key| key == "userIdentity"));
-    let ignores_caller = |entries: &[Exception]| entries.iter().any(|entry| by_caller(&entry.condition.wheres));
+    let ignored = rule.ignore.iter().chain(&filter.ignore).flat_map(|entry| &entry.condition.wheres);
+    let mut excepted = rule.conditions().flat_map(|it| &it.unless).chain(ignored);
     let is_silent = rule.dry_run || !rule.enabled || rule.conditions().all(Condition::is_for_any_call);
-    if is_silent
-        || conditions.any(|it| by_caller(&it.unless))
-        || ignores_caller(&rule.ignore)
-        || ignores_caller(&filter.ignore)
-    {
+    if is_silent || excepted.any(|test| test.is_within("userIdentity")) {
         return None;
     }
     let (source, event) = OWN_CALLS.iter().find(|(source, name)| {
