@@ -7,11 +7,13 @@ mod import;
 mod packs;
 mod scan;
 
+use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::alert::escape;
 use crate::environment::DEFAULT_CONFIG_FILE;
 use crate::rules::Format;
 
@@ -128,12 +130,16 @@ pub fn main() -> ExitCode {
     }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
-        Err(error) => return console::explain(error),
+        Err(error) => {
+            // The same mistake in arguments that can't control the terminal.
+            let escaped = env::args_os().map(|argument| escape(&argument.to_string_lossy()));
+            return console::explain(&Cli::try_parse_from(escaped).err().unwrap_or(error));
+        }
     };
     match command {
         Command::Check { junit, file } => check::check(&file, junit.as_deref()),
         Command::Ignore { from, config, paths } => ignore::ignore(&from, &config, paths),
-        Command::Schema => console::print(include_str!("../rules/schema.json")),
+        Command::Schema => console::print(include_str!("../rules/schema.json"), ExitCode::SUCCESS),
         Command::Scan { config, rule, format, paths } => {
             let format = if format == "json" { Format::Json } else { Format::Text };
             scan::scan(&config, rule.as_deref(), format, paths)

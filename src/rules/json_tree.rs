@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use jsonc_parser::ast::{ObjectPropName, Value};
+use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::suggest::suggestion;
@@ -77,22 +77,9 @@ fn kind(node: &Node<'_>) -> &'static str {
     }
 }
 
-fn key<'n>(name: &'n ObjectPropName<'_>) -> &'n str {
-    match name {
-        ObjectPropName::String(text) => &text.value,
-        ObjectPropName::Word(word) => word.value,
-    }
-}
-
 /// The string at a key of an object.
-pub(super) fn member<'n>(node: &'n Node<'_>, name: &str) -> Option<&'n str> {
-    match node {
-        Node::Object(object) => match &object.properties.iter().find(|entry| key(&entry.name) == name)?.value {
-            Node::StringLit(text) => Some(&text.value),
-            _ => None,
-        },
-        _ => None,
-    }
+pub(super) fn member<'n>(node: &'n Node<'_>, key: &str) -> Option<&'n str> {
+    Some(&node.as_object()?.get_string(key)?.value)
 }
 
 /// Writes a value as JSON, numbers as the file does.
@@ -105,8 +92,8 @@ pub(super) fn to_json(node: &Node<'_>) -> String {
         Node::NullKeyword(_) => "null".to_owned(),
         Node::Array(array) => format!("[{}]", array.elements.iter().map(to_json).collect::<Vec<_>>().join(",")),
         Node::Object(object) => {
-            let entry = |(name, value)| format!("{}:{}", string(key(name)), to_json(value));
-            let entries = object.properties.iter().map(|entry| (&entry.name, &entry.value)).map(entry);
+            let entries = object.properties.iter();
+            let entries = entries.map(|entry| format!("{}:{}", string(entry.name.as_str()), to_json(&entry.value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
         }
     }
@@ -134,10 +121,7 @@ impl Problems {
 
     /// A string, where more than a string may stand, as `expected` says.
     pub(super) fn text_or(&mut self, at: &str, node: Node<'_>, expected: &str) -> Option<String> {
-        self.one_of(at, node, expected, |node| match node {
-            Node::StringLit(text) => Some(text.value.into_owned()),
-            _ => None,
-        })
+        self.one_of(at, node, expected, |node| node.as_string_lit().map(|text| text.value.to_string()))
     }
 
     /// A string that is not empty.
@@ -208,9 +192,8 @@ impl Problems {
     }
 
     pub(super) fn array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
-        let array = self.one_of(at, node, "an array: […]", |node| match node {
-            Node::Array(array) => Some(array.elements),
-            _ => None,
+        let array = self.one_of(at, node, "an array: […]", |node| {
+            if let Node::Array(array) = node { Some(array.elements) } else { None }
         });
         array.unwrap_or_default()
     }
@@ -225,9 +208,8 @@ impl Problems {
 
     /// The entries of an object; repeated keys are mistakes.
     pub(super) fn entries<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<(String, Node<'a>)> {
-        let object = self.one_of(at, node, "an object: {…}", |node| match node {
-            Node::Object(object) => Some(object.properties),
-            _ => None,
+        let object = self.one_of(at, node, "an object: {…}", |node| {
+            if let Node::Object(object) = node { Some(object.properties) } else { None }
         });
         let entries = object.unwrap_or_default().into_iter().map(|entry| (entry.name.into_string(), entry.value));
         let mut known = HashSet::new();

@@ -1,7 +1,7 @@
 //! Runs the tests of rules: on each test's records, as one log, a rule must make as many alerts as the test says.
 
 use super::super::console::counted;
-use crate::evaluate::{Evaluator, Verdict};
+use crate::evaluate::{Evaluator, Match, Verdict};
 use crate::log::{LogFile, Malformed, Record, readable};
 use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, explain};
 
@@ -32,12 +32,11 @@ pub(in crate::cli) fn run(filter: &mut Filter) -> Vec<Outcome> {
     for rule in &mut filter.rules {
         (rule.enabled, rule.dry_run) = (true, false);
     }
-    let (learned, mut log_file, mut outcomes) = (Learned::new(filter), LogFile::default(), Vec::new());
-    let mut failures = 0;
+    let learned = Learned::new(filter);
+    let (mut outcomes, mut failures) = (Vec::new(), 0);
     for rule in &filter.rules {
         for (i, test) in rule.tests.iter().enumerate() {
-            log_file.restart();
-            let failure = match fates(filter, &learned, &mut log_file, rule, test) {
+            let failure = match fates(filter, &learned, rule, test) {
                 Ok(fates) => failure(filter, rule, test, &fates, failures < EXPLAINED),
                 Err(problem) => Some(vec![format!("its records can't be read: {problem}")]),
             };
@@ -50,25 +49,18 @@ pub(in crate::cli) fn run(filter: &mut Filter) -> Vec<Outcome> {
 }
 
 /// What becomes of the records of a test, as far as its rule is concerned.
-fn fates(
-    filter: &Filter,
-    learned: &Learned,
-    log_file: &mut LogFile,
-    rule: &Rule,
-    test: &RuleTest,
-) -> Result<Vec<Fate>, Malformed> {
+fn fates(filter: &Filter, learned: &Learned, rule: &Rule, test: &RuleTest) -> Result<Vec<Fate>, Malformed> {
     let log = format!("{{\"Records\":[{}]}}", test.records.join(","));
+    let (mut log_file, mut fates) = (LogFile::default(), Vec::new());
     let mut evaluator = Evaluator::new(Matcher::new(filter, learned), "the test", None);
-    let mut fates = Vec::new();
     for piece in [Some(log.as_bytes()), None] {
         let mut records = log_file.read(piece);
         while let Some(record) = records.next()? {
+            let is_alert =
+                |matched: &Match<'_>| matched.hits.iter().any(|hit| hit.alerts() && hit.rule.name == rule.name);
             fates.push(match evaluator.evaluate(&record)? {
-                Verdict::Matched(matched, _)
-                    if matched.hits.iter().any(|hit| hit.alerts() && hit.rule.name == rule.name) =>
-                {
-                    if matched.duplicates > 0 { Fate::Repeat } else { Fate::Alert }
-                }
+                Verdict::Matched(matched, _) if is_alert(&matched) && matched.duplicates > 0 => Fate::Repeat,
+                Verdict::Matched(matched, _) if is_alert(&matched) => Fate::Alert,
                 _ => Fate::Nothing,
             });
         }
@@ -87,9 +79,9 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate], explai
         return None;
     }
     let got = if alerts == 0 { "none".to_owned() } else { alerts.to_string() };
-    let failure = format!("it expects {expected}, but the rule makes {got}");
+    let mut lines = vec![format!("it expects {expected}, but the rule makes {got}")];
     if !explained {
-        return Some(vec![failure]);
+        return Some(lines);
     }
     let why = |record: &str, fate: &Fate| match fate {
         Fate::Repeat => vec!["no alert, because a record before it has its eventID: they are one event".to_owned()],
@@ -98,7 +90,6 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate], explai
             Record::parse(&json).map_or_else(|problem| vec![problem], |record| explain(filter, rule, &record))
         }
     };
-    let mut lines = vec![failure];
     for (i, (record, fate)) in test.records.iter().zip(fates).take(EXPLAINED).enumerate() {
         let at = if fates.len() == 1 { String::new() } else { format!("records[{i}]: ") };
         lines.extend(why(record, fate).into_iter().map(|why| format!("{at}{why}")));

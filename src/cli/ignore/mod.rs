@@ -44,7 +44,7 @@ pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCod
     };
     let filter = if paths.is_empty() { Ok(None) } else { load(config, NAME_IT).map(Some) };
     let Ok(filter) = filter else { return ExitCode::from(WRONG_INPUT) };
-    let printed = print(&entry.to_text());
+    let printed = print(&entry.to_text(), ExitCode::SUCCESS);
     if entry.is_for_role {
         say("It takes all sessions of the role, because a program has made up the name of this one.");
     }
