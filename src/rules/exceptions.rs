@@ -13,6 +13,9 @@ use crate::log::is_account;
 /// The account of somebody else.
 const OTHER_ACCOUNT: &str = "999999999999";
 
+/// Stands before the role in the ARN of a session.
+const ROLE_OF_SESSION: &str = "assumed-role/";
+
 /// The most texts of a test that are looked at.
 const TEXTS: usize = 16;
 
@@ -113,13 +116,21 @@ fn others(kind: Kind, example: &str, is_found: &dyn Fn(&str) -> bool, account: O
                 "assumed-role" => format!("arn:aws:sts::{OTHER_ACCOUNT}:assumed-role/mallory/{example}"),
                 _ => format!("arn:aws:iam::{}:{of}/{example}", account.unwrap_or(OTHER_ACCOUNT)),
             };
-            let of_other_role = session(example).map(|(before, name)| format!("{before}assumed-role/mallory/{name}"));
-            // Sessions of one role are one caller's.
-            let longer = longer.filter(|_| of_other_role.is_none());
-            let elsewhere = in_other_account(example).filter(|_| account.is_none());
-            let in_path = [in_path.clone(), format!("{in_path}/x")].into_iter();
-            let renamed = with_other_names(example);
-            in_path.chain(of_other_role).chain(longer).chain(renamed).chain(elsewhere).collect()
+            let mut others = vec![in_path.clone(), format!("{in_path}/x")];
+            let [before, name, after] = named(example).unwrap_or([example, "", ""]);
+            if before.ends_with(ROLE_OF_SESSION) && after.len() > 1 {
+                others.push(format!("{before}mallory{after}"));
+            } else {
+                // Sessions of one role are one caller's.
+                others.extend(longer);
+            }
+            // A name that begins or ends with another character is part of several names on purpose.
+            let shorter = name.starts_with(char::is_alphanumeric).then(|| prefixed(name));
+            let longer = name.ends_with(char::is_alphanumeric).then(|| suffixed(name));
+            let renamed = shorter.into_iter().chain(longer).filter(|_| is_name(name));
+            others.extend(renamed.map(|other| format!("{before}{other}{after}")));
+            others.extend(in_other_account(example).filter(|_| account.is_none()));
+            others
         }
         Kind::Resource => {
             // The rest of an ARN is within what it names.
@@ -137,11 +148,12 @@ fn is_name(text: &str) -> bool {
     text.rsplit(['/', ':']).next().is_some_and(|name| name.chars().any(|c| c.is_alphanumeric() && c != 'x'))
 }
 
-/// The ARN of a role's session before its role, and the name of the session.
-fn session(arn: &str) -> Option<(&str, &str)> {
-    let (before, session) = arn.split_once("assumed-role/")?;
-    let (_, name) = session.split_once('/')?;
-    (!name.is_empty()).then_some((before, name))
+/// An ARN before the role of a session or before its last name, that role or name, and what follows it.
+fn named(arn: &str) -> Option<[&str; 3]> {
+    let role = arn.find(ROLE_OF_SESSION).map(|at| at + ROLE_OF_SESSION.len());
+    let (before, names) = arn.split_at(role.or_else(|| arn.rfind('/').map(|slash| slash + 1))?);
+    let (name, after) = names.split_at(names.find('/').unwrap_or(names.len()));
+    Some([before, name, after])
 }
 
 /// The same ARN in another account. AWS alone makes what is in the paths that are its own: they name nobody.
@@ -151,21 +163,6 @@ fn in_other_account(arn: &str) -> Option<String> {
     let names_nobody = resource.is_empty() || resource.starts_with("role/aws-") && resource.ends_with('/');
     let start = if parts.len() == 6 { parts[..4].join(":") } else { "arn:aws:sts:".to_owned() };
     (!names_nobody).then(|| format!("{start}:{OTHER_ACCOUNT}:{resource}"))
-}
-
-/// ARNs with other names, which begin or end like this one's.
-fn with_other_names(arn: &str) -> Vec<String> {
-    let start = match arn.split_once("assumed-role/") {
-        Some((before, _)) => Some(before.len() + "assumed-role/".len()),
-        None => arn.rfind('/').map(|slash| slash + 1),
-    };
-    let Some((before, names)) = start.and_then(|start| arn.split_at_checked(start)) else { return Vec::new() };
-    let (name, after) = names.split_at(names.find('/').unwrap_or(names.len()));
-    // A name that begins or ends with another character is part of several names on purpose.
-    let shorter = name.starts_with(char::is_alphanumeric).then(|| prefixed(name));
-    let longer = name.ends_with(char::is_alphanumeric).then(|| suffixed(name));
-    let others = shorter.into_iter().chain(longer).filter(|_| is_name(name));
-    others.map(|other| format!("{before}{other}{after}")).collect()
 }
 
 /// Another name. Classes stand for an `x` in examples, and most of them hold no hyphen.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::calls::{self, Calls};
+use super::calls::Calls;
 use super::condition::{CallName, Check, Condition, Scratch, Test};
 use super::examples::{examples, matches_everything};
 use super::model::{Exception, Filter, Rule};
@@ -27,27 +27,8 @@ const RENAMED: &str = "alb=elasticloadbalancing cloudwatch=monitoring cloudwatch
     efs=elasticfilesystem elb=elasticloadbalancing elbv2=elasticloadbalancing emr=elasticmapreduce eventbridge=events \
     macie=macie2 msk=kafka neptune=rds opensearch=es stepfunctions=states tag=tagging";
 
-/// Calls of all kinds: a condition that matches each of them probably matches every call.
-const CALLS: [&str; 3] = [
-    r#"{"eventVersion": "1.11", "eventTime": "2026-11-20T21:08:30Z", "eventID": "0", "awsRegion": "us-east-1",
-        "eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin", "eventType": "AwsConsoleSignIn",
-        "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "0",
-        "sourceIPAddress": "203.0.113.9", "userAgent": "Mozilla/5.0", "recipientAccountId": "111122223333",
-        "userIdentity": {"type": "Root", "principalId": "111122223333", "accountId": "111122223333",
-            "accessKeyId": "ASIAY", "arn": "arn:aws:iam::111122223333:root"}}"#,
-    r#"{"eventVersion": "1.09", "eventTime": "2027-02-03T04:15:16Z", "eventID": "1", "awsRegion": "eu-central-1",
-        "eventSource": "ec2.amazonaws.com", "eventName": "RunInstances", "eventType": "AwsApiCall",
-        "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "1",
-        "sourceIPAddress": "2001:db8::5", "userAgent": "aws-cli/2.15", "recipientAccountId": "444455556666",
-        "userIdentity": {"type": "IAMUser", "principalId": "AIDAQ", "accountId": "444455556666",
-            "accessKeyId": "AKIAQ", "arn": "arn:aws:iam::444455556666:user/x/bob", "userName": "bob"}}"#,
-    r#"{"eventVersion": "1.10", "eventTime": "2025-07-08T19:22:01Z", "eventID": "2", "awsRegion": "cn-north-1",
-        "eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventType": "AwsApiCall",
-        "eventCategory": "Data", "managementEvent": false, "readOnly": true, "requestID": "2",
-        "sourceIPAddress": "198.51.100.7", "userAgent": "Boto3/1.34", "recipientAccountId": "123456789012",
-        "userIdentity": {"type": "AssumedRole", "principalId": "AROAZ:ci", "accountId": "777788889999",
-            "accessKeyId": "ASIAZ", "arn": "arn:aws-cn:sts::777788889999:assumed-role/build/ci"}}"#,
-];
+/// Calls of all kinds, one a line: a condition that matches each of them probably matches every call.
+const CALLS: &str = include_str!("every_call.jsonl");
 
 /// Calls that the function itself makes when it runs: a rule on one of them brings an alert about each alert, where the
 /// trail logs data events.
@@ -61,8 +42,7 @@ const NOTICE: Duration = Duration::from_hours(14 * 24);
 pub(crate) fn warnings(filter: &Filter, packs: &[Filter], today: &str) -> Vec<String> {
     let midnight = humantime::parse_rfc3339(&format!("{today}T00:00:00Z"));
     let soon = midnight.map(|time| humantime::format_rfc3339(time + NOTICE).to_string()).unwrap_or_default();
-    let text = calls::text();
-    let lint = Lint { calls: Calls::new(&text), today, soon };
+    let lint = Lint { calls: Calls::new(), today, soon };
     let mut found = Vec::new();
     for rule in &filter.rules {
         let mut of_rule = overrides::warnings(rule, filter, packs);
@@ -80,7 +60,7 @@ fn prefixed(at: &str, warnings: Vec<String>) -> impl Iterator<Item = String> {
 
 /// What warnings look at beside a rule.
 struct Lint<'t> {
-    calls: Calls<'t>,
+    calls: Calls,
     today: &'t str,
     /// The last day on which exceptions end that are told.
     soon: String,
@@ -182,7 +162,7 @@ fn every_call(condition: &Condition) -> bool {
     let is_empty = condition.is_for_any_call() && condition.wheres.is_empty();
     condition.unless.is_empty()
         && !is_empty
-        && CALLS.iter().filter_map(|call| Record::parse(call).ok()).all(|call| {
+        && CALLS.lines().filter_map(|call| Record::parse(call).ok()).all(|call| {
             let [source, name] = ["eventSource", "eventName"].map(|key| call.raw_string(&[key]));
             let name = CallName { source: source.as_deref(), name: name.as_deref() };
             condition.matches(name, &call, &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut [] })

@@ -67,11 +67,10 @@ fn expression(condition: &ConditionExpr, named: &BTreeMap<&str, &Detection>) -> 
         ConditionExpr::And(parts) => Expression::all(each(parts)?),
         ConditionExpr::Or(parts) => Expression::any(each(parts)?),
         ConditionExpr::Not(part) => Expression::Not(Box::new(expression(part, named)?)),
-        ConditionExpr::Identifier(name) => {
-            let detection =
-                named.get(name.as_str()).ok_or_else(|| format!("its condition names `{name}`: it has none"))?;
-            selection(detection)?
-        }
+        ConditionExpr::Identifier(name) => match named.get(name.as_str()) {
+            Some(detection) => selection(detection)?,
+            None => return Err(format!("its condition names `{name}`: it has none")),
+        },
         ConditionExpr::Selector { quantifier, pattern } => {
             let chosen = named.iter().filter(|(name, _)| pattern.matches_detection_name(name));
             let chosen = chosen.map(|(_, detection)| selection(detection)).collect::<Result<Vec<_>, _>>()?;

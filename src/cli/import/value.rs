@@ -25,22 +25,22 @@ pub(super) fn tests(item: &DetectionItem) -> Result<Expression, String> {
     let others = |modifier: &Modifier| !matches!(modifier, Modifier::Cased | Modifier::All);
     let modifiers: Vec<_> = given.iter().copied().filter(others).collect();
     let test = |check| Expression::Test(path.clone(), check);
-    let mut patterns = Vec::new();
-    let mut tests = Vec::new();
+    let is_call = matches!(path.as_str(), "eventSource" | "eventName");
+    let (mut patterns, mut tests) = (Vec::new(), Vec::new());
     for value in &item.values {
-        match (check(&modifiers, is_cased, value), value) {
-            (_, SigmaValue::Null) if given.is_empty() => {
-                let any_text = Check::Pattern(Pattern::regex(String::new()));
-                tests.push(Expression::Not(Box::new(test(any_text))));
-            }
-            (Ok(Check::Pattern(pattern)), _) if all => patterns.push(pattern.to_string()),
+        if given.is_empty() && *value == SigmaValue::Null {
+            let any_text = Check::Pattern(Pattern::regex(String::new()));
+            tests.push(Expression::Not(Box::new(test(any_text))));
+            continue;
+        }
+        let check = check(&modifiers, is_cased, value);
+        match check.map_err(|why| format!("`{path}`: {}", why.replace(FIELD, &path)))? {
+            Check::Pattern(pattern) if all => patterns.push(pattern.to_string()),
             // `source` and `regexp` look at texts only.
-            (Ok(Check::Pattern(pattern)), value)
-                if matches!(path.as_str(), "eventSource" | "eventName") && !matches!(value, SigmaValue::String(_)) =>
-            {
+            Check::Pattern(pattern) if is_call && !matches!(value, SigmaValue::String(_)) => {
                 tests.push(test(Check::Object(quoted(&pattern.to_string()))));
             }
-            (check, _) => tests.push(test(check.map_err(|why| format!("`{path}`: {}", why.replace(FIELD, &path)))?)),
+            check => tests.push(test(check)),
         }
     }
     if !patterns.is_empty() {
