@@ -66,10 +66,10 @@ impl Calls {
     pub(super) fn versioned(&self, condition: &Condition) -> Option<String> {
         let pattern = condition.event_name.as_ref()?;
         let is_versioned = |name: &str, known: &str| {
-            let version =
-                known.strip_prefix(name).filter(|version| version.len() >= VERSION_LENGTH).unwrap_or_default();
+            let version = known.strip_prefix(name).unwrap_or_default();
+            let is_version = version.len() >= VERSION_LENGTH && version.starts_with(|c: char| c.is_ascii_digit());
             let source = if version.contains('_') { "cloudfront.amazonaws.com" } else { "lambda.amazonaws.com" };
-            version.starts_with(|c: char| c.is_ascii_digit()) && condition.matches_source(Some(source))
+            is_version && condition.matches_source(Some(source))
         };
         let (name, versioned) =
             literals(pattern).into_iter().filter(|name| pattern.is_match(name)).find_map(|name| {
@@ -89,11 +89,8 @@ impl Calls {
         let is_of = |source: &str| conditions.iter().all(|it| it.matches_source(Some(source)));
         let is_of_any = is_of(&source("-"));
         // Texts of patterns for sources, each of which must be of one whose keys are known.
-        let asked = conditions.iter().filter_map(|condition| condition.event_source.as_ref()).map(examples);
-        let asked: Vec<_> = asked.collect();
-        let Some(pattern) = conditions.iter().find_map(|condition| condition.event_name.as_ref()) else {
-            return Vec::new();
-        };
+        let asked: Vec<_> = conditions.iter().filter_map(|it| it.event_source.as_ref()).map(examples).collect();
+        let Some(pattern) = conditions.iter().find_map(|it| it.event_name.as_ref()) else { return Vec::new() };
         let mut keys = Vec::new();
         for literal in literals(pattern) {
             let named = self.named(pattern, &literal).into_iter();

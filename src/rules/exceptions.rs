@@ -6,7 +6,6 @@ use std::slice;
 
 use super::condition::{Check, Condition, Test};
 use super::examples::{examples, matches_everything};
-use super::kinds::{Kind, kind};
 use super::paths::flat;
 use crate::log::is_account;
 
@@ -18,6 +17,50 @@ const ROLE_OF_SESSION: &str = "assumed-role/";
 
 /// The most texts of a test that are looked at.
 const TEXTS: usize = 16;
+
+/// The kinds of text that exceptions look into, by how somebody can make one that contains another text.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Whoever sends the request chooses all of it.
+    Chosen,
+    /// An object, with texts of the caller in it.
+    Object,
+    /// The number of the caller's account.
+    Account,
+    /// The ARN of a user, role or policy, whose path may hold any text; or of a session.
+    Arn(&'static str),
+    /// The ARN of any resource, such as an object, whose key may hold any text.
+    Resource,
+    /// The name of a user or role.
+    Name,
+    /// A unique id, and behind a colon the name of a session.
+    Principal,
+    /// An IP address.
+    Address,
+}
+
+/// The kind of the text at a path, if it names somebody or is the caller's choice.
+fn kind(path: &[String]) -> Option<Kind> {
+    let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+    Some(match keys[..] {
+        ["userAgent"]
+        | ["tlsDetails", "clientProvidedHostHeader"]
+        | ["requestParameters", .., "externalId" | "roleSessionName" | "sourceIdentity"] => Kind::Chosen,
+        ["requestParameters" | "userIdentity"] | ["userIdentity", .., "sessionContext" | "sessionIssuer"] => {
+            Kind::Object
+        }
+        ["sourceIPAddress"] => Kind::Address,
+        ["userIdentity", "accountId"] | ["userIdentity", .., "sessionIssuer", "accountId"] => Kind::Account,
+        ["userIdentity", .., "sessionIssuer", "arn"] | [.., "role", "arn"] | [.., "roleArn"] => Kind::Arn("role"),
+        [.., "assumedRoleUser", "arn"] => Kind::Arn("assumed-role"),
+        ["userIdentity", .., "arn"] | [.., "user", "arn"] => Kind::Arn("user"),
+        [.., "policy", "arn"] | [.., "policyArn"] => Kind::Arn("policy"),
+        ["resources", "ARN"] => Kind::Resource,
+        [.., "userName" | "UserName" | "username" | "roleName" | "sourceIdentity"] => Kind::Name,
+        [.., "principalId" | "assumedRoleId"] => Kind::Principal,
+        _ => return None,
+    })
+}
 
 /// The warnings about an `ignore` entry. All of its tests must pass, so one that names a caller for certain is enough.
 pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {

@@ -28,7 +28,8 @@ struct Suite {
 /// Checks a configuration file, and writes the results of its tests to a file of JUnit's form.
 pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
     let name = file.display().to_string();
-    let is_file = |other: &Path| other == file || same(other, file);
+    let is_file =
+        |path: &Path| path == file || path.canonicalize().is_ok_and(|it| file.canonicalize().ok() == Some(it));
     if junit.is_some_and(is_file) {
         say_error(&format!("{name}: --junit names the configuration itself: name another file for the results"));
         return ExitCode::from(WRONG_INPUT);
@@ -63,11 +64,6 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
         format!("  {}: {} passed{}\n", escape(name), counted(outcomes.len(), "test"), without_tests(untested))
     });
     print(&(text + &passed.collect::<String>()), ExitCode::SUCCESS)
-}
-
-/// Whether two paths lead to one file.
-fn same(one: &Path, other: &Path) -> bool {
-    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
 }
 
 /// The results of the tests of a configuration, and of those of its packs as they are shipped.
