@@ -116,24 +116,22 @@ impl Explainer<'_, '_> {
 }
 
 fn quoted(pattern: &Pattern) -> String {
-    listed(&[pattern.as_str()])
+    listed([pattern.as_str()])
 }
 
 /// What a test asks.
 pub(super) fn asked(test: &Test, record: Option<&Record<'_>>) -> String {
     match &test.check {
         Check::Pattern(pattern) => quoted(pattern),
-        Check::All(patterns) => format!("all {}", listed(&patterns.iter().map(Pattern::as_str).collect::<Vec<_>>())),
-        Check::Cidr(networks) => {
-            format!("cidr {}", listed(&networks.iter().map(ToString::to_string).collect::<Vec<_>>()))
-        }
+        Check::All(patterns) => format!("all {}", listed(patterns.iter().map(Pattern::as_str))),
+        Check::Cidr(networks) => format!("cidr {}", listed(networks.iter().map(ToString::to_string))),
         Check::Range { at_least, at_most } => {
             let bounds = [("atLeast", at_least), ("atMost", at_most)];
             let bounds = bounds.iter().filter_map(|(key, n)| n.map(|n| format!("{key} {n}")));
             bounds.collect::<Vec<_>>().join(", ")
         }
         Check::SameAs(path) => {
-            let texts = record.map(|record| format!(" ({})", listed(&record.raw_texts(path)))).unwrap_or_default();
+            let texts = record.map(|record| format!(" ({})", listed(record.raw_texts(path)))).unwrap_or_default();
             format!("sameAs {}{texts}", path_text(path))
         }
         Check::Element(_) => "element".to_owned(),
@@ -148,7 +146,8 @@ fn outcome(passes: bool, texts: &[impl AsRef<str>]) -> String {
     }
 }
 
-fn listed(texts: &[impl AsRef<str>]) -> String {
+fn listed<T: AsRef<str>>(texts: impl IntoIterator<Item = T>) -> String {
+    let texts: Vec<T> = texts.into_iter().collect();
     let shown = texts.iter().take(VALUES).map(|text| {
         let short: String = text.as_ref().chars().take(SHOWN).collect();
         let dots = if short.len() < text.as_ref().len() { "…" } else { "" };

@@ -121,7 +121,10 @@ impl Problems {
 
     /// A string, where more than a string may stand, as `expected` says.
     pub(super) fn text_or(&mut self, at: &str, node: Node<'_>, expected: &str) -> Option<String> {
-        self.one_of(at, node, expected, |node| node.as_string_lit().map(|text| text.value.to_string()))
+        match node {
+            Node::StringLit(text) => Some(text.value.into_owned()),
+            other => self.wrong(at, &other, expected),
+        }
     }
 
     /// A string that is not empty.
@@ -134,9 +137,10 @@ impl Problems {
     }
 
     pub(super) fn boolean(&mut self, at: &str, node: Node<'_>) -> Option<bool> {
-        self.one_of(at, node, "true or false, without quotes", |node| {
-            node.as_boolean_lit().map(|boolean| boolean.value)
-        })
+        match node {
+            Node::BooleanLit(boolean) => Some(boolean.value),
+            other => self.wrong(at, &other, "true or false, without quotes"),
+        }
     }
 
     /// A number that a double can hold.
@@ -161,23 +165,16 @@ impl Problems {
         count
     }
 
-    fn number_text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
-        self.one_of(at, node, "a number, without quotes", |node| node.as_number_lit().map(|n| n.value.to_owned()))
+    fn number_text<'a>(&mut self, at: &str, node: Node<'a>) -> Option<&'a str> {
+        match node {
+            Node::NumberLit(number) => Some(number.value),
+            other => self.wrong(at, &other, "a number, without quotes"),
+        }
     }
 
-    fn one_of<'a, T>(
-        &mut self,
-        at: &str,
-        node: Node<'a>,
-        expected: &str,
-        convert: impl FnOnce(Node<'a>) -> Option<T>,
-    ) -> Option<T> {
-        let kind = kind(&node);
-        let value = convert(node);
-        if value.is_none() {
-            self.add(at, format!("it is {kind}, but must be {expected}"));
-        }
-        value
+    fn wrong<T>(&mut self, at: &str, node: &Node<'_>, expected: &str) -> Option<T> {
+        self.add(at, format!("it is {}, but must be {expected}", kind(node)));
+        None
     }
 
     /// One of several names.
@@ -192,10 +189,10 @@ impl Problems {
     }
 
     pub(super) fn array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
-        let array = self.one_of(at, node, "an array: […]", |node| {
-            if let Node::Array(array) = node { Some(array.elements) } else { None }
-        });
-        array.unwrap_or_default()
+        match node {
+            Node::Array(array) => array.elements,
+            other => self.wrong(at, &other, "an array: […]").unwrap_or_default(),
+        }
     }
 
     /// An array with at least one element.
@@ -208,10 +205,11 @@ impl Problems {
 
     /// The entries of an object; repeated keys are mistakes.
     pub(super) fn entries<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<(String, Node<'a>)> {
-        let object = self.one_of(at, node, "an object: {…}", |node| {
-            if let Node::Object(object) = node { Some(object.properties) } else { None }
-        });
-        let entries = object.unwrap_or_default().into_iter().map(|entry| (entry.name.into_string(), entry.value));
+        let entries = match node {
+            Node::Object(object) => object.properties,
+            other => self.wrong(at, &other, "an object: {…}").unwrap_or_default(),
+        };
+        let entries = entries.into_iter().map(|entry| (entry.name.into_string(), entry.value));
         let mut known = HashSet::new();
         let (unique, repeated): (Vec<_>, Vec<_>) = entries.partition(|(key, _)| known.insert(key.clone()));
         for (key, _) in repeated {
