@@ -297,8 +297,12 @@ impl TopicPublisher {
             Err(_) if time < time_to_answer => (None, silent("SNS had not answered when the time was up")),
             Err(_) => (None, silent(&format!("SNS had not answered after {} s", time.as_secs()))),
         };
-        numbers.iter().for_each(|number| sending.answered(*number, Err(failure.clone())));
-        output.iter().for_each(|output| sending.answered_one_by_one(output));
+        for number in numbers {
+            sending.answered(*number, Err(failure.clone()));
+        }
+        if let Some(output) = output {
+            sending.answered_one_by_one(&output);
+        }
         let failures: Vec<_> = numbers.iter().map(|number| sending.failure(*number)).collect();
         self.has_taken.set(self.has_taken.get() || failures.contains(&None));
         self.request_limit.answered(permit, &failures);
