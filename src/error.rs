@@ -70,7 +70,6 @@ fn joined(failures: &[Error]) -> String {
 }
 
 impl Error {
-    /// The failures of an invocation as one error, or none where there was no failure.
     pub(crate) fn of_all(mut failures: Vec<Error>) -> Option<Error> {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }

@@ -69,8 +69,9 @@ impl Sns {
             Client::from_conf(config.build())
         };
         let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
-        let (request_limit, splits_in_vain) = (RequestLimit::new(), Mutex::new(0));
-        let (arn, has_taken) = (arn.clone(), Cell::new(false));
+        let (permits, allowed) = (Semaphore::new(REQUESTS_AT_ONCE), Cell::new(REQUESTS_AT_ONCE));
+        let request_limit = RequestLimit { permits, allowed, taken: Cell::new(0) };
+        let (arn, has_taken, splits_in_vain) = (arn.clone(), Cell::new(false), Mutex::new(0));
         TopicPublisher { client, arn, least_pause, request_limit, has_taken, splits_in_vain }
     }
 }
@@ -86,11 +87,6 @@ struct RequestLimit {
 }
 
 impl RequestLimit {
-    fn new() -> Self {
-        let permits = Semaphore::new(REQUESTS_AT_ONCE);
-        RequestLimit { permits, allowed: Cell::new(REQUESTS_AT_ONCE), taken: Cell::new(0) }
-    }
-
     fn answered(&self, permit: SemaphorePermit<'_>, failures: &[Option<Kind>]) {
         let allowed = self.allowed.get();
         if failures.contains(&Some(Kind::Throttled)) {
@@ -125,15 +121,13 @@ impl Failure {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Another attempt may succeed.
     Passing,
-    /// Another attempt may succeed. SNS asks for fewer requests.
+    /// SNS asks for fewer requests.
     Throttled,
     /// Nobody knows whether SNS took it.
     Silent,
-    /// Another attempt would fail too, perhaps because of one message of several.
+    /// Another attempt would fail too, as would all that follow; but one message of several may be the cause.
     Refused,
-    /// Another attempt would fail too.
     Lasting,
 }
 

@@ -22,7 +22,6 @@ const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
 /// room for them, for the next one while it is read, and for logs and alerts.
 const MEMORY_LIMIT: usize = 64 << 20;
 
-/// How many refused contents are remembered.
 const REFUSED_LIMIT: usize = 4;
 
 /// What a configuration takes beside its rules.
@@ -45,7 +44,6 @@ type Hash = [u8; 32];
 
 /// A good configuration that S3 gave.
 struct Known {
-    /// The version of the file that it was read from.
     etag: Option<String>,
     /// The hash of its content: another version may have the same.
     hash: Hash,
@@ -113,7 +111,7 @@ impl ConfigStore {
         self.configs.borrow().get(object).and_then(|known| known.config.clone())
     }
 
-    /// Notes that a configuration is used, and makes room by forgetting others.
+    /// Makes room for a configuration that is used by forgetting others.
     fn note_use(&self, object: &S3Object) {
         let configs = &mut *self.configs.borrow_mut();
         let latest = configs.values().map(|known| known.used).max().unwrap_or_default();

@@ -19,7 +19,7 @@ pub struct Payload {
     pub announcements: Vec<Announcement>,
 }
 
-/// The objects that one message names, and the alerts that it holds.
+/// What one message holds.
 #[derive(Debug, Default, PartialEq)]
 pub struct Announcement {
     /// The id by which SQS knows the message.
@@ -130,10 +130,11 @@ pub fn parse(payload: &Value) -> Payload {
                 announcement.message_id = Some(id.to_owned());
                 announcement.open_text(&format!("the body of SQS message {i}"), body, ENVELOPES);
             }
-            (id, _) => announcement.refuse(format!(
-                "Records[{i}] of the payload is not known (it has no {}): expected a message from SQS, like the others",
-                if id.is_none() { "messageId" } else { "body" }
-            )),
+            (id, _) => {
+                let missing = if id.is_none() { "messageId" } else { "body" };
+                let why = format!("is not known (it has no {missing}): expected a message from SQS, like the others");
+                announcement.check(&format!("Records[{i}] of the payload"), Err(why));
+            }
         }
         announcement
     });
@@ -145,19 +146,15 @@ fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
 }
 
 impl Announcement {
-    /// Keeps why a part is not valid, or counts it if there are many.
-    fn refuse(&mut self, why: String) {
-        self.all_invalid += 1;
-        let more = self.all_invalid.saturating_sub(TOLD);
-        self.invalid.truncate(TOLD);
-        self.invalid.push(if more > 0 { format!("{more} more parts of the same message are not valid") } else { why });
-    }
-
-    /// `at` is the place of a part, for people.
+    /// Keeps why a part is not valid, or counts it if there are many. `at` is its place, for people.
     fn check(&mut self, at: &str, opened: Result<(), String>) {
-        if let Err(problem) = opened {
-            self.refuse(format!("{at} {problem}"));
-        }
+        let Err(problem) = opened else { return };
+        self.all_invalid += 1;
+        self.invalid.truncate(TOLD);
+        self.invalid.push(match self.all_invalid.saturating_sub(TOLD) {
+            0 => format!("{at} {problem}"),
+            more => format!("{more} more parts of the same message are not valid"),
+        });
     }
 
     /// The parts for which there is room.
@@ -165,24 +162,20 @@ impl Announcement {
         let (first, rest) = parts.split_at(parts.len().min(self.room));
         self.room -= first.len();
         if !rest.is_empty() {
-            let (rest, all) = (rest.len(), parts.len());
-            self.refuse(format!(
-                "{rest} of the {all} parts of {at} are too many: send several messages of up to {LEAST_PARTS} objects"
-            ));
+            let at = format!("{} of the {} parts of {at}", rest.len(), parts.len());
+            let why = format!("are too many: send several messages of up to {LEAST_PARTS} objects");
+            self.check(&at, Err(why));
         }
         first
     }
 
     /// Opens an envelope that holds another one as text.
     fn open_text(&mut self, at: &str, text: &str, envelopes: usize) {
-        let opened = match serde_json::from_str(text) {
-            _ if text == CLOUDTRAIL_TEST => {
-                self.no_logs.push(NoLog::TestEvent);
-                Ok(())
-            }
-            Ok(inner) => self.open(at, &inner, envelopes),
-            Err(e) => Err(format!("is not JSON ({e}): {EXPECTED}")),
-        };
+        if text == CLOUDTRAIL_TEST {
+            return self.no_logs.push(NoLog::TestEvent);
+        }
+        let inner = serde_json::from_str(text).map_err(|e| format!("is not JSON ({e}): {EXPECTED}"));
+        let opened = inner.and_then(|inner| self.open(at, &inner, envelopes));
         self.check(at, opened);
     }
 

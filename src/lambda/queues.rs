@@ -90,7 +90,6 @@ impl Entry {
         (self.alert.size() + more) * COPIES + OVERHEAD
     }
 
-    /// The severity, as its attribute tells it.
     fn severity(&self) -> Option<Severity> {
         let severity = self.alert.attributes.iter().find(|attribute| attribute.name == "severity")?;
         Severity::named(&severity.value)
@@ -102,12 +101,6 @@ impl Queue {
         self.requests > 0 && self.progress.is_some_and(|progress| now - progress >= PATIENCE)
     }
 
-    /// The highest severity that waits.
-    fn severity(&self) -> Option<Severity> {
-        self.waiting.front().and_then(Entry::severity)
-    }
-
-    /// How many of the alerts that wait make the next batch.
     fn next_batch(&self) -> usize {
         let mut size = 0;
         let fits = |entry: &&Entry| {
@@ -164,8 +157,8 @@ impl Queues {
             self.give_up(now);
         }
         let is_next = |queue: &&mut Queue| queue.requests < free.min(REQUESTS_AT_ONCE) && queue.is_due(now, is_all);
-        let queue =
-            self.topics.values_mut().filter(is_next).min_by_key(|queue| (Reverse(queue.severity()), queue.latest))?;
+        let order = |queue: &&mut Queue| (Reverse(queue.waiting.front().and_then(Entry::severity)), queue.latest);
+        let queue = self.topics.values_mut().filter(is_next).min_by_key(order)?;
         if queue.requests == 0 {
             queue.progress = Some(now);
         }
@@ -181,7 +174,7 @@ impl Queues {
         self.topics.values().all(|queue| queue.waiting.is_empty())
     }
 
-    /// Notes that SNS took an alert for a topic.
+    /// SNS took an alert for a topic.
     pub(super) fn progressed(&mut self, topic: &TopicArn, now: Instant) {
         if let Some(queue) = self.topics.get_mut(topic) {
             queue.progress = Some(now);
