@@ -56,7 +56,6 @@ pub enum Consequence {
 /// The length of a message of several failures, in bytes. Lambda's answer holds [6 MB](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 const MESSAGE_LIMIT: usize = 100_000;
 
-/// Failures in one text, and how many more there are.
 fn joined(failures: &[Error]) -> String {
     let mut text = String::new();
     for (number, failure) in failures.iter().enumerate() {

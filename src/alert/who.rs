@@ -74,7 +74,7 @@ struct Identity {
     session: Option<String>,
     /// The ARN of the role or the user from which the session comes.
     issuer: Option<String>,
-    /// The source identity of the session.
+    /// The source identity.
     source: Option<String>,
     service: Option<String>,
     delegate: Option<String>,
@@ -194,7 +194,6 @@ impl Identity {
         Name { text: arn.to_owned(), role, person, is_session, note: None, account: self.other_account.clone() }
     }
 
-    /// A session of the role with this ARN.
     fn session_of(&self, role: &str) -> Name {
         let name = self.named_by_arn(role);
         match &self.session {

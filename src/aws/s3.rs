@@ -65,7 +65,6 @@ impl S3 {
     }
 }
 
-/// Reads an object that S3 begins to send.
 async fn read_up_to(
     answer: Result<GetObjectOutput, SdkError<GetObjectError>>,
     limit: usize,

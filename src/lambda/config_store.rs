@@ -42,7 +42,6 @@ pub(super) struct ConfigStore {
 
 type Hash = [u8; 32];
 
-/// A good configuration that S3 gave.
 struct Known {
     etag: Option<String>,
     /// The hash of its content: another version may have the same.
@@ -144,14 +143,13 @@ impl ConfigStore {
             known.etag = etag;
             return Ok(false);
         }
-        match self.parse(hash, &bytes) {
-            Ok(filter) => {
-                let config = Some(Rc::new(Config { learned: Learned::new(&filter), filter }));
-                let last = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
-                Ok(last.is_some_and(|last| last.hash != hash))
-            }
-            Err(problems) => Err(Error::InvalidConfiguration { object, problems, consequence }),
-        }
+        let filter = match self.parse(hash, &bytes) {
+            Ok(filter) => filter,
+            Err(problems) => return Err(Error::InvalidConfiguration { object, problems, consequence }),
+        };
+        let config = Some(Rc::new(Config { learned: Learned::new(&filter), filter }));
+        let last = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
+        Ok(last.is_some_and(|last| last.hash != hash))
     }
 
     fn parse(&self, hash: Hash, bytes: &[u8]) -> Result<Filter, Vec<String>> {

@@ -43,7 +43,6 @@ pub(super) struct Places {
     waiting: watch::Sender<usize>,
 }
 
-/// A log's place among those that are read at once.
 pub(super) struct Place<'p> {
     shared: &'p Places,
     /// `None` for a slow log.
@@ -132,7 +131,6 @@ impl Place<'_> {
         self.large_window.take().is_some()
     }
 
-    /// Whether the log may still be read.
     pub(super) fn check(&self) -> Result<(), String> {
         if SystemTime::now() > self.shared.deadline {
             return Err(self.too_late());

@@ -123,7 +123,6 @@ impl Place {
         }
     }
 
-    /// The place of what a bracket encloses.
     pub(super) fn inside(self, bracket: u8) -> Place {
         match self {
             Place::Environment | Place::Variables if bracket == b'[' => Place::Pairs,
