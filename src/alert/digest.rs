@@ -61,15 +61,9 @@ impl Delivered {
 pub(crate) fn mail(alerts: &[&Delivered]) -> Alert {
     let severity = alerts.iter().map(|alert| alert.severity).max().unwrap_or(Severity::Info);
     let attributes = vec![Attribute { name: "severity", data_type: "String", value: severity.name().to_owned() }];
-    let room = |subject: &str| SIZE_LIMIT.saturating_sub(overhead(subject, &attributes));
-    let (subject, body) = match alerts {
-        [alert] => (alert.subject.clone(), truncate(alert.body.clone(), room(&alert.subject), TRUNCATED)),
-        _ => {
-            let subject = subject(alerts, severity);
-            let body = body(alerts, room(&subject));
-            (subject, body)
-        }
-    };
+    let subject = if let [alert] = alerts { alert.subject.clone() } else { subject(alerts, severity) };
+    let room = SIZE_LIMIT.saturating_sub(overhead(&subject, &attributes));
+    let body = if let [alert] = alerts { truncate(alert.body.clone(), room, TRUNCATED) } else { body(alerts, room) };
     Alert { topic: None, rules: Vec::new(), id: None, time: None, account: None, subject, body, attributes }
 }
 
