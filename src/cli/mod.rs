@@ -48,8 +48,8 @@ enum Command {
     },
     /// Show the alerts that the function would send for logs.
     ///
-    /// Alerts go to stdout, in the order of the paths. The summary, warnings and errors go to stderr. An event in several
-    /// logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
+    /// Alerts go to stdout, in the order of the times in the logs' names; logs without such a name come first, in the order
+    /// of the paths. The summary, warnings and errors go to stderr. An event in several logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
     /// still scanned. It is 2 for a wrong command line or configuration.
     #[command(after_help = "Examples:
   aws s3 sync s3://my-trail-bucket/AWSLogs/ AWSLogs/

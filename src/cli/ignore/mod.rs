@@ -131,9 +131,12 @@ fn entry_for(record: &Value) -> Result<(Entry, Filter), String> {
 
 /// Shows which matches of logs the entry would silence.
 fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
-    // A summary or a dry run would hide examples.
+    // A summary, a dry run or a match that is held back would hide examples. An entry takes matches before all of these.
     filter.max_alerts_per_log = None;
-    filter.rules.iter_mut().for_each(|rule| rule.dry_run = false);
+    for rule in &mut filter.rules {
+        rule.dry_run = false;
+        rule.stages.clear();
+    }
     let mut examples = Vec::new();
     let (scanned, result) = scan::logs(&filter, Some(only), Format::Json, paths, config, |alerts| {
         let left = EXAMPLES - examples.len();

@@ -15,7 +15,7 @@ use super::paths::is_stdin;
 use super::seen::{self, Seen};
 use super::statistics::LogCounts;
 use crate::alert::Alert;
-use crate::evaluate::{Evaluator, Match, Verdict};
+use crate::evaluate::{Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
 
@@ -43,11 +43,12 @@ pub(super) struct Part<'f> {
     pub(super) end: Option<LogCounts>,
 }
 
-/// A match, or a summary, with its alerts ready to be printed.
+/// A match, or a summary, with its alerts ready to be printed; or a match about which the memory decides when it is its turn.
 #[derive(Default)]
 pub(super) struct Printable<'f> {
     /// `None` for a summary.
     pub(super) matched: Option<Match<'f>>,
+    pub(super) pending: Option<Box<Pending<'f>>>,
     /// The hash of the match's event.
     pub(super) event: Option<u128>,
     /// The caller and the name of the event.
@@ -113,17 +114,25 @@ impl<'a, 'f> Worker<'a, 'f> {
                 counts.records += 1;
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        let event = seen::event(&matched);
+                        let event = seen::event(matched.event, &matched.hits);
                         if event.is_some_and(|event| seen.events().note(event, number)) {
                             counts.repeats += 1;
                             continue;
                         }
                         let names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
                         let alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
-                        output.add(number, Printable { matched: Some(matched), event, names, alerts })?;
+                        output
+                            .add(number, Printable { matched: Some(matched), event, names, alerts, pending: None })?;
+                    }
+                    Verdict::Pending(pending) => {
+                        let event = seen::event(pending.event, &pending.hits);
+                        if event.is_some_and(|event| seen.events().note(event, number)) {
+                            counts.repeats += 1;
+                            continue;
+                        }
+                        output.add(number, Printable { pending: Some(pending), event, ..Printable::default() })?;
                     }
                     Verdict::Unmatched => {}
-                    Verdict::Pending(_) => {} // to come
                 }
             }
             Ok(())
@@ -162,12 +171,13 @@ impl Printable<'_> {
             let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();
             size_of::<PrintedAlert>() + rules + body.capacity() + 2 * ALLOCATION
         });
-        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + alerts.sum::<usize>()
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.size());
+        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + alerts.sum::<usize>() + pending
     }
 }
 
 impl PrintedAlert {
-    fn of(alert: Alert, format: Format) -> Self {
+    pub(super) fn of(alert: Alert, format: Format) -> Self {
         let text = if format == Format::Json {
             format!("{}\n", alert.body)
         } else {
