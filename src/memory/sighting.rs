@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::group::Sighted;
 use crate::alert::{GroupId, id};
 use crate::log::{Record, Time};
-use crate::rules::{Rule, Stage, StageKind};
+use crate::rules::{Filter, Rule, Stage, StageKind, TopicArn, path_text};
 
 /// A match of a rule that has stages.
 #[derive(Debug)]
@@ -26,14 +26,16 @@ struct InGroup {
 }
 
 impl<'f> Sighting<'f> {
-    /// `event` gives the hash of the event. `None` for a rule without stages, and for a record without a valid `eventTime`, on
+    /// A match of a rule of that filter. `event` gives the hash of the event. `None` for a rule without stages, and for a record without a valid `eventTime`, on
     /// which a rule always alerts.
-    pub(crate) fn of(rule: &'f Rule, record: &Record<'_>, event: impl Fn() -> u128) -> Option<Self> {
+    pub(crate) fn of(filter: &Filter, rule: &'f Rule, record: &Record<'_>, event: impl Fn() -> u128) -> Option<Self> {
         if rule.stages.is_empty() {
             return None;
         }
         let time = Time::of(record)?;
-        let groups = rule.stages.iter().map(|stage| InGroup::of(rule, stage, record)).collect();
+        // A function may have several configurations, and rules of one name in them.
+        let topic = filter.topics.get(rule.topic).and_then(|topic| topic.arn.as_ref()).map_or("", TopicArn::as_str);
+        let groups = rule.stages.iter().map(|stage| InGroup::of([topic, &rule.name], stage, record)).collect();
         Some(Sighting { rule, time, event: half(event()), groups })
     }
 
@@ -47,11 +49,12 @@ impl<'f> Sighting<'f> {
 }
 
 impl InGroup {
-    fn of(rule: &Rule, stage: &Stage, record: &Record<'_>) -> Self {
+    fn of(rule: [&str; 2], stage: &Stage, record: &Record<'_>) -> Self {
         // The number of texts at each path keeps `a, b` and nothing apart from `a` and `b`.
-        let mut texts = vec![rule.name.clone(), stage.name().to_owned()];
+        let mut texts: Vec<String> = rule.into_iter().chain([stage.name()]).map(str::to_owned).collect();
         for path in &stage.by {
             let found = record.raw_texts(path);
+            texts.push(path_text(path));
             texts.push(found.len().to_string());
             texts.extend(found);
         }
@@ -83,10 +86,11 @@ mod tests {
 
     /// The groups and what counts, by stage; `None` where the rule always alerts.
     fn sighted(name: &str, stages: &str, record: &Value) -> Option<Vec<(GroupId, usize)>> {
-        let file = format!(r#"{{"rules": [{{"name": "{name}", "regexp": "x", {stages}}}]}}"#);
+        let topic = r#""topicARN": "arn:aws:sns:us-east-1:123456789012:t""#;
+        let file = format!(r#"{{"rules": [{{"name": "{name}", {topic}, "regexp": "x", {stages}}}]}}"#);
         let filter = config::parse(file.as_bytes(), None).unwrap();
         let record = record.to_string();
-        let sighting = Sighting::of(&filter.rules[0], &Record::parse(&record).unwrap(), || 7)?;
+        let sighting = Sighting::of(&filter, &filter.rules[0], &Record::parse(&record).unwrap(), || 7)?;
         Some(sighting.stages().map(|(_, group, sighted)| (group, sighted.counted.len())).collect())
     }
 
@@ -115,6 +119,18 @@ mod tests {
         all.sort_unstable();
         all.dedup();
         assert_eq!((count, all.len()), (20, 20));
+        // Another path, and another topic.
+        let one = |stages: &str, topic: &str| {
+            let rule = format!(r#"{{"name": "r", "regexp": "x", "suppress": {{"by": ["{stages}"], "for": "1d"}}}}"#);
+            let topic = format!(r#"{{"topicARN": "arn:aws:sns:us-east-1:123456789012:{topic}"}}"#);
+            let filter = config::parse(format!(r#"{{"sns": {topic}, "rules": [{rule}]}}"#).as_bytes(), None).unwrap();
+            let record = Record::parse(r#"{"eventTime": "2026-11-20T21:08:30Z"}"#).unwrap();
+            let sighting = Sighting::of(&filter, &filter.rules[0], &record, || 7).unwrap();
+            sighting.stages().next().unwrap().1
+        };
+        assert_eq!(one("a", "t"), one("a", "t"));
+        assert_ne!(one("a", "t"), one("b", "t"));
+        assert_ne!(one("a", "t"), one("a", "u"));
         for (one, same) in [
             (json!({"a": null, "b": []}), json!({"c": "z"})),
             (json!({"a": "1"}), json!({"a": 1})),
