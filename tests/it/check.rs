@@ -128,6 +128,15 @@ fn a_failing_test_of_several_records_explains_each() {
 }
 
 #[test]
+fn a_record_that_always_passes_the_memory_says_so() {
+    let stages = r#""firstSeen": {"by": ["a"], "within": "1h"}, "suppress": {"by": ["a"], "for": "1h"}"#;
+    let test = r#""tests": [{"records": [{"eventName": "User"}, {"eventName": "User", "n": 1}], "alerts": 1}]"#;
+    let said = failure(&rule(&format!("\"regexp\": \"User\", {stages}, {test}"), ""));
+    let why = "  records[1]: the record has no valid eventTime, so it always passes firstSeen, suppress";
+    assert!(said.starts_with(": it expects 1 alert, but the rule makes 2\n") && said.ends_with(why), "{said}");
+}
+
+#[test]
 fn tests_run_with_the_whole_configuration() {
     let test = |record: &str, alerts: &str| {
         format!(r#""regexp": "User", "tests": [{{"record": {record}, "alerts": {alerts}}}]"#)
