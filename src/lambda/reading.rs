@@ -1,6 +1,6 @@
 //! The logs of one invocation, read side by side: a slow one holds up nothing but itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem;
 use std::rc::Rc;
@@ -30,8 +30,8 @@ const CHUNK: usize = 1 << 10;
 /// How long a log is read before the other logs, and the requests under way, get their turn: there is one thread.
 const TURN: Duration = Duration::from_millis(1);
 
-/// The size of a log's matches of which the memory decides at once, in bytes.
-const PENDING_LIMIT: usize = 1 << 20;
+/// The size of the matches of which the memory decides at once, in bytes. The logs that are open share it.
+const PENDING_LIMIT: usize = 2 << 20;
 
 pub(super) struct Reading<'a, 'o> {
     s3: &'a S3,
@@ -43,6 +43,8 @@ pub(super) struct Reading<'a, 'o> {
     /// The configurations that were usable when they were asked for, which is once.
     refreshed: RefCell<HashMap<S3Object, Rc<OnceCell<()>>>>,
     places: Places,
+    /// How many logs are being read.
+    open: Cell<usize>,
     report: RefCell<&'a mut Report>,
     failures: RefCell<Vec<Error>>,
 }
@@ -64,6 +66,7 @@ impl<'a, 'o> Reading<'a, 'o> {
             deadline,
             refreshed: RefCell::default(),
             places: Places::new(deadline),
+            open: Cell::new(0),
             report: RefCell::new(report),
             failures: RefCell::default(),
         }
@@ -103,7 +106,10 @@ impl<'a, 'o> Reading<'a, 'o> {
             pending_size: 0,
             place,
         };
-        reader.read(bytes).await
+        self.open.update(|open| open + 1);
+        let read = reader.read(bytes).await;
+        self.open.update(|open| open - 1);
+        read
     }
 
     async fn config(&self, log: &S3Object) -> Result<Rc<Config>, Error> {
@@ -152,8 +158,8 @@ impl LogReader<'_, '_, '_> {
     async fn decide(&mut self) -> Result<(), Error> {
         let pending = mem::take(&mut self.pending);
         self.pending_size = 0;
-        let Reading { memory, outbox, report, .. } = self.reading;
-        for (pending, decisions) in pending.iter().zip(memory.decide(&pending).await) {
+        let Reading { memory, outbox, report, deadline, .. } = self.reading;
+        for (pending, decisions) in pending.iter().zip(memory.decide(&pending, *deadline).await) {
             let decided = self.evaluator.decided(pending, decisions);
             let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
             report.borrow_mut().count(&matched);
@@ -214,7 +220,7 @@ impl LogReader<'_, '_, '_> {
                     Verdict::Pending(pending) => {
                         self.pending_size += pending.size();
                         self.pending.push(*pending);
-                        if self.pending_size >= PENDING_LIMIT {
+                        if self.pending_size >= PENDING_LIMIT / self.reading.open.get().max(1) {
                             self.decide().await?;
                         }
                     }
