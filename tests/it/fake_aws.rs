@@ -71,6 +71,8 @@ pub enum SnsFault {
     GarbledThenRefused,
     /// It takes the messages, and the connection breaks.
     Dropped,
+    /// It takes the messages, and no answer ever comes.
+    SilentlyTaken,
     /// No answer ever comes.
     Silent,
 }
@@ -203,18 +205,24 @@ impl FakeAws {
         look(&mut self.state().table)
     }
 
-    /// Waits until the table has had so many requests for an operation, or SNS for `PublishBatch`.
-    pub async fn has_had(&self, operation: &str, times: usize) {
+    /// Waits until this is so.
+    pub async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let wait = async {
-            loop {
-                let requests = self.table(|table| table.requests.iter().filter(|of| *of == operation).count());
-                if requests + self.publishes().iter().filter(|seen| seen.what == operation).count() >= times {
-                    return;
-                }
+            while !is_so(self) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        patience(&self.state, operation, wait).await;
+        patience(&self.state, what, wait).await;
+    }
+
+    /// How many more publish requests will fail.
+    pub fn faults_left(&self) -> usize {
+        self.state().sns_fault.map_or(0, |fault| fault.1)
+    }
+
+    /// How many messages SNS has accepted since the last call of [`messages`](Self::messages).
+    pub fn accepted(&self) -> usize {
+        self.state().messages.len()
     }
 
     /// Closes all connections, as servers do with idle ones.
@@ -578,6 +586,10 @@ fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answ
     let fault = state.topic_faults.get(topic).copied().or(fault);
     let (failing, sender, code) = match fault {
         Some(SnsFault::Silent) => return Err(SnsFault::Silent),
+        Some(SnsFault::SilentlyTaken) => {
+            state.messages.extend(entries);
+            return Err(SnsFault::Silent);
+        }
         Some(SnsFault::Dropped) => {
             state.messages.extend(entries);
             return Err(SnsFault::Dropped);

@@ -43,7 +43,8 @@ pub struct Table {
 }
 
 fn error(status: u16, code: &str, item: Option<&Value>) -> Answer {
-    let mut error = json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": format!("{code}.") });
+    let mut error =
+        json!({ "__type": format!("com.amazonaws.dynamodb.v20120810#{code}"), "message": format!("{code}.") });
     if let Some(item) = item {
         error["Item"] = item.clone();
     }
@@ -90,7 +91,9 @@ impl Table {
         match (fault, answer) {
             (Some(TableFault::SilentlyDone), _) => Answer::Never,
             (Some(TableFault::Dropped), _) => Answer::Dropped,
-            (Some(TableFault::Cut), Answer::Status(status, body)) => Answer::Status(status, body[..body.len() / 2].into()),
+            (Some(TableFault::Cut), Answer::Status(status, body)) => {
+                Answer::Status(status, body[..body.len() / 2].into())
+            }
             (_, answer) => answer,
         }
     }

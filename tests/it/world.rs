@@ -120,7 +120,10 @@ pub fn add_up(counts: &Value) {
         let is_count = |(key, n): (&String, &Value)| known.contains(&key.as_str()) && n.as_u64() > Some(0);
         assert!(of_rule.as_object().unwrap().iter().all(is_count), "{name}: {counts}");
         let [matches, alerts, dry, ignored, expired, suppressed] = known.map(|key| of_rule[key].as_u64().unwrap_or(0));
-        assert!(matches == alerts + dry + ignored && expired <= alerts + dry && suppressed <= alerts, "{name}: {counts}");
+        assert!(
+            matches == alerts + dry + ignored && expired <= alerts + dry && suppressed <= alerts,
+            "{name}: {counts}"
+        );
     }
     let count_of = |name: &str, key: &str| rules[name][key].as_u64().unwrap_or(0);
     // Several rules may match one record, and one alert may name several. Of one rule there are just as many.
