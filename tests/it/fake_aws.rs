@@ -220,11 +220,6 @@ impl FakeAws {
         self.state().sns_fault.map_or(0, |fault| fault.1)
     }
 
-    /// How many messages SNS has accepted since the last call of [`messages`](Self::messages).
-    pub fn accepted(&self) -> usize {
-        self.state().messages.len()
-    }
-
     /// Closes all connections, as servers do with idle ones.
     pub fn close_connections(&self) {
         self.closing.send_replace(());
@@ -315,6 +310,7 @@ where
     tokio::spawn(async move {
         for connection in 0_usize.. {
             let Ok((stream, _)) = listener.accept().await else { break };
+            stream.set_nodelay(true).unwrap();
             let (handler, mut closing) = (handler.clone(), closing.clone());
             closing.mark_unchanged();
             tokio::spawn(async move {
