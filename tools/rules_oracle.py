@@ -269,6 +269,50 @@ def day_of(record):
         return None
 
 
+STAGES = ("threshold", "firstSeen", "suppress")
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds(span):
+    """How long a span such as `10m` is."""
+    return int(span[:-1]) * UNITS[span[-1]]
+
+
+def moment(record):
+    """The time of a record in seconds, or None."""
+    return day_of(record) and datetime.fromisoformat(record["eventTime"]).timestamp()
+
+
+class Group:
+    """The memory of those matches of a rule that have the same texts at `by`, in one stage."""
+
+    def __init__(self):
+        self.alerts, self.latest, self.counted = [], None, {}
+
+    def passes(self, kind, stage, time, event, counted):
+        """Whether a match alerts. `counted`: what a threshold counts of it."""
+        span = seconds(stage["for" if kind == "suppress" else "within"])
+        times = [alert for alert, _ in self.alerts]
+        is_near = any(abs(time - alert) < span for alert in times)
+        if kind == "suppress":
+            alerts = not is_near and (len(times) < 16 or time >= times[0])
+        elif kind == "firstSeen":
+            alerts = self.latest is None or time - self.latest >= span
+            self.latest = max(time, self.latest or time)
+        else:
+            self.counted |= {what: max(time, self.counted.get(what, time)) for what in counted}
+            ordered, count = sorted(self.counted.items(), key=lambda entry: entry[1]), int(stage["count"])
+            windows = [ordered[n:n + count] for n in range(len(ordered) - count + 1)]
+            alerts = not is_near and (not times or time > times[-1]) and any(
+                window[-1][1] - window[0][1] < span and any(what in counted for what, _ in window) for window in windows)
+            self.counted = dict(ordered[-count:])
+        if any(event == known for _, known in self.alerts):
+            return True  # It is the alert's own event.
+        if alerts:
+            self.alerts = sorted([*self.alerts, (time, event)], key=lambda alert: alert[0])[-16:]
+        return alerts
+
+
 @dataclass
 class Hit:
     """A rule that matches a record. `outcome` is alerts, dry or ignored; `expired`: an entry no longer takes it."""
@@ -324,16 +368,31 @@ class Configuration:
             hits.append(Hit(name, "ignored" if taken_by else "dry" if dry else "alerts", expired and not taken_by))
         return hits
 
-    def alerts(self, records, as_live=None, seen=None):
-        """The rules that alert, for each record of a log. An event counts once; `seen` takes the eventIDs."""
-        seen, alerts = set() if seen is None else seen, []
+    def passes(self, name, record, memory):
+        """Whether a match passes the stages of its rule. Without a valid time it always does."""
+        rule, time = self.rules[name], moment(record)
+        for kind in STAGES if time else ():
+            if kind not in rule:
+                continue
+            event = record.get("eventID")
+            event = event if type(event) is str and event else compact(record)
+            counted = texts(record, rule[kind]["distinct"]) if "distinct" in rule[kind] else [event]
+            key = (name, kind, *(tuple(texts(record, path)) for path in rule[kind]["by"]))
+            if not memory.setdefault(key, Group()).passes(kind, rule[kind], time, event, counted):
+                return False
+        return True
+
+    def alerts(self, records, as_live=None, seen=None, memory=None):
+        """The rules that alert, for each record of a log. An event counts once. `seen` takes the eventIDs, and `memory`
+        the groups, for the next log."""
+        seen, memory, alerts = set() if seen is None else seen, {} if memory is None else memory, []
         for record in records:
             names = [hit.rule for hit in self.hits(record, as_live) if hit.outcome == "alerts"]
             event_id = record.get("eventID")
             if names and type(event_id) is str and event_id:
                 names = [] if event_id in seen else names
                 seen.add(event_id)
-            alerts.append(names)
+            alerts.append([name for name in names if self.passes(name, record, memory)])
         return alerts
 
     def failures(self):
