@@ -139,7 +139,7 @@ def condition_changes(condition, is_enough):
 def stage_changes(stage):
     """The changes of a threshold, firstSeen or suppress."""
     if "count" in stage:
-        for count in (int(stage["count"]) // 2, int(stage["count"]) * 2):
+        for count in {max(2, int(stage["count"]) // 2), int(stage["count"]) * 2} - {int(stage["count"])}:
             yield f"count {count}", {**stage, "count": Number(count)}
     if "distinct" in stage:
         yield "without distinct", without(stage, "distinct")
