@@ -22,6 +22,8 @@ pub struct Settings {
     pub(crate) topic_arn: Option<String>,
     /// The mail topic, which gets emails made of alerts.
     pub(crate) mail_topic_arn: Option<String>,
+    /// The table of the memory that environments share; `None` if each remembers for itself.
+    pub state_table: Option<String>,
     /// The function's name, for metrics.
     pub(crate) function: String,
     /// The least severe level that is logged.
@@ -42,6 +44,7 @@ impl Settings {
             config_key: get("FILTER_CONFIG_FILE").unwrap_or_else(|| DEFAULT_CONFIG_FILE.to_owned()),
             topic_arn: get(TOPIC_ARN),
             mail_topic_arn: get(MAIL_TOPIC_ARN),
+            state_table: get("STATE_TABLE"),
             function: get("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             log_level: match level.to_ascii_uppercase().as_str() {
                 "FATAL" => tracing::Level::ERROR,

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
-use cloudtrail_alerter::aws::{S3, Sns, certificates};
+use cloudtrail_alerter::aws::{S3, Sns, Table, certificates};
 use cloudtrail_alerter::cli;
 use cloudtrail_alerter::environment::{AWS_LAMBDA_RUNTIME_API, Settings};
 use cloudtrail_alerter::lambda::{Handler, LogLines};
@@ -64,7 +64,8 @@ async fn build(settings: &Settings) -> Handler {
         config = config.http_client(client);
     }
     let config = config.load().await;
-    Handler::new(settings.clone(), S3::new(&config), Sns::new(config))
+    let table = settings.state_table.clone().map(|name| Table::new(&config, name));
+    Handler::new(settings.clone(), S3::new(&config), Sns::new(config), table)
 }
 
 /// Logs as Lambda's logging controls say; of the libraries, warnings only.

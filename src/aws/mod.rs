@@ -1,9 +1,11 @@
 //! The AWS clients: the only files that name one.
 
 pub mod certificates;
+pub(crate) mod dynamodb;
 mod no_answer;
 pub(crate) mod s3;
 pub(crate) mod sns;
 
+pub use self::dynamodb::Table;
 pub use self::s3::S3;
 pub use self::sns::Sns;

@@ -1,6 +1,7 @@
 //! The alerts that were published lately, so that a retry does not repeat them.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use crate::alert::{Alert, id};
@@ -13,7 +14,7 @@ const TIME_LIMIT: Duration = Duration::from_mins(15);
 pub(super) const COUNT_LIMIT: usize = 50_000;
 
 /// A hash of an alert: where, about which event, for which rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct AlertKey(u128);
 
 impl AlertKey {
@@ -24,6 +25,12 @@ impl AlertKey {
     pub(super) fn of(alert: &Alert, topic: &TopicArn) -> Option<Self> {
         let rules = alert.rules.iter().map(String::as_str);
         Some(AlertKey(id::hash([topic.as_str(), alert.id.as_deref()?].into_iter().chain(rules))))
+    }
+}
+
+impl fmt::Display for AlertKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
     }
 }
 

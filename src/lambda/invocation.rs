@@ -13,11 +13,11 @@ use super::config_store::ConfigStore;
 use super::dedup::RecentAlerts;
 use super::event::{self, Announcement, Payload};
 use super::memory::Memory;
-use super::outbox::Outbox;
+use super::outbox::{Outbox, TIME_TO_REPORT};
 use super::reading::Reading;
 use super::report::Report;
 use super::{mail, metrics};
-use crate::aws::{S3, Sns};
+use crate::aws::{S3, Sns, Table};
 use crate::environment::Settings;
 use crate::error::Error;
 use crate::log::{S3Object, reason_to_skip};
@@ -64,10 +64,10 @@ struct Invocation<'a> {
 }
 
 impl Handler {
-    /// Handles invocations with these settings and clients.
-    pub fn new(settings: Settings, s3: S3, sns: Sns) -> Self {
+    /// Handles invocations with these settings and clients. `table` is the memory that environments share.
+    pub fn new(settings: Settings, s3: S3, sns: Sns, table: Option<Table>) -> Self {
         let configs = ConfigStore::new(&settings);
-        let state = State { sns, configs, published: RecentAlerts::default(), memory: Memory::new() };
+        let state = State { sns, configs, published: RecentAlerts::default(), memory: Memory::new(table) };
         Handler { settings, s3, state: Mutex::new(state) }
     }
 
@@ -103,13 +103,15 @@ impl Invocation<'_> {
         let end_of_reading = self.deadline.checked_sub(TIME_TO_PUBLISH.min(time_left / 4)).unwrap_or(self.deadline);
         let State { sns, configs, published, memory } = &mut *self.state;
         let mails = mail::send(&payload, self.settings, sns, self.deadline);
-        let outbox = Outbox::new(sns, published, self.deadline);
+        memory.begin();
+        let outbox = Outbox::new(sns, published, memory, self.deadline);
         let reading = Reading::new(self.s3, configs, memory, &outbox, &mut self.report, end_of_reading);
         // Neither waits for the other.
         let (mailed, failures) = Box::pin(async { tokio::join!(mails, outbox.publish_all(reading.read(&logs))) }).await;
         self.failures = failures;
         let (unsent, receipts) = outbox.finish(&mut self.report);
-        memory.published(&receipts).await;
+        memory.note_told(&receipts, self.deadline.checked_sub(TIME_TO_REPORT).unwrap_or(self.deadline)).await;
+        self.report.state_unavailable = memory.has_failed().into();
         self.failures.extend(unsent);
         self.failures.extend(mailed.failures);
         (self.report.mails, self.report.mailed) = (mailed.mails, mailed.alerts);

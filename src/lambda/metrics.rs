@@ -56,6 +56,7 @@ fn metrics(report: &Report) -> Vec<Metric> {
         ("SkippedConfigMessage", report.skipped.config_message, COUNT),
         ("SkippedConfirmation", report.skipped.confirmation, COUNT),
         ("HandedBack", report.handed_back, COUNT),
+        ("StateUnavailable", report.state_unavailable, COUNT),
         ("Mails", report.mails, COUNT),
         ("Mailed", report.mailed, COUNT),
     ];

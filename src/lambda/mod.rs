@@ -14,6 +14,7 @@ mod places;
 mod queues;
 mod reading;
 mod report;
+mod shared;
 
 pub use self::invocation::Handler;
 pub use self::log_lines::LogLines;

@@ -2,7 +2,7 @@
 //! again.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts};
+use super::memory::Memory;
 use super::queues::{Admission, Batch, Entry, Queues};
 use super::report::Report;
 use crate::alert::{Alert, Receipt};
@@ -30,6 +31,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 pub(super) struct Outbox<'a> {
     deadline: SystemTime,
+    memory: &'a Memory,
     state: RefCell<State<'a>>,
     /// Something may have to be sent.
     added: Notify,
@@ -55,7 +57,12 @@ struct State<'a> {
 
 impl<'a> Outbox<'a> {
     /// All alerts will be sent, or given up, well before `deadline`, when Lambda kills the function.
-    pub(super) fn new(sns: &'a mut Sns, published: &'a mut RecentAlerts, deadline: SystemTime) -> Self {
+    pub(super) fn new(
+        sns: &'a mut Sns,
+        published: &'a mut RecentAlerts,
+        memory: &'a Memory,
+        deadline: SystemTime,
+    ) -> Self {
         published.expire(SystemTime::now());
         let state = State {
             sns,
@@ -69,6 +76,7 @@ impl<'a> Outbox<'a> {
         };
         Outbox {
             deadline: deadline.checked_sub(TIME_TO_REPORT).unwrap_or(deadline),
+            memory,
             state: RefCell::new(state),
             added: Notify::new(),
             left: Notify::new(),
@@ -153,12 +161,17 @@ impl<'a> Outbox<'a> {
         batch
     }
 
-    /// Sends a batch, and counts what became of it.
-    async fn send(&self, Batch { entries, mut given_up }: Batch) {
+    /// Sends a batch, less what other environments have sent, and counts what became of it.
+    async fn send(&self, Batch { mut entries, mut given_up }: Batch) {
         let Some(topic) = entries.first().map(|first| self.state.borrow_mut().topic(&first.topic)) else { return };
-        let alerts: Vec<&Alert> = entries.iter().map(|entry| &entry.alert).collect();
+        let published =
+            self.memory.published(&entries.iter().filter_map(|entry| entry.key).collect(), self.deadline).await;
+        let is_new = |entry: &&Entry| entry.key.is_none_or(|key| !published.contains(&key));
+        entries.sort_by_key(|entry| !is_new(&entry));
+        let alerts: Vec<&Alert> = entries.iter().take_while(is_new).map(|entry| &entry.alert).collect();
+        let repeated = alerts.len();
         // Also when the rest is given up, what SNS took counts.
-        let is_taken = RefCell::new(vec![false; entries.len()]);
+        let is_taken = RefCell::new(vec![false; alerts.len()]);
         let taken = |number: usize| {
             if let (Some(entry), Some(is_taken)) = (entries.get(number), is_taken.borrow_mut().get_mut(number)) {
                 *is_taken = true;
@@ -167,18 +180,25 @@ impl<'a> Outbox<'a> {
         };
         let results = tokio::select! {
             biased;
-            _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); entries.len()],
+            () = async {}, if alerts.is_empty() => Vec::new(),
+            _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); alerts.len()],
             results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) =>
                 results.into_iter().map(|result| result.map_err(|failure| failure.cause)).collect(),
         };
-        let state = &mut *self.state.borrow_mut();
-        state.queues.done(&entries);
-        for ((entry, result), is_taken) in entries.into_iter().zip(results).zip(is_taken.into_inner()) {
-            if let (Err(cause), false) = (result, is_taken) {
-                state.fail(entry, cause);
+        let mut taken = BTreeSet::new();
+        {
+            let state = &mut *self.state.borrow_mut();
+            state.queues.done(&entries);
+            entries.drain(repeated..).for_each(|entry| state.repeated(&entry));
+            for ((entry, result), is_taken) in entries.into_iter().zip(results).zip(is_taken.into_inner()) {
+                match result {
+                    Err(cause) if !is_taken => state.fail(entry, cause),
+                    _ => taken.extend(entry.key),
+                }
             }
+            self.left.notify_waiters();
         }
-        self.left.notify_waiters();
+        self.memory.note_published(&taken, self.deadline).await;
     }
 
     /// Adds the counts to the report, and gives the failures, and the receipts of what was published.
@@ -248,6 +268,16 @@ impl State<'_> {
         self.counts.delay = self.counts.delay.max(delay.map(|delay| delay.as_secs()));
         if let Some(key) = entry.key {
             self.published.insert(key, now);
+        }
+    }
+
+    /// Counts and remembers an alert that another environment has published.
+    fn repeated(&mut self, entry: &Entry) {
+        self.queues.progressed(&entry.topic, Instant::now());
+        self.counts.duplicates += 1;
+        self.receipts.extend(&entry.alert.receipts);
+        if let Some(key) = entry.key {
+            self.published.insert(key, SystemTime::now());
         }
     }
 

@@ -1,6 +1,6 @@
 //! The logs of one invocation, read side by side: a slow one holds up nothing but itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::mem;
 use std::rc::Rc;
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
-use super::config_store::{Config, ConfigStore, Refreshed};
+use super::config_store::{Config, ConfigStore};
 use super::deadline::{NO_ANSWER, in_time};
 use super::memory::Memory;
 use super::outbox::Outbox;
-use super::places::{Place, Places, WaitsFor};
+use super::places::{FOR_S3, FOR_SNS, Place, Places};
 use super::report::Report;
 use crate::aws::s3::{LogBytes, S3};
 use crate::error::Error;
@@ -30,8 +30,8 @@ const CHUNK: usize = 1 << 10;
 /// How long a log is read before the other logs, and the requests under way, get their turn: there is one thread.
 const TURN: Duration = Duration::from_millis(1);
 
-/// The size of a log's matches of which the memory decides at once, in bytes.
-const PENDING_LIMIT: usize = 1 << 20;
+/// The size of the matches of which the memory decides at once, in bytes. The logs that are open share it.
+const PENDING_LIMIT: usize = 2 << 20;
 
 pub(super) struct Reading<'a, 'o> {
     s3: &'a S3,
@@ -43,6 +43,8 @@ pub(super) struct Reading<'a, 'o> {
     /// The configurations that were usable when they were asked for, which is once.
     refreshed: RefCell<HashMap<S3Object, Rc<OnceCell<()>>>>,
     places: Places,
+    /// How many logs are being read.
+    open: Cell<usize>,
     report: RefCell<&'a mut Report>,
     failures: RefCell<Vec<Error>>,
 }
@@ -64,6 +66,7 @@ impl<'a, 'o> Reading<'a, 'o> {
             deadline,
             refreshed: RefCell::default(),
             places: Places::new(deadline),
+            open: Cell::new(0),
             report: RefCell::new(report),
             failures: RefCell::default(),
         }
@@ -91,7 +94,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         let mut place = self.places.take().await.map_err(|cause| unavailable(log, cause))?;
         let bytes = in_time(self.deadline, NO_ANSWER, self.s3.open(log));
         let both = Box::pin(async { tokio::join!(self.config(log), bytes) });
-        let (config, bytes) = place.wait(WaitsFor::S3, both).await;
+        let (config, bytes) = place.wait(FOR_S3, both).await;
         let config = config?;
         let bytes = bytes.flatten().map_err(|cause| unavailable(log, cause))?;
         let name = log.to_string();
@@ -103,18 +106,22 @@ impl<'a, 'o> Reading<'a, 'o> {
             pending_size: 0,
             place,
         };
-        reader.read(bytes).await
+        self.open.update(|open| open + 1);
+        let read = reader.read(bytes).await;
+        self.open.update(|open| open - 1);
+        read
     }
 
     async fn config(&self, log: &S3Object) -> Result<Rc<Config>, Error> {
         let location = self.configs.location(log);
         let asked = self.refreshed.borrow_mut().entry(location.clone()).or_default().clone();
         let refresh = || async {
-            let Refreshed { changed, error } = self.configs.refresh(self.s3, &location, log, self.deadline).await?;
-            if changed {
-                self.outbox.forget_published();
+            match self.configs.refresh(self.s3, &location, log, self.deadline).await {
+                Ok(true) => self.outbox.forget_published(),
+                Ok(false) => {}
+                Err(error) if error.outdated_configuration().is_some() => self.failures.borrow_mut().push(error),
+                Err(error) => return Err(error),
             }
-            self.failures.borrow_mut().extend(error);
             Ok(())
         };
         asked.get_or_try_init(refresh).await?;
@@ -143,7 +150,7 @@ impl LogReader<'_, '_, '_> {
         let decided = self.decide().await;
         self.place.leave_large_window();
         for alert in self.evaluator.summaries() {
-            self.place.wait(WaitsFor::Sns, self.reading.outbox.add(alert, &self.log)).await;
+            self.place.wait(FOR_SNS, self.reading.outbox.add(alert, &self.log)).await;
         }
         read.and(decided)
     }
@@ -152,13 +159,13 @@ impl LogReader<'_, '_, '_> {
     async fn decide(&mut self) -> Result<(), Error> {
         let pending = mem::take(&mut self.pending);
         self.pending_size = 0;
-        let Reading { memory, outbox, report, .. } = self.reading;
-        for (pending, decisions) in pending.iter().zip(memory.decide(&pending).await) {
+        let Reading { memory, outbox, report, deadline, .. } = self.reading;
+        for (pending, decisions) in pending.iter().zip(memory.decide(&pending, *deadline).await) {
             let decided = self.evaluator.decided(pending, decisions);
             let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
             report.borrow_mut().count(&matched);
             for alert in alerts {
-                self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+                self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
             }
         }
         Ok(())
@@ -208,13 +215,13 @@ impl LogReader<'_, '_, '_> {
                     Verdict::Matched(matched, alerts) => {
                         report.borrow_mut().count(&matched);
                         for alert in *alerts {
-                            self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+                            self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
                         }
                     }
                     Verdict::Pending(pending) => {
                         self.pending_size += pending.size();
                         self.pending.push(*pending);
-                        if self.pending_size >= PENDING_LIMIT {
+                        if self.pending_size >= PENDING_LIMIT / self.reading.open.get().max(1) {
                             self.decide().await?;
                         }
                     }

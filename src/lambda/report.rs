@@ -67,6 +67,9 @@ pub struct Report {
     /// Messages that SQS is to deliver again.
     #[serde(skip)]
     pub(crate) handed_back: u64,
+    /// 1 if the state table failed.
+    #[serde(skip)]
+    pub(crate) state_unavailable: u64,
     /// Failures, by [`Error::kind`](crate::error::Error::kind).
     #[serde(skip)]
     pub(crate) failures: BTreeMap<&'static str, u64>,
@@ -168,6 +171,7 @@ impl Report {
             skipped.confirmation = self.skipped.confirmation,
             failures = self.failures.values().sum::<u64>(),
             handedBack = self.handed_back,
+            stateUnavailable = self.state_unavailable,
             mails = self.mails,
             mailed = self.mailed,
             bytes = self.bytes,

@@ -5,5 +5,7 @@ mod group;
 mod groups;
 mod sighting;
 
+pub(crate) use self::bounded::Bounded;
+pub(crate) use self::group::{Group, Sighted};
 pub(crate) use self::groups::{Decision, Groups};
 pub(crate) use self::sighting::Sighting;

@@ -115,6 +115,11 @@ impl Test {
         path_text(&self.path)
     }
 
+    /// Whether the path begins with a key.
+    pub(super) fn is_within(&self, key: &str) -> bool {
+        self.path.first().is_some_and(|first| first == key)
+    }
+
     /// The pattern, if it is the whole test.
     pub(crate) fn pattern(&self) -> Option<&Pattern> {
         match &self.check {
@@ -231,6 +236,12 @@ impl Condition {
     /// Whether it has neither a pattern for `eventSource` nor one for `eventName`, and so may match any call.
     pub(super) fn is_for_any_call(&self) -> bool {
         self.event_source.is_none() && self.event_name.is_none()
+    }
+
+    /// The patterns for calls, each with its key in the configuration.
+    pub(super) fn call(&self) -> impl Iterator<Item = (&'static str, &Pattern)> {
+        let keys = [("source", &self.event_source), ("regexp", &self.event_name)];
+        keys.into_iter().filter_map(|(key, pattern)| Some((key, pattern.as_ref()?)))
     }
 
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {

@@ -19,59 +19,52 @@ pub(super) fn warnings(rule: &Rule, filter: &Filter, packs: &[Filter]) -> Vec<St
     if is_copy { Vec::new() } else { vec![why] }
 }
 
-/// The conditions of a pack's rule that an override of it leaves out.
+/// The conditions of a pack's rule that an override of it leaves out, or leaves in force beside its own.
 fn lost(original: &Rule, rule: &Rule) -> Vec<String> {
-    let of_keys = [
-        ("where", paths(&original.condition.wheres), paths(&rule.condition.wheres)),
-        ("unless", tests(&original.condition.unless), tests(&rule.condition.unless)),
-        ("any", each(&original.any), each(&rule.any)),
-        (
-            "ignore",
-            each(original.ignore.iter().map(|entry| &entry.condition)),
-            each(rule.ignore.iter().map(|entry| &entry.condition)),
-        ),
-    ];
-    let warning = |(key, before, now): (&str, Vec<String>, Vec<String>)| {
+    let mut warnings = Vec::new();
+    for ((key, before), (_, now)) in keys(original).into_iter().zip(keys(rule)) {
         let lost = before.iter().filter(|part| !now.iter().any(|now| now.contains(*part)));
         let lost: Vec<_> = lost.map(|part| format!("`{}`", part.trim())).collect();
-        let what = format!("`{key}` replaces that of the pack's rule, which also has {}", lost.join(" and "));
-        (!lost.is_empty()).then(|| format!("{what}: copy that too, if it is still wanted"))
-    };
-    of_keys.into_iter().filter_map(warning).chain(still_in_force(original, rule)).collect()
+        if !lost.is_empty() {
+            let what = format!("`{key}` replaces that of the pack's rule, which also has {}", lost.join(" and "));
+            warnings.push(format!("{what}: copy that too, if it is still wanted"));
+        }
+    }
+    let any = |rule: &Rule| rule.any.iter().map(line).collect::<Vec<_>>();
+    let is_new = asks(&rule.condition) != asks(&original.condition);
+    if is_new && !rule.any.is_empty() && any(rule) == any(original) {
+        let what = "the `any` of the pack's rule applies too, since the override has none: one of its conditions must \
+                    also hold; give an `any` of your own if that is not meant";
+        warnings.push(what.to_owned());
+    }
+    warnings
 }
 
-/// Conditions of a pack's rule that an override with conditions of its own leaves in force.
-fn still_in_force(original: &Rule, rule: &Rule) -> Option<String> {
-    let own = |rule: &Rule| {
-        let Condition { event_source, event_name, wheres, .. } = &rule.condition;
-        let patterns =
-            [event_source, event_name].map(|pattern| pattern.as_ref().map(|pattern| pattern.as_str().to_owned()));
-        (patterns, tests(wheres))
-    };
-    let is_kept = !rule.any.is_empty() && each(&rule.any) == each(&original.any) && own(rule) != own(original);
-    let what =
-        "the `any` of the pack's rule applies too, since the override has none: one of its conditions must also hold";
-    is_kept.then(|| format!("{what}; give an `any` of your own if that is not meant"))
+/// The keys of a rule from which an override may take something away, and what they hold.
+fn keys(rule: &Rule) -> [(&'static str, Vec<String>); 4] {
+    let Rule { condition, any, ignore, .. } = rule;
+    [
+        ("where", condition.wheres.iter().map(|test| format!("{} ", test.path_text())).collect()),
+        ("unless", tests(&condition.unless).collect()),
+        ("any", any.iter().map(line).collect()),
+        ("ignore", ignore.iter().map(|entry| line(&entry.condition)).collect()),
+    ]
 }
 
-fn paths(tests: &[Test]) -> Vec<String> {
-    tests.iter().map(|test| format!("{} ", test.path_text())).collect()
+fn tests(tests: &[Test]) -> impl Iterator<Item = String> {
+    tests.iter().map(|test| format!("{}: {}", test.path_text(), asked(test, None).replace('`', "")))
 }
 
-fn tests(tests: &[Test]) -> Vec<String> {
-    tests.iter().map(|test| format!("{}: {}", test.path_text(), asked(test, None).replace('`', ""))).collect()
+/// A condition without its exceptions.
+fn asks(condition: &Condition) -> Vec<String> {
+    let call = condition.call().map(|(key, pattern)| format!("{key}: {}", pattern.as_str()));
+    call.chain(tests(&condition.wheres)).collect()
 }
 
-/// The conditions of a list, each in a line.
-fn each<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> Vec<String> {
-    let each = conditions.into_iter().map(|condition| {
-        let names = [("source", &condition.event_source), ("regexp", &condition.event_name)];
-        let names =
-            names.into_iter().filter_map(|(key, pattern)| Some(format!("{key}: {}", pattern.as_ref()?.as_str())));
-        let unless = tests(&condition.unless).into_iter().map(|test| format!("unless {test}"));
-        names.chain(tests(&condition.wheres)).chain(unless).collect::<Vec<_>>().join(", ")
-    });
-    each.collect()
+/// A condition in a line.
+fn line(condition: &Condition) -> String {
+    let unless = tests(&condition.unless).map(|test| format!("unless {test}"));
+    asks(condition).into_iter().chain(unless).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! S3 and SNS on one loopback port, with the rules of the real ones and the faults that a test asks for.
+//! S3, SNS and DynamoDB on one loopback port, with the rules of the real ones and the faults that a test asks for.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Body, Bytes, Frame, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, IF_MATCH, IF_NONE_MATCH, RANGE};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderName, IF_MATCH, IF_NONE_MATCH, RANGE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,7 @@ use percent_encoding::percent_decode_str;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
+use crate::fake_dynamodb::{self, Table, TableFault};
 use crate::runtime_api::PATIENCE;
 
 /// A fault of `GetObject`.
@@ -70,6 +71,8 @@ pub enum SnsFault {
     GarbledThenRefused,
     /// It takes the messages, and the connection breaks.
     Dropped,
+    /// It takes the messages, and no answer ever comes.
+    SilentlyTaken,
     /// No answer ever comes.
     Silent,
 }
@@ -132,6 +135,7 @@ struct State {
     under_way: usize,
     taken: usize,
     seen: Vec<Seen>,
+    table: Table,
     messages: Vec<Message>,
     /// Requests that the real SNS would refuse. Each is a defect of the program, whatever the test is about.
     violations: Vec<String>,
@@ -188,6 +192,32 @@ impl FakeAws {
         self.state().s3_faults.clear();
         self.state().sns_fault = None;
         self.state().topic_faults.clear();
+        self.state().table.fault = None;
+    }
+
+    /// The next `times` requests for this operation of DynamoDB fail, after so many others; an empty text stands for all.
+    pub fn table_fault(&self, operation: &'static str, before: usize, fault: TableFault, times: usize) {
+        self.state().table.fault = Some((operation, before, fault, times));
+    }
+
+    /// Looks at the table, or changes it.
+    pub fn table<T>(&self, look: impl FnOnce(&mut Table) -> T) -> T {
+        look(&mut self.state().table)
+    }
+
+    /// Waits until this is so.
+    pub async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !is_so(self) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        patience(&self.state, what, wait).await;
+    }
+
+    /// How many more publish requests will fail.
+    pub fn faults_left(&self) -> usize {
+        self.state().sns_fault.map_or(0, |fault| fault.1)
     }
 
     /// Closes all connections, as servers do with idle ones.
@@ -254,6 +284,7 @@ impl Drop for FakeAws {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             assert_eq!(self.state().violations, [""; 0], "SNS would have refused this");
+            assert_eq!(self.state().table.violations, [""; 0]);
         }
     }
 }
@@ -279,6 +310,7 @@ where
     tokio::spawn(async move {
         for connection in 0_usize.. {
             let Ok((stream, _)) = listener.accept().await else { break };
+            stream.set_nodelay(true).unwrap();
             let (handler, mut closing) = (handler.clone(), closing.clone());
             closing.mark_unchanged();
             tokio::spawn(async move {
@@ -323,7 +355,7 @@ async fn answer(
     state: Arc<Mutex<State>>,
     arrived: watch::Sender<(usize, usize)>,
 ) -> Option<Answer> {
-    let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let header = |name: HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
     // Credential=AKID/date/region/service/aws4_request
     let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
     let (if_none_match, if_match, range) = (header(IF_NONE_MATCH), header(IF_MATCH), header(RANGE));
@@ -353,6 +385,15 @@ async fn answer(
         match answer {
             Err(S3Fault::Silent) => std::future::pending().await,
             answer => answer.ok(),
+        }
+    } else if let Some(operation) = header("x-amz-target".parse().unwrap()) {
+        let body = request.into_body().collect().await.ok()?.to_bytes();
+        let operation = operation.strip_prefix("DynamoDB_20120810.").unwrap();
+        let answer = state.lock().unwrap().table.answer(operation, &serde_json::from_slice(&body).unwrap());
+        match answer {
+            fake_dynamodb::Answer::Status(status, body) => Some(whole(status, body)),
+            fake_dynamodb::Answer::Dropped => None,
+            fake_dynamodb::Answer::Never => std::future::pending().await,
         }
     } else {
         let form = request.into_body().collect().await.ok()?.to_bytes();
@@ -541,6 +582,10 @@ fn publish(seen: &Seen, entries: Vec<Message>, state: &mut State) -> Result<Answ
     let fault = state.topic_faults.get(topic).copied().or(fault);
     let (failing, sender, code) = match fault {
         Some(SnsFault::Silent) => return Err(SnsFault::Silent),
+        Some(SnsFault::SilentlyTaken) => {
+            state.messages.extend(entries);
+            return Err(SnsFault::Silent);
+        }
         Some(SnsFault::Dropped) => {
             state.messages.extend(entries);
             return Err(SnsFault::Dropped);
