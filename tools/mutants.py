@@ -2,8 +2,8 @@
 
 A change drops a clause, a member of a list, an exception, an anchor or an alternative, or moves a bound by one. Of a
 `threshold`, `firstSeen` or `suppress`, a change drops it, halves or doubles its count or its span, or makes its groups
-larger or smaller. At least nine in ten changes of each file must fail a test. Without FILE it takes both packs. `--rule TEXT` takes only the
-rules whose name has the text. `--engine oracle` runs the tests in Python, without the program.
+larger or smaller. At least nine in ten changes of each file must fail a test. Without FILE it takes both packs. `--rule
+TEXT` takes only the rules whose name has the text. `--engine oracle` runs the tests in Python, without the program.
 """
 
 import argparse

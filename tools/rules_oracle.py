@@ -303,8 +303,9 @@ class Group:
             self.counted |= {what: max(time, self.counted.get(what, time)) for what in counted}
             ordered, count = sorted(self.counted.items(), key=lambda entry: entry[1]), int(stage["count"])
             windows = [ordered[n:n + count] for n in range(len(ordered) - count + 1)]
-            alerts = not is_near and (not times or time > times[-1]) and any(
-                window[-1][1] - window[0][1] < span and any(what in counted for what, _ in window) for window in windows)
+            reached = any(window[-1][1] - window[0][1] < span and any(what in counted for what, _ in window)
+                          for window in windows)
+            alerts = reached and not is_near and (not times or time > times[-1])
             self.counted = dict(ordered[-count:])
         if any(event == known for _, known in self.alerts):
             return True  # It is the alert's own event.

@@ -48,11 +48,11 @@ def judged(tests, engine):
 
 
 def judged_with_memory(stage, tests, engine):
-    cases = [
-        {"records": [{"eventName": "A", "eventTime": f"2027-01-15T10:{minute:02}:00Z"} | more for minute, more in records],
-         "alerts": mutants.Number(alerts)}
-        for records, alerts in tests
-    ]
+    def record(minute, more):
+        return {"eventName": "A", "eventTime": f"2027-01-15T10:{minute:02}:00Z", **more}
+
+    cases = [{"records": [record(*each) for each in records], "alerts": mutants.Number(alerts)}
+             for records, alerts in tests]
     return mutants.judge({"name": "r", "regexp": "A", **stage, "tests": cases}, engine)
 
 
@@ -77,7 +77,8 @@ def test_no_change_of_what_a_rule_remembers_survives(kind, engine):
     assert caught == {"threshold": 9, "firstSeen": 5, "suppress": 5}[kind]
 
 
-@pytest.mark.parametrize(("kind", "missing"), [(kind, n) for kind in REMEMBERING for n in range(len(REMEMBERING[kind][1]))])
+@pytest.mark.parametrize(("kind", "missing"), [(kind, n) for kind, (_, tests) in REMEMBERING.items()
+                                               for n in range(len(tests))])
 def test_without_one_of_the_tests_a_change_of_what_a_rule_remembers_survives(kind, missing):
     stage, tests = REMEMBERING[kind]
     passes, _, _, survivors = judged_with_memory(stage, tests[:missing] + tests[missing + 1:], "oracle")
