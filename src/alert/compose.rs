@@ -197,17 +197,17 @@ mod tests {
     use crate::rules::config;
 
     fn alert_in(format: &str, config: &str, record: &str) -> Alert {
-        alert_with(format, config, record, &held(37, 0, 56 * 60))
+        alert_with(format, config, record, Some(held(37, 0, 56 * 60)))
     }
 
     /// So many matches, the first and the last at these seconds after 10:02.
-    fn held(count: u64, from: u64, to: u64) -> Option<Held> {
+    fn held(count: u64, from: u64, to: u64) -> Held {
         let at = |seconds: u64| serde_json::from_value(json!(1_795_168_920_000 + seconds * 1_000)).unwrap();
-        Some(Held { count, from: at(from), to: at(to) })
+        Held { count, from: at(from), to: at(to) }
     }
 
     /// The alert of a record, and what each stage of its rules has held back.
-    fn alert_with(format: &str, config: &str, record: &str, held: &Option<Held>) -> Alert {
+    fn alert_with(format: &str, config: &str, record: &str, held: Option<Held>) -> Alert {
         let config = format!(
             r#"{{"regexp": "", "source": "", "format": "{format}", {config}
                 "sns": {{"topicARN": "arn:aws:sns:us-east-1:123456789012:t"}}}}"#
@@ -218,7 +218,7 @@ mod tests {
         let text = crate::log::readable(record.as_bytes());
         let record = Record::parse(&text).unwrap();
         let receipt = Receipt { group: GroupId(1), event: 1 };
-        let of = |rule| move |stage| Told { rule, stage, held: *held, receipt };
+        let of = |rule| move |stage| Told { rule, stage, held, receipt };
         let told: Vec<_> = filter.rules.iter().flat_map(|rule| rule.stages.iter().map(of(rule))).collect();
         about(&record, &Call::of(&record), &rules, &told, &context)
     }
@@ -483,13 +483,13 @@ mod tests {
             (vec![one(json!({"threshold": threshold}))], None, "5 in 10 minutes with the same sourceIPAddress", ""),
             (
                 vec![one(json!({"threshold": distinct}))],
-                held(1, 0, 0),
+                Some(held(1, 0, 0)),
                 "20 different requestParameters.secretId in 1 hour with the same userIdentity.arn and awsRegion",
                 "1 more at 2026-11-20T10:02:00Z with the same userIdentity.arn and awsRegion was not sent",
             ),
             (
                 vec![one(json!({"suppress": suppress}))],
-                held(37, 0, 56 * 60),
+                Some(held(37, 0, 56 * 60)),
                 "",
                 r"37 more between 2026-11-20T10:02:00Z and 2026-11-20T10:58:00Z with the same userIdentity.arn, a\.b and c were not sent",
             ),
@@ -499,7 +499,7 @@ mod tests {
                     other["name"] = json!("b");
                     other
                 }],
-                held(2, 0, 0),
+                Some(held(2, 0, 0)),
                 "5 in 10 minutes with the same sourceIPAddress (rule a)",
                 "2 more at 2026-11-20T10:02:00Z with the same sourceIPAddress were not sent (rule a); 2 more at \
                  2026-11-20T10:02:00Z with the same awsRegion were not sent (rule b)",
@@ -507,8 +507,8 @@ mod tests {
             (vec![one(json!({"suppress": suppress}))], None, "", ""),
         ] {
             let config = rules(&all.clone().into());
-            // The rule of the top level matches, too: only the others are asked.
-            let alert = |format: &str| alert_with(format, &config.replace("\n", ""), &create_user().to_string(), &held);
+            // The rule of the top level matches, too, and so each text names its rule.
+            let alert = |format: &str| alert_with(format, &config.replace('\n', ""), &create_user().to_string(), held);
             let of_top_level = |text: &str| text.replace(" (rule a)", "").replace(" (rule b)", "");
             let text = alert("text");
             let line = |label: &str, text: &str| {
