@@ -1,6 +1,8 @@
 //! A rule's match as the memory sees it: hashes of what tells its groups apart, so that the memory holds no texts of
 //! records.
 
+use std::collections::BTreeSet;
+
 use super::group::Sighted;
 use crate::alert::{GroupId, id};
 use crate::log::{Record, Time};
@@ -55,8 +57,11 @@ impl InGroup {
         }
         let id = GroupId(id::hash(texts.iter().map(String::as_str)));
         let counted = match &stage.kind {
-            StageKind::Threshold { distinct: Some(path), .. } => {
-                Some(record.raw_texts(path).iter().map(|text| half(id::hash([text.as_str()]))).collect())
+            StageKind::Threshold { count, distinct: Some(path) } => {
+                let texts = record.raw_texts(path);
+                let different: BTreeSet<u64> = texts.iter().map(|text| half(id::hash([text.as_str()]))).collect();
+                // More of them change nothing, and a record may have millions.
+                Some(different.into_iter().take(*count).collect())
             }
             _ => None,
         };
@@ -67,4 +72,70 @@ impl InGroup {
 /// Enough of a hash to tell the few events and texts of one group apart.
 fn half(hash: u128) -> u64 {
     (hash >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::rules::config;
+
+    /// The groups and what counts, by stage; `None` where the rule always alerts.
+    fn sighted(name: &str, stages: &str, record: &Value) -> Option<Vec<(GroupId, usize)>> {
+        let file = format!(r#"{{"rules": [{{"name": "{name}", "regexp": "x", {stages}}}]}}"#);
+        let filter = config::parse(file.as_bytes(), None).unwrap();
+        let record = record.to_string();
+        let sighting = Sighting::of(&filter.rules[0], &Record::parse(&record).unwrap(), || 7)?;
+        Some(sighting.stages().map(|(_, group, sighted)| (group, sighted.counted.len())).collect())
+    }
+
+    #[test]
+    fn groups_are_told_apart_by_the_rule_the_stage_and_the_texts() {
+        let stages = r#""firstSeen": {"by": ["a", "b"], "within": "1d"}, "suppress": {"by": ["a", "b"], "for": "1d"}"#;
+        let group = |name: &str, mut record: Value| {
+            record["eventTime"] = json!("2026-11-20T21:08:30Z");
+            sighted(name, stages, &record).unwrap().into_iter().map(|(group, _)| group).collect::<Vec<_>>()
+        };
+        let mut all: Vec<GroupId> = group("another", json!({}));
+        for record in [
+            json!({}),
+            json!({"a": ""}),
+            json!({"a": "x"}),
+            json!({"b": "x"}),
+            json!({"a": "x", "b": ""}),
+            json!({"a": ["x", "y"]}),
+            json!({"a": ["y", "x"]}),
+            json!({"a": "x", "b": "y"}),
+            json!({"a": {"x": "y"}}),
+        ] {
+            all.extend(group("r", record));
+        }
+        let count = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!((count, all.len()), (20, 20));
+        for (one, same) in [
+            (json!({"a": null, "b": []}), json!({"c": "z"})),
+            (json!({"a": "1"}), json!({"a": 1})),
+            (json!({"a": ["x"]}), json!({"a": "x"})),
+        ] {
+            assert_eq!(group("r", one), group("r", same));
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_valid_time_has_no_group_and_one_with_many_texts_counts_few() {
+        let stages = r#""threshold": {"count": 3, "by": ["a"], "within": "1m", "distinct": "t.n"}"#;
+        let of = |time: &str, texts: Value| sighted("r", stages, &json!({"eventTime": time, "t": {"n": texts}}));
+        for time in ["", "yesterday", "2026-11-20", "2026-11-20T21:08:30", "2026-11-20T21:08:30+01:00"] {
+            assert_eq!(of(time, json!("x")), None, "{time}");
+        }
+        let texts: Vec<_> = (0..100_000).map(|n| n.to_string()).collect();
+        for (texts, counted) in
+            [(json!([]), 0), (json!(null), 0), (json!(["x", "x"]), 1), (json!(["x", "y"]), 2), (json!(texts), 3)]
+        {
+            assert_eq!(of("2026-11-20T21:08:30.5Z", texts).unwrap()[0].1, counted);
+        }
+    }
 }

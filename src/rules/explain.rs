@@ -4,7 +4,8 @@ use super::condition::{CallName, Check, Condition, Scratch, Test, path_text};
 use super::matcher::day_of;
 use super::model::{Exception, Filter, Rule};
 use super::pattern::{Pattern, Searches};
-use crate::log::Record;
+use super::stage::Stage;
+use crate::log::{Record, Time};
 
 /// The most characters of a pattern or value, and the most patterns, values and objects, that are shown.
 const SHOWN: usize = 100;
@@ -47,7 +48,11 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
     for (i, condition) in rule.any.iter().enumerate().filter(|(i, _)| any.get(*i).is_some_and(Vec::is_empty)) {
         why.extend(of_any(i, &explainer.parts(condition, true)));
     }
-    why.into_iter().chain(expired.into_iter().map(|(_, why)| why)).collect()
+    let untimed = (!rule.stages.is_empty() && Time::of(record).is_none()).then(|| {
+        let stages: Vec<_> = rule.stages.iter().map(Stage::name).collect();
+        format!("the record has no valid eventTime, so it always passes {}", stages.join(", "))
+    });
+    why.into_iter().chain(untimed).chain(expired.into_iter().map(|(_, why)| why)).collect()
 }
 
 /// Parts of a condition of `any`.

@@ -1,6 +1,6 @@
 //! Warnings about rules that override a pack's rule and take something away from it, or that miss it.
 
-use super::condition::{Condition, Test};
+use super::condition::{Condition, Test, path_text};
 use super::config::{MeantRule, meant_pack_rule};
 use super::explain::asked;
 use super::model::{Filter, Rule};
@@ -31,13 +31,17 @@ fn lost(original: &Rule, rule: &Rule) -> Vec<String> {
             each(rule.ignore.iter().map(|entry| &entry.condition)),
         ),
     ];
+    let of_stages = original.stages.iter().filter_map(|before| {
+        let now = rule.stages.iter().find(|now| now.name() == before.name())?;
+        Some((before.name(), shown(before.paths()), shown(now.paths())))
+    });
     let warning = |(key, before, now): (&str, Vec<String>, Vec<String>)| {
         let lost = before.iter().filter(|part| !now.iter().any(|now| now.contains(*part)));
         let lost: Vec<_> = lost.map(|part| format!("`{}`", part.trim())).collect();
         let what = format!("`{key}` replaces that of the pack's rule, which also has {}", lost.join(" and "));
         (!lost.is_empty()).then(|| format!("{what}: copy that too, if it is still wanted"))
     };
-    of_keys.into_iter().filter_map(warning).chain(still_in_force(original, rule)).collect()
+    of_keys.into_iter().chain(of_stages).filter_map(warning).chain(still_in_force(original, rule)).collect()
 }
 
 /// Conditions of a pack's rule that an override with conditions of its own leaves in force.
@@ -55,7 +59,11 @@ fn still_in_force(original: &Rule, rule: &Rule) -> Option<String> {
 }
 
 fn paths(tests: &[Test]) -> Vec<String> {
-    tests.iter().map(|test| format!("{} ", test.path_text())).collect()
+    shown(tests.iter().map(|test| &test.path))
+}
+
+fn shown<'p>(paths: impl Iterator<Item = &'p Vec<String>>) -> Vec<String> {
+    paths.map(|path| format!("{} ", path_text(path))).collect()
 }
 
 fn tests(tests: &[Test]) -> Vec<String> {
@@ -115,5 +123,12 @@ mod tests {
         let told = lost(&rule(any), &rule(&format!(r#""where": {{"new": "x"}}, {any}"#)));
         assert!(told.len() == 1 && told[0].starts_with("the `any` of the pack's rule applies too"), "{told:?}");
         assert_eq!(lost(&rule(any), &rule(any)), [""; 0]);
+
+        let stages = r#""threshold": {"count": 5, "by": ["a", "b.c"], "within": "1m", "distinct": "d"},
+            "suppress": {"by": ["a"], "for": "1d"}"#;
+        let told = lost(&rule(stages), &rule(r#""threshold": {"count": 9, "by": ["b.c", "a.b"], "within": "1h"}"#));
+        let what = "`threshold` replaces that of the pack's rule, which also has `a` and `d`";
+        assert_eq!(told, [format!("{what}: copy that too, if it is still wanted")]);
+        assert_eq!(lost(&rule(stages), &rule(stages)), [""; 0]);
     }
 }

@@ -180,6 +180,7 @@ async fn books(name: &str, world: &mut World, answer: &Result<Value, Failure>) -
         ("Published", "published"),
         ("Duplicates", "duplicates"),
         ("Summarised", "summarised"),
+        ("Suppressed", "suppressed"),
         ("Failed", "failed"),
         ("Bytes", "bytes"),
         ("HandedBack", "handedBack"),
