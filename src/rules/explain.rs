@@ -4,7 +4,8 @@ use super::condition::{Check, Condition, Scratch, Test, path_text};
 use super::matcher::day_of;
 use super::model::{Exception, Filter, Rule};
 use super::pattern::{Pattern, Searches};
-use crate::log::Record;
+use super::stage::Stage;
+use crate::log::{Record, Time};
 
 /// The most characters of a pattern or value, and the most patterns, values and objects, that are shown.
 const SHOWN: usize = 100;
@@ -42,8 +43,12 @@ pub(crate) fn explain(filter: &Filter, rule: &Rule, record: &Record<'_>) -> Vec<
             why.extend(explainer.parts(at, condition, true));
         }
     }
+    let untimed = (!rule.stages.is_empty() && Time::of(record).is_none()).then(|| {
+        let stages: Vec<_> = rule.stages.iter().map(Stage::name).collect();
+        format!("the record has no valid eventTime, so it always passes {}", stages.join(", "))
+    });
     let exceptions = if in_force.is_empty() { expired } else { in_force };
-    why.into_iter().chain(exceptions.into_iter().map(|(_, why)| why)).collect()
+    why.into_iter().chain(untimed).chain(exceptions.into_iter().map(|(_, why)| why)).collect()
 }
 
 impl Explainer<'_, '_> {

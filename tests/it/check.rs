@@ -160,17 +160,26 @@ fn tests_count_the_alerts_that_the_memory_lets_pass() {
     let said = failure(&rules("3"));
     let expected = [
         ": it expects 3 alerts, but the rule makes 2",
-        "  records[0]: no alert, because threshold holds it back: it is match 1 with the same awsRegion, x",
+        "  records[0]: no alert, because threshold holds it back: it is match 1 with the same awsRegion and x",
         "  records[1]: no alert, because a record before it has its eventID: they are one event",
         "  records[2]: regexp: `User` fails at `Role`",
         "  records[3]: regexp: `User` passes at `User`",
-        "  records[4]: no alert, because threshold holds it back: it is match 3 with the same awsRegion, x",
+        "  records[4]: no alert, because threshold holds it back: it is match 3 with the same awsRegion and x",
         "  records[5]: regexp: `User` passes at `User`",
-        "  records[5]: nothing can hold it back, because it has no valid eventTime",
+        "  records[5]: the record has no valid eventTime, so it always passes threshold, suppress",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expected);
     let said = failure(&rule(&format!("{suppress}{}", test(&alike, "4")), ""));
     assert!(said.contains("records[2]: no alert, because suppress holds it back: it is match 3 with"), "{said}");
+}
+
+#[test]
+fn a_record_that_always_passes_the_memory_says_so() {
+    let stages = r#""firstSeen": {"by": ["a"], "within": "1h"}, "suppress": {"by": ["a"], "for": "1h"}"#;
+    let test = r#""tests": [{"records": [{"eventName": "User"}, {"eventName": "User", "n": 1}], "alerts": 1}]"#;
+    let said = failure(&rule(&format!("\"regexp\": \"User\", {stages}, {test}"), ""));
+    let why = "  records[1]: the record has no valid eventTime, so it always passes firstSeen, suppress";
+    assert!(said.starts_with(": it expects 1 alert, but the rule makes 2\n") && said.ends_with(why), "{said}");
 }
 
 #[test]

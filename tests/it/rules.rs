@@ -1052,7 +1052,7 @@ fn scan_shows_one_rules_alerts() {
         let shown = scan(&silent, &["--rule", "users"], &calls);
         assert_eq!((&shown.stdout, &shown.stderr), (&scanned.stdout, &scanned.stderr), "{key}");
     }
-    let many: Vec<_> = (0..21).map(|n| json!({ "name": format!("rule-{n:02}"), "regexp": "x" })).collect();
+    let many: Vec<_> = (0..31).map(|n| json!({ "name": format!("rule-{n:02}"), "regexp": "x" })).collect();
     let unknown = scan(&json!({ "rules": many }), &["--rule", "nope"], &calls);
     let said = "the rule `nope` is not known; the names are in the file, and `cloudtrail-alerter packs NAME` shows";
     assert!(unknown.code == 2 && unknown.stderr.contains(said), "{unknown:?}");

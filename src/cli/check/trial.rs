@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::super::console::counted;
 use crate::alert::GroupId;
 use crate::evaluate::{Evaluator, Verdict};
-use crate::log::{LogFile, Malformed, Record, Time, readable};
+use crate::log::{LogFile, Malformed, Record, readable};
 use crate::memory::{Groups, Sighting};
 use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, Stage, explain};
 
@@ -132,12 +132,7 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate<'_>], ex
         )],
         Fate::Alert | Fate::Nothing => {
             let json = readable(record.as_bytes());
-            let why = |record: Record<'_>| {
-                let is_untimed = matches!(fate, Fate::Alert) && !rule.stages.is_empty() && Time::of(&record).is_none();
-                let note = "nothing can hold it back, because it has no valid eventTime".to_owned();
-                explain(filter, rule, &record).into_iter().chain(is_untimed.then_some(note)).collect()
-            };
-            Record::parse(&json).map_or_else(|problem| vec![problem], why)
+            Record::parse(&json).map_or_else(|problem| vec![problem], |record| explain(filter, rule, &record))
         }
     };
     let mut lines = vec![failure];
