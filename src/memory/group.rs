@@ -4,6 +4,7 @@
 //! retried at any step. So an alert keeps its event, by which it is known when it comes again, and what it has to tell
 //! until it has been published.
 
+use std::mem;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,9 @@ use crate::rules::{Stage, StageKind};
 
 /// The most alerts that a group remembers: the latest ones.
 const ALERTS_LIMIT: usize = 16;
+
+/// The most alerts that may be on their way with something to tell.
+const TELLS_LIMIT: usize = 100;
 
 /// How long an alert that has not been published may still be on its way, in seconds:
 /// [an invocation's longest time](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html). After it, the
@@ -27,6 +31,9 @@ pub(crate) struct Group {
     /// The latest ones, in the order of their times.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     alerts: Vec<Alerted>,
+    /// What alerts have to tell that have not been published yet, as far as the group knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tells: Vec<Tells>,
     /// The matches that no alert tells yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     held: Option<Held>,
@@ -44,14 +51,13 @@ pub(crate) struct Group {
 struct Alerted {
     time: Time,
     event: u64,
-    /// What it has to tell, until it has been published.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    tells: Option<Tells>,
 }
 
+/// What the alert about an event has to tell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tells {
+    event: u64,
     held: Held,
     /// When it was decided, in seconds since 1970.
     since: u64,
@@ -93,8 +99,9 @@ impl Group {
             }
         };
         // An event never suppresses itself: its alert may not have been published.
-        if let Some(alert) = self.alerts.iter().find(|alert| alert.event == sighted.event) {
-            return Outcome::Passes(alert.tells.as_ref().map(|tells| tells.held));
+        if self.alerts.iter().any(|alert| alert.event == sighted.event) {
+            let tells = self.tells.iter().find(|tells| tells.event == sighted.event);
+            return Outcome::Passes(tells.map(|tells| tells.held));
         }
         if alerts {
             Outcome::Passes(self.alert(time, sighted.event, now))
@@ -106,15 +113,14 @@ impl Group {
 
     /// Notes that the alert about an event was published: what it had to tell has been told.
     pub(crate) fn published(&mut self, event: u64) {
-        for alert in self.alerts.iter_mut().filter(|alert| alert.event == event) {
-            alert.tells = None;
-        }
+        self.tells.retain(|tells| tells.event != event);
     }
 
     /// The memory that it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>()
             + self.alerts.capacity() * size_of::<Alerted>()
+            + self.tells.capacity() * size_of::<Tells>()
             + self.counted.capacity() * size_of::<(u64, Time)>()
     }
 
@@ -149,22 +155,19 @@ impl Group {
 
     /// Remembers an alert; gives what it has to tell.
     fn alert(&mut self, time: Time, event: u64, now: u64) -> Option<Held> {
-        let mut held = self.held.take();
-        for alert in &mut self.alerts {
-            if let Some(tells) = alert.tells.take_if(|tells| now.saturating_sub(tells.since) > ON_ITS_WAY) {
-                held = Some(held.map_or(tells.held, |held| held.and(tells.held)));
-            }
-        }
-        let tells = held.map(|held| Tells { held, since: now });
         let place = self.alerts.partition_point(|alert| alert.time <= time);
         self.alerts.reserve_exact(1);
-        self.alerts.insert(place, Alerted { time, event, tells });
-        if self.alerts.len() > ALERTS_LIMIT
-            && let Some(tells) = self.alerts.remove(0).tells
-        {
-            // If it is published yet, this is told twice.
-            self.hold(tells.held);
+        self.alerts.insert(place, Alerted { time, event });
+        self.alerts.drain(..self.alerts.len().saturating_sub(ALERTS_LIMIT));
+        let mut untold = mem::take(&mut self.tells);
+        self.tells = untold.extract_if(.., |tells| now.saturating_sub(tells.since) <= ON_ITS_WAY).collect();
+        if self.tells.len() == TELLS_LIMIT {
+            // If they are published yet, this is told twice.
+            untold.append(&mut self.tells);
         }
+        untold.into_iter().for_each(|tells| self.hold(tells.held));
+        let held = self.held.take();
+        self.tells.extend(held.map(|held| Tells { event, held, since: now }));
         held
     }
 
@@ -294,13 +297,11 @@ mod tests {
                 for letter in self.letters.iter_mut().filter(|letter| now - letter.since > 15 * 60) {
                     tells.append(&mut letter.tells);
                 }
+                if self.letters.iter().filter(|letter| !letter.tells.is_empty()).count() == TELLS_LIMIT {
+                    self.letters.iter_mut().for_each(|letter| tells.append(&mut letter.tells));
+                }
                 self.alerts.push(new.clone());
                 self.letters.push(Letter { event: new.event, tells, since: now });
-                // What a forgotten alert had to tell, another one does.
-                let remembered: BTreeSet<u64> = self.remembered().iter().map(|alert| alert.event).collect();
-                for mut letter in self.letters.extract_if(.., |letter| !remembered.contains(&letter.event)) {
-                    self.untold.append(&mut letter.tells);
-                }
             }
             Some(self.letters.iter().find(|letter| letter.event == new.event).unwrap().tells.clone())
         }
@@ -363,7 +364,7 @@ mod tests {
             let json = serde_json::to_string(&group).unwrap();
             assert_eq!(serde_json::from_str::<Group>(&json).unwrap(), group, "{json}");
         }
-        let in_group = group.alerts.iter().filter_map(|alert| alert.tells.as_ref()).map(|tells| tells.held.count);
+        let in_group = group.tells.iter().map(|tells| tells.held.count);
         let in_group = in_group.sum::<u64>() + group.held.map_or(0, |held| held.count);
         assert!(told + in_group >= held && (faults > 0 || told + in_group == held), "{held} {told} {in_group}");
         story
@@ -440,6 +441,21 @@ mod tests {
             }
             let told = a_match(last).decide(&mut group, &stage, 0);
             prop_assert!(matches!(told, Outcome::Passes(Some(Held { count: 20, .. }))), "{:?}", told);
+        }
+    }
+
+    #[test]
+    fn each_of_many_alerts_that_are_on_their_way_at_once_tells_its_own_part() {
+        let (stage, mut group) = (stage(SUPPRESS), Group::default());
+        for window in 0..40 {
+            for (n, outcome) in
+                [Outcome::Passes((window > 0).then(|| Held::one(time(window * SPAN - SPAN + 1)))), Outcome::Held]
+                    .into_iter()
+                    .enumerate()
+            {
+                let (at, event) = (window * SPAN + n as u64, window * 2 + n as u64);
+                assert_eq!(Match { at, event, counted: vec![] }.decide(&mut group, &stage, 0), outcome, "{at}");
+            }
         }
     }
 
