@@ -224,7 +224,8 @@ where
 fn advice(code: &str) -> &'static str {
     match code {
         "ResourceNotFoundException" => {
-            "; the table does not exist: correct STATE_TABLE in the function's environment, or deploy the stack again"
+            "; the table does not exist: correct STATE_TABLE in the function's environment, or deploy the stack with \
+             Memory=none and then with Memory=table"
         }
         "AccessDeniedException" => {
             "; allow the function's role dynamodb:BatchGetItem, dynamodb:PutItem and dynamodb:BatchWriteItem on the table, and \

@@ -310,7 +310,6 @@ where
     tokio::spawn(async move {
         for connection in 0_usize.. {
             let Ok((stream, _)) = listener.accept().await else { break };
-            stream.set_nodelay(true).unwrap();
             let (handler, mut closing) = (handler.clone(), closing.clone());
             closing.mark_unchanged();
             tokio::spawn(async move {

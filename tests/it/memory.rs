@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::fake_aws::{FakeAws, Message, SnsFault};
+use crate::fake_aws::{FakeAws, Message, S3Fault, SnsFault};
 use crate::fake_dynamodb::{TABLE, Table, TableFault};
 use crate::runtime_api::Lambda;
 use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, add_up, metrics, put_keys};
@@ -179,7 +179,7 @@ async fn a_replay_of_a_day_sends_nothing_and_with_one_rule_more_its_alerts() {
     let mut keys = Vec::new();
     for hour in 0..24_u64 {
         let key = format!("log-{hour}");
-        let of_hour = (0..40).map(|n| (format!("caller-{}", n % 3), hour * 3_600 + n * (n % 7) * 13));
+        let of_hour = (0..20).map(|n| (format!("caller-{}", n % 3), hour * 3_600 + n * (n % 7) * 13));
         put_log(&world.aws, &key, &calls(&key, of_hour));
         keys.push(key);
     }
@@ -189,7 +189,7 @@ async fn a_replay_of_a_day_sends_nothing_and_with_one_rule_more_its_alerts() {
         assert_eq!(error_of_table(&mut world).await, None);
     }
     let sent = world.aws.messages().len();
-    assert!(sent > 24 * 40 + 50, "{sent}");
+    assert!(sent > 24 * 20 + 50, "{sent}");
 
     let mut world = another_environment(world).await;
     let (mut replayed, mut rules) = (world.aws.messages().len(), rules(""));
@@ -209,7 +209,7 @@ async fn a_replay_of_a_day_sends_nothing_and_with_one_rule_more_its_alerts() {
         world.counts(&put_keys(keys)).await;
     }
     let messages = world.aws.messages();
-    assert_eq!(messages.len(), 24 * 40);
+    assert_eq!(messages.len(), 24 * 20);
     assert!(messages.iter().all(|message| message.topic.ends_with("-more")));
 }
 
@@ -282,15 +282,17 @@ fn row(
 
 const ALWAYS: usize = usize::MAX;
 
+/// Changes an attribute of all groups.
+fn change_groups(table: &mut Table, name: &str, value: &Value) {
+    table.items.values_mut().filter(|item| item.get("state").is_some()).for_each(|item| item[name] = value.clone());
+}
+
 #[tokio::test]
 async fn where_the_table_fails_every_alert_goes_out_and_one_error_names_the_cause() {
     use TableFault::{Cut, Dropped, Refused, Silent, SilentlyDone, Unprocessed};
     let (denied, throttled) = (Refused(400, "AccessDeniedException"), Refused(400, "ThrottlingException"));
     let item =
         |change: fn(&mut Table), error| Row { name: "an item", fault: None, change, table: TABLE, error, sent: 3 };
-    fn groups(table: &mut Table, name: &str, value: &Value) {
-        table.items.values_mut().filter(|item| item.get("state").is_some()).for_each(|item| item[name] = value.clone());
-    }
     let missing = &["ResourceNotFoundException", "no-such-table", "STATE_TABLE"];
     let rows = [
         Row { table: "no-such-table", ..row("missing", ("", 0, denied, 0), missing, 3) },
@@ -310,8 +312,11 @@ async fn where_the_table_fails_every_alert_goes_out_and_one_error_names_the_caus
         row("a lost answer to a write", ("PutItem", 0, Dropped, 1), &[], 0),
         row("lost answers to writes", ("PutItem", 0, Dropped, ALWAYS), &["could not be reached"], 3),
         row("in parts", ("", 0, Unprocessed, ALWAYS), &[], 0),
-        item(|table| groups(table, "version", &json!({ "N": "2" })), &["version 2", "version 1"]),
-        item(|table| groups(table, "state", &json!({ "S": "{\"x\":1}" })), &["can't be read", "delete the item"]),
+        item(|table| change_groups(table, "version", &json!({ "N": "2" })), &["version 2", "version 1"]),
+        item(
+            |table| change_groups(table, "state", &json!({ "S": "{\"x\":1}" })),
+            &["can't be read", "delete the item"],
+        ),
     ];
     for Row { name, fault, change, table, error, sent } in rows {
         let mut world = world_of_rules(&[hourly()]).await;
@@ -478,4 +483,28 @@ async fn a_large_match_that_waits_for_the_memory_stays_within_memory() {
         let peak = world.lambda.memory_peak();
         assert!(peak < 64, "{peak} MiB");
     }
+}
+
+#[tokio::test]
+async fn large_matches_of_many_logs_that_wait_for_the_memory_stay_within_memory() {
+    let aws = FakeAws::start().await;
+    put_rules(&aws, &[hourly()]);
+    let mut world = World::start(aws, &ENVIRONMENT, Duration::from_secs(12)).await;
+    let keys: Vec<_> = (0..20).map(|number| format!("log-{number}")).collect();
+    let mut calls = by_alice("a", 0..40);
+    for call in &mut calls {
+        call["userAgent"] = json!("ü".repeat(120_000));
+    }
+    let bytes = gzip(&log(&calls));
+    for key in &keys {
+        // All are open at once, and none ends.
+        world.aws.s3_fault(BUCKET, key, S3Fault::StallAfter(bytes.len() - 20), ALWAYS);
+        world.aws.put(BUCKET, key, bytes.clone());
+    }
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    world.invoke(&put_keys(&keys)).await.unwrap_err();
+    let counts = world.logged().await;
+    assert!(counts["suppressed"].as_u64() > Some(20) && counts["published"] == 1, "{counts}");
+    let peak = world.lambda.memory_peak();
+    assert!(peak < 64, "{peak} MiB");
 }
