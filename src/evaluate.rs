@@ -229,7 +229,9 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             // A record without eventID is an event of its own, wherever its log is read.
             let place = || id::hash([self.limiter.context.log, &raw.number.to_string()]);
             let seen_as = || event.unwrap_or_else(place);
-            let sightings: Vec<_> = alerts().filter_map(|hit| Sighting::of(hit.rule, &record, seen_as)).collect();
+            let filter = self.limiter.context.filter;
+            let sightings: Vec<_> =
+                alerts().filter_map(|hit| Sighting::of(filter, hit.rule, &record, seen_as)).collect();
             if self.in_order || !sightings.is_empty() {
                 let record = raw.text().to_owned();
                 return Ok(Verdict::Pending(Box::new(Pending { record, hits, event, sightings })));

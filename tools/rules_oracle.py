@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -258,60 +258,81 @@ def matches(rule, record):
 
 # Rules: what becomes of a match.
 
-def day_of(record):
-    """The day of a record in UTC, or None."""
+def time_of(record):
+    """The time of a record in UTC, or None."""
     time = record.get("eventTime")
     if type(time) is not str or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", time, re.ASCII):
         return None
     try:
-        return datetime.fromisoformat(time[:19]).date()
+        return datetime.fromisoformat(time[:19]) + timedelta(milliseconds=int(time[20:-1][:3].ljust(3, "0")))
     except ValueError:
         return None
 
 
+def day_of(record):
+    time = time_of(record)
+    return time and time.date()
+
+
+# The memory between logs: which alerts of a rule are held back.
+
 STAGES = ("threshold", "firstSeen", "suppress")
-UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
-
-
-def seconds(span):
-    """How long a span such as `10m` is."""
-    return int(span[:-1]) * UNITS[span[-1]]
-
-
-def moment(record):
-    """The time of a record in seconds, or None."""
-    return day_of(record) and datetime.fromisoformat(record["eventTime"]).timestamp()
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Group:
-    """The memory of those matches of a rule that have the same texts at `by`, in one stage."""
+    """All matches of a group in one stage, and its alerts, as (time, event, what counts)."""
 
-    def __init__(self):
-        self.alerts, self.latest, self.counted = [], None, {}
+    def __init__(self, stage):
+        text = stage.get("within") or stage["for"]
+        self.span = timedelta(**{UNITS[text[-1]]: int(text[:-1])})
+        self.matches, self.alerts = [], []
 
-    def passes(self, kind, stage, time, event, counted):
-        """Whether a match alerts. `counted`: what a threshold counts of it."""
-        span = seconds(stage["for" if kind == "suppress" else "within"])
-        times = [alert for alert, _ in self.alerts]
-        is_near = any(abs(time - alert) < span for alert in times)
-        if kind == "suppress":
-            alerts = not is_near and (len(times) < 16 or time >= times[0])
-        elif kind == "firstSeen":
-            alerts = self.latest is None or time - self.latest >= span
-            self.latest = max(time, self.latest or time)
+    def passes(self, name, stage, new):
+        time, event, counted = new
+        latest = sorted(self.alerts, key=lambda alert: alert[0])[-16:]
+        if any(alert[1] == event for alert in latest):
+            passes = True
+        elif name == "firstSeen":
+            passes = all(time - old[0] >= self.span for old in self.matches)
+        elif any(abs(time - alert[0]) < self.span for alert in latest):
+            passes = False
+        elif name == "suppress":
+            passes = len(latest) < 16 or time > latest[0][0]
         else:
-            self.counted |= {what: max(time, self.counted.get(what, time)) for what in counted}
-            ordered, count = sorted(self.counted.items(), key=lambda entry: entry[1]), int(stage["count"])
-            windows = [ordered[n:n + count] for n in range(len(ordered) - count + 1)]
-            reached = any(window[-1][1] - window[0][1] < span and any(what in counted for what, _ in window)
-                          for window in windows)
-            alerts = reached and not is_near and (not times or time > times[-1])
-            self.counted = dict(ordered[-count:])
-        if any(event == known for _, known in self.alerts):
-            return True  # It is the alert's own event.
-        if alerts:
-            self.alerts = sorted([*self.alerts, (time, event)], key=lambda alert: alert[0])[-16:]
-        return alerts
+            passes = self.reaches(int(float(stage["count"])), time, counted) and all(time > old[0] for old in latest)
+        known = any(alert[1] == event for alert in latest)
+        self.matches.append(new)
+        self.alerts += [new] if passes and not known else []
+        return passes
+
+    def reaches(self, count, time, counted):
+        """Whether so many different ones, with those of a match at this time, are less than a span apart."""
+        times = {}
+        for old in self.matches:
+            times |= {one: max(old[0], times.get(one, old[0])) for one in old[2]}
+        # An item has no more of them.
+        times = dict(sorted(times.items(), key=lambda item: item[1])[-count:])
+        times |= {one: max(time, times.get(one, time)) for one in counted}
+        for start in times.values():
+            within = {one for one, at in times.items() if timedelta() <= at - start < self.span}
+            if len(within) >= count and within & counted:
+                return True
+        return False
+
+
+def passes_stages(name, rule, record, memory):
+    """Whether an alert of a rule is not held back. `memory` has the groups."""
+    time = time_of(record)
+    for stage_name in [stage for stage in STAGES if stage in rule and time]:
+        stage = rule[stage_name]
+        key = (name, stage_name, *(tuple(texts(record, path)) for path in stage["by"]))
+        event = record.get("eventID")
+        event = event if type(event) is str and event else compact(record)
+        counted = {event} if "distinct" not in stage else set(texts(record, stage["distinct"]))
+        if not memory.setdefault(key, Group(stage)).passes(stage_name, stage, (time, event, counted)):
+            return False
+    return True
 
 
 @dataclass
@@ -369,23 +390,9 @@ class Configuration:
             hits.append(Hit(name, "ignored" if taken_by else "dry" if dry else "alerts", expired and not taken_by))
         return hits
 
-    def passes(self, name, record, memory):
-        """Whether a match passes the stages of its rule. Without a valid time it always does."""
-        rule, time = self.rules[name], moment(record)
-        for kind in STAGES if time else ():
-            if kind not in rule:
-                continue
-            event = record.get("eventID")
-            event = event if type(event) is str and event else compact(record)
-            counted = texts(record, rule[kind]["distinct"]) if "distinct" in rule[kind] else [event]
-            key = (name, kind, *(tuple(texts(record, path)) for path in rule[kind]["by"]))
-            if not memory.setdefault(key, Group()).passes(kind, rule[kind], time, event, counted):
-                return False
-        return True
-
     def alerts(self, records, as_live=None, seen=None, memory=None):
-        """The rules that alert, for each record of a log. An event counts once. `seen` takes the eventIDs, and `memory`
-        the groups, for the next log."""
+        """The rules that alert, for each record of a log. An event counts once; `seen` takes the eventIDs, and `memory`
+        the groups between logs."""
         seen, memory, alerts = set() if seen is None else seen, {} if memory is None else memory, []
         for record in records:
             names = [hit.rule for hit in self.hits(record, as_live) if hit.outcome == "alerts"]
@@ -393,7 +400,7 @@ class Configuration:
             if names and type(event_id) is str and event_id:
                 names = [] if event_id in seen else names
                 seen.add(event_id)
-            alerts.append([name for name in names if self.passes(name, record, memory)])
+            alerts.append([name for name in names if passes_stages(name, self.rules[name], record, memory)])
         return alerts
 
     def failures(self):

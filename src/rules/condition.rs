@@ -87,8 +87,8 @@ impl Test {
     pub(crate) fn new(id: usize, path: Vec<String>, check: Check) -> Self {
         let key = path.last().and_then(|key| Needle::key(key));
         let values = match &check {
-            Check::Pattern(pattern) => Needle::of(pattern).into_iter().collect(),
-            Check::All(patterns) => patterns.iter().filter_map(Needle::of).collect(),
+            Check::Pattern(pattern) => pattern.needle().cloned().into_iter().collect(),
+            Check::All(patterns) => patterns.iter().filter_map(Pattern::needle).cloned().collect(),
             Check::SameAs(other) => other.last().and_then(|key| Needle::key(key)).into_iter().collect(),
             Check::Cidr(_) | Check::Range { .. } | Check::Element(_) => Vec::new(),
         };

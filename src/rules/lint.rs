@@ -6,10 +6,11 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::calls::Calls;
-use super::condition::{CallName, Check, Condition, Scratch, Test};
+use super::condition::{CallName, Check, Condition, Scratch, Test, path_text};
 use super::examples::{examples, matches_everything};
-use super::model::{Exception, Filter, Rule};
+use super::model::{Exception, Filter, Rule, Severity};
 use super::pattern::Searches;
+use super::stage::{Stage, StageKind};
 use super::{cost, exceptions, overrides, paths};
 use crate::log::Record;
 
@@ -33,6 +34,9 @@ const CALLS: &str = include_str!("every_call.jsonl");
 /// Calls that the function itself makes when it runs: a rule on one of them brings an alert about each alert, where the
 /// trail logs data events.
 const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
+
+/// Paths whose value hardly any two events share.
+const ALWAYS_NEW: [&str; 3] = ["eventID", "requestID", "eventTime"];
 
 /// How long before the end of an exception it is told.
 const NOTICE: Duration = Duration::from_hours(14 * 24);
@@ -73,7 +77,25 @@ impl Lint<'_> {
             found.extend(prefixed(&format!("any[{i}]"), self.condition_of_rule(condition, Some(&rule.condition))));
         }
         found.extend(self.ignore(&rule.ignore, Some(&rule.condition)));
+        found.extend(rule.stages.iter().flat_map(|stage| prefixed(stage.name(), self.stage(stage, rule))));
         found
+    }
+
+    fn stage(&self, stage: &Stage, rule: &Rule) -> Vec<String> {
+        let known = if rule.any.is_empty() { self.calls.parameters(&[&rule.condition]) } else { Vec::new() };
+        let unknown = |path: &Vec<String>| paths::unknown(path).or_else(|| self.calls.unknown_parameter(path, &known));
+        let always_new = stage.by.iter().map(|path| path_text(path)).find(|path| ALWAYS_NEW.contains(&path.as_str()));
+        let single = always_new.map(|path| {
+            format!("`{path}` in `by` is new in each event, so each event is a group of its own: leave it out")
+        });
+        let is_critical = rule.severity == Severity::Critical && matches!(stage.kind, StageKind::Suppress);
+        let critical = is_critical.then(|| {
+            let (span, by) = (stage.span.in_words(), stage.by_text());
+            format!(
+                "it holds back critical alerts within {span} of one with the same {by}: delete it if each must be sent"
+            )
+        });
+        stage.paths().filter_map(unknown).chain(single).chain(critical).collect()
     }
 
     /// The warnings about entries of an `ignore`, which may be that of a rule with this condition.

@@ -1,6 +1,6 @@
 //! Warnings about rules that override a pack's rule and take something away from it, or that miss it.
 
-use super::condition::{Condition, Test};
+use super::condition::{Condition, Test, path_text};
 use super::config::{MeantRule, meant_pack_rule};
 use super::explain::asked;
 use super::model::{Filter, Rule};
@@ -22,7 +22,12 @@ pub(super) fn warnings(rule: &Rule, filter: &Filter, packs: &[Filter]) -> Vec<St
 /// The conditions of a pack's rule that an override of it leaves out, or leaves in force beside its own.
 fn lost(original: &Rule, rule: &Rule) -> Vec<String> {
     let mut warnings = Vec::new();
-    for ((key, before), (_, now)) in keys(original).into_iter().zip(keys(rule)) {
+    let of_keys = keys(original).into_iter().zip(keys(rule)).map(|((key, before), (_, now))| (key, before, now));
+    let of_stages = original.stages.iter().filter_map(|before| {
+        let now = rule.stages.iter().find(|now| now.name() == before.name())?;
+        Some((before.name(), paths(before.paths()), paths(now.paths())))
+    });
+    for (key, before, now) in of_keys.chain(of_stages) {
         let lost = before.iter().filter(|part| !now.iter().any(|now| now.contains(*part)));
         let lost: Vec<_> = lost.map(|part| format!("`{}`", part.trim())).collect();
         if !lost.is_empty() {
@@ -44,11 +49,15 @@ fn lost(original: &Rule, rule: &Rule) -> Vec<String> {
 fn keys(rule: &Rule) -> [(&'static str, Vec<String>); 4] {
     let Rule { condition, any, ignore, .. } = rule;
     [
-        ("where", condition.wheres.iter().map(|test| format!("{} ", test.path_text())).collect()),
+        ("where", paths(condition.wheres.iter().map(|test| &test.path))),
         ("unless", tests(&condition.unless).collect()),
         ("any", any.iter().map(line).collect()),
         ("ignore", ignore.iter().map(|entry| line(&entry.condition)).collect()),
     ]
+}
+
+fn paths<'p>(paths: impl Iterator<Item = &'p Vec<String>>) -> Vec<String> {
+    paths.map(|path| format!("{} ", path_text(path))).collect()
 }
 
 fn tests(tests: &[Test]) -> impl Iterator<Item = String> {
@@ -108,5 +117,12 @@ mod tests {
         let told = lost(&rule(any), &rule(&format!(r#""where": {{"new": "x"}}, {any}"#)));
         assert!(told.len() == 1 && told[0].starts_with("the `any` of the pack's rule applies too"), "{told:?}");
         assert_eq!(lost(&rule(any), &rule(any)), [""; 0]);
+
+        let stages = r#""threshold": {"count": 5, "by": ["a", "b.c"], "within": "1m", "distinct": "d"},
+            "suppress": {"by": ["a"], "for": "1d"}"#;
+        let told = lost(&rule(stages), &rule(r#""threshold": {"count": 9, "by": ["b.c", "a.b"], "within": "1h"}"#));
+        let what = "`threshold` replaces that of the pack's rule, which also has `a` and `d`";
+        assert_eq!(told, [format!("{what}: copy that too, if it is still wanted")]);
+        assert_eq!(lost(&rule(stages), &rule(stages)), [""; 0]);
     }
 }

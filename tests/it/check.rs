@@ -563,13 +563,8 @@ fn forms_of_other_languages_are_answered_with_those_of_this_one() {
         assert_refused(&rule(&format!(r#""where": {{"a": {test}}}"#), ""), parts);
     }
     for (keys, parts) in [
-        (
-            r#""Count": 5"#,
-            &[
-                "the key `Count` is not known; a rule looks at one record and can't count: give it `metrics`, and set an alarm",
-            ],
-        ),
-        (r#""groupBy": "x""#, &["the key `groupBy` is not known; a rule looks at one record"]),
+        (r#""Count": 5"#, &["the key `Count` is not known; to count matches, write {\"threshold\": {\"count\": 5, "]),
+        (r#""groupBy": "x""#, &["the key `groupBy` is not known; to count matches, write "]),
     ] {
         assert_refused(&rule(&format!(r#""regexp": "x", {keys}"#), ""), parts);
     }

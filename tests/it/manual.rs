@@ -72,6 +72,9 @@ fn each_key_of_the_language_is_shown() {
         rule("\"colour\": 1"),
         rule("\"any\": [{\"colour\": 1}]"),
         rule("\"ignore\": [{\"colour\": 1}]"),
+        rule("\"threshold\": {\"colour\": 1, \"count\": 2, \"by\": [\"a\"], \"within\": \"1h\"}"),
+        rule("\"firstSeen\": {\"colour\": 1, \"by\": [\"a\"], \"within\": \"1h\"}"),
+        rule("\"suppress\": {\"colour\": 1, \"by\": [\"a\"], \"for\": \"1h\"}"),
         rule("\"tests\": [{\"colour\": 1}]"),
         rule("\"where\": {\"a\": {\"colour\": 1}}"),
     ] {

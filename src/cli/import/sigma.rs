@@ -46,8 +46,7 @@ fn only_rule(mut file: SigmaCollection) -> Result<SigmaRule, String> {
             let (_, condition) =
                 errors.split(" | ^").next().unwrap_or_default().split_once(" | 1 | ").unwrap_or_default();
             let what = if condition.contains('|') {
-                "counts records, and a rule here looks at one: leave out what begins with `|` and `timeframe`, then use \
-                 `metrics` with an alarm"
+                "counts records: leave out what begins with `|` and `timeframe`, then give the rule a `threshold`"
             } else {
                 "has more than and, or, not, (), `1 of` and `all of`: leave it out"
             };
@@ -267,7 +266,7 @@ mod tests {
             ("{s: {a: x}, condition: 2 of them}", "`2 of them` of its condition: write out the combinations"),
             (
                 "{s: {a: x}, condition: s | count() > 5}",
-                "its condition `s | count() > 5` counts records, and a rule here looks at one: leave out what begins with `|` and `timeframe`, then use `metrics` with an alarm",
+                "its condition `s | count() > 5` counts records: leave out what begins with `|` and `timeframe`, then give the rule a `threshold`",
             ),
             ("{s: {a: x}, condition: s xor s}", "has more than and, or, not, (), `1 of` and `all of`: leave it out"),
             ("{s: {a: x, a: y}, condition: s}", "it is not a valid Sigma rule: YAML parse error"),

@@ -1,6 +1,7 @@
 //! `scan`: the alerts that log files would send. Logs are read on all cores, and their alerts printed in order.
 
 mod in_order;
+mod known;
 mod paths;
 mod print;
 mod seen;

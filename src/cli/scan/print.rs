@@ -17,8 +17,8 @@ use crate::evaluate::{Limiter, Pending};
 use crate::memory::Groups;
 use crate::rules::{Filter, Format};
 
-/// How much is remembered between logs, in bytes: some 400,000 groups.
-const MEMORY: usize = 96 << 20;
+/// How much is remembered between logs, in bytes: some 300,000 groups.
+const MEMORY: usize = 64 << 20;
 
 /// The time on the clock, on which nothing depends: an alert is published as soon as it has been decided.
 const NOW: u64 = 0;
@@ -76,7 +76,9 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
                 self.show(&text)?;
                 continue;
             };
-            limiter.summaries().into_iter().for_each(|alert| self.add(alert, &mut text));
+            for summary in limiter.summaries() {
+                self.add(summary, &mut text);
+            }
             self.show(&text)?;
             match &end.error {
                 Some(error) => {
@@ -103,7 +105,9 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         let (matched, alerts) = limiter.decided(pending, decisions).map_err(io::Error::other)?;
         let call = alerts.call();
         self.statistics.count(&matched, &[&call.who, &call.event_name].map(Clone::clone));
-        alerts.for_each(|alert| self.add(alert, text));
+        for alert in alerts {
+            self.add(alert, text);
+        }
         Ok(())
     }
 
@@ -124,7 +128,9 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     }
 
     fn add(&mut self, alert: Alert, text: &mut String) {
-        alert.receipts.iter().for_each(|receipt| self.memory.published(*receipt));
+        for receipt in &alert.receipts {
+            self.memory.published(*receipt);
+        }
         let alert = PrintedAlert::of(alert, self.format);
         self.statistics.count_message(&alert.rules);
         text.push_str(&alert.text);

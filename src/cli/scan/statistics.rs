@@ -144,8 +144,13 @@ impl<'f> Statistics<'f> {
 
     /// How many records rules match.
     pub(in crate::cli) fn matched(&self) -> String {
-        let of_them = [(self.ignored, "ignored"), (self.suppressed, "suppressed")].into_iter().filter(|(n, _)| *n > 0);
-        counted(self.matches, "match") + &of_them.map(|(n, what)| format!(", {n} of them {what}")).collect::<String>()
+        let mut text = counted(self.matches, "match");
+        for (n, what) in [(self.ignored, "ignored"), (self.suppressed, "suppressed")] {
+            if n > 0 {
+                let _ = write!(text, ", {n} of them {what}");
+            }
+        }
+        text
     }
 
     /// What has been read, with what is said behind the records.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use console::Style;
 
 use super::in_order::{Closed, InOrder};
+use super::known::{Known, Outcome};
 use super::paths::is_stdin;
 use super::seen::{self, Seen};
 use super::statistics::LogCounts;
@@ -30,6 +31,8 @@ pub(super) struct Worker<'a, 'f> {
     only: Option<(&'f Filter, Learned)>,
     format: Format,
     seen: &'a Seen,
+    /// Where rules look into every record.
+    known: Option<Known>,
     log_file: LogFile,
     buffer: Vec<u8>,
     output: Output<'a, 'f>,
@@ -70,9 +73,11 @@ impl<'a, 'f> Worker<'a, 'f> {
         seen: &'a Seen,
         parts: &'a InOrder<Arc<Part<'f>>>,
     ) -> Self {
+        let learned = Learned::with_paths(filter);
         Worker {
             filter,
-            learned: Learned::with_paths(filter),
+            known: learned.looks_into_all().then(Known::default),
+            learned,
             only: only.map(|only| (only, Learned::new(only))),
             format,
             seen,
@@ -95,7 +100,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
-        let Worker { filter, learned, only, format, seen, log_file, buffer, output } = self;
+        let Worker { filter, learned, only, format, seen, known, log_file, buffer, output } = self;
         log_file.restart();
         let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
         let name = path.display().to_string();
@@ -105,6 +110,13 @@ impl<'a, 'f> Worker<'a, 'f> {
             output.free_printed();
             let mut records = log_file.read(piece);
             while let Some(record) = records.next()? {
+                let mut known = known.as_mut().map(|known| (known.key(record.bytes), known));
+                let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
+                if outcome.is_some_and(|outcome| outcome.holds_in(number)) {
+                    counts.records += 1;
+                    counts.repeats += u64::from(outcome != Some(Outcome::Unmatched));
+                    continue;
+                }
                 counts.span.extend(record.bytes);
                 let is_left_out = match &mut only {
                     Some(only) => matches!(only.evaluate(&record)?, Verdict::Unmatched),
@@ -112,28 +124,33 @@ impl<'a, 'f> Worker<'a, 'f> {
                 };
                 let verdict = if is_left_out { Verdict::Unmatched } else { evaluator.evaluate(&record)? };
                 counts.records += 1;
+                let mut note = |outcome| known.iter_mut().for_each(|(key, known)| known.note(*key, outcome));
+                let event = match &verdict {
+                    Verdict::Unmatched => {
+                        note(Outcome::Unmatched);
+                        continue;
+                    }
+                    Verdict::Matched(matched, _) => seen::event(matched.event, &matched.hits),
+                    Verdict::Pending(pending) => seen::event(pending.event, &pending.hits),
+                };
+                if let Some(event) = event {
+                    note(Outcome::MatchedIn(number));
+                    if seen.events().note(event, number) {
+                        counts.repeats += 1;
+                        continue;
+                    }
+                }
+                let mut found = Printable { event, ..Printable::default() };
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        let event = seen::event(matched.event, &matched.hits);
-                        if event.is_some_and(|event| seen.events().note(event, number)) {
-                            counts.repeats += 1;
-                            continue;
-                        }
-                        let names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
-                        let alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
-                        output
-                            .add(number, Printable { matched: Some(matched), event, names, alerts, pending: None })?;
+                        found.names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
+                        found.alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        found.matched = Some(matched);
                     }
-                    Verdict::Pending(pending) => {
-                        let event = seen::event(pending.event, &pending.hits);
-                        if event.is_some_and(|event| seen.events().note(event, number)) {
-                            counts.repeats += 1;
-                            continue;
-                        }
-                        output.add(number, Printable { pending: Some(pending), event, ..Printable::default() })?;
-                    }
+                    Verdict::Pending(pending) => found.pending = Some(pending),
                     Verdict::Unmatched => {}
                 }
+                output.add(number, found)?;
             }
             Ok(())
         };
