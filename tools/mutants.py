@@ -144,8 +144,7 @@ def stage_changes(stage):
     if "distinct" in stage:
         yield "without distinct", without(stage, "distinct")
     key = "for" if "for" in stage else "within"
-    seconds = int(oracle.Group(stage).span.total_seconds())
-    for span in (seconds // 2, seconds * 2):
+    for span in (oracle.seconds(stage[key]) // 2, oracle.seconds(stage[key]) * 2):
         if span <= LONGEST:
             yield f"{key} {span}s", {**stage, key: f"{span}s"}
     by = stage["by"]

@@ -277,15 +277,19 @@ def day_of(record):
 # The memory between logs: which alerts of a rule are held back.
 
 STAGES = ("threshold", "firstSeen", "suppress")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds(span):
+    """How long a span such as `10m` is."""
+    return int(span[:-1]) * UNITS[span[-1]]
 
 
 class Group:
     """All matches of a group in one stage, and its alerts, as (time, event, what counts)."""
 
     def __init__(self, stage):
-        text = stage.get("within") or stage["for"]
-        self.span = timedelta(**{UNITS[text[-1]]: int(text[:-1])})
+        self.span = timedelta(seconds=seconds(stage.get("within") or stage["for"]))
         self.matches, self.alerts = [], []
 
     def passes(self, name, stage, new):

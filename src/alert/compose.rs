@@ -507,7 +507,7 @@ mod tests {
             (vec![one(json!({"suppress": suppress}))], None, "", ""),
         ] {
             let config = rules(&all.clone().into());
-            // The rule of the top level matches, too: only the others are asked.
+            // The rule of the top level matches, too, and so each text names its rule.
             let alert = |format: &str| alert_with(format, &config.replace('\n', ""), &create_user().to_string(), held);
             let of_top_level = |text: &str| text.replace(" (rule a)", "").replace(" (rule b)", "");
             let text = alert("text");

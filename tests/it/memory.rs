@@ -116,13 +116,17 @@ async fn error_of_table(world: &mut World) -> Option<String> {
 async fn only_matches_ask_the_table_and_a_suppressed_flood_takes_few_requests() {
     let mut world = world_of_rules(&[hourly()]).await;
     let mut others = by_alice("other", 0..100);
-    others.iter_mut().for_each(|call| call["eventName"] = json!("ListUsers"));
+    for call in &mut others {
+        call["eventName"] = json!("ListUsers");
+    }
     assert_eq!(handle(&mut world, &others).await, []);
     assert_eq!(requests(&world), [""; 0], "no match, no request");
 
     let flood = |name| {
         let mut calls = calls(name, (0..1_000).map(|n| (format!("caller-{}", n % 10), n)));
-        calls.iter_mut().for_each(|call| call["requestParameters"] = json!("x".repeat(2_500)));
+        for call in &mut calls {
+            call["requestParameters"] = json!("x".repeat(2_500));
+        }
         calls
     };
     assert_eq!(handle(&mut world, &flood("a")).await.len(), 10);
