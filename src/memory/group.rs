@@ -165,7 +165,9 @@ impl Group {
             // If they are published yet, this is told twice.
             untold.append(&mut self.tells);
         }
-        untold.into_iter().for_each(|tells| self.hold(tells.held));
+        for tells in untold {
+            self.hold(tells.held);
+        }
         let held = self.held.take();
         self.tells.extend(held.map(|held| Tells { event, held, since: now }));
         held

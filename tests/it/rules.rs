@@ -161,6 +161,10 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
     for (configuration, parts) in cases {
         assert_refused(configuration, &[parts]);
     }
+}
+
+#[test]
+fn every_mistake_of_what_a_rule_remembers_is_said_at_once() {
     let stages = r#""threshold": {"count": 1, "by": [], "within": "0s"}, "firstSeen": {"by": ["a..b"], "whithin": "1h"},
         "suppress": {"by": ["a"], "for": "1w"}"#;
     let expected: [&[&str]; 7] = [
@@ -172,7 +176,8 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
         &["rule r, firstSeen, by: `a..b` is not a path"],
         &["rule r, suppress, for: `1w` is not a duration", "at most 90d"],
     ];
-    assert_refused(&rule(&format!("\"regexp\": \"x\", {}", stages.replace('\n', ""))), &expected);
+    let rule = format!(r#"{{"rules": [{{"name": "r", "regexp": "x", {}}}]}}"#, stages.replace('\n', ""));
+    assert_refused(&rule, &expected);
 }
 
 #[test]
