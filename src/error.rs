@@ -30,7 +30,8 @@ pub enum Error {
     LogMalformed { log: S3Object, cause: String },
 
     /// SNS did not take alerts of a log, or of a mail, after all retries.
-    #[error("{alerts} alerts {} were not published to {topic}: {cause}", purpose(log.as_ref()))]
+    #[error("{alerts} alerts {} were not published to {topic}: {cause}",
+        log.as_ref().map_or_else(|| "for mail".to_owned(), |log| format!("of {log}")))]
     PublishFailed { log: Option<S3Object>, topic: String, alerts: u64, cause: String },
 
     /// Several of the above in one invocation; everything else in it was done.
@@ -52,15 +53,9 @@ pub enum Consequence {
     ReadWithLastGood(S3Object),
 }
 
-/// The log of alerts, or `for mail`.
-fn purpose(log: Option<&S3Object>) -> String {
-    log.map_or_else(|| "for mail".to_owned(), |log| format!("of {log}"))
-}
-
 /// The length of a message of several failures, in bytes. Lambda's answer holds [6 MB](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
 const MESSAGE_LIMIT: usize = 100_000;
 
-/// Failures in one text, and how many more there are.
 fn joined(failures: &[Error]) -> String {
     let mut text = String::new();
     for (number, failure) in failures.iter().enumerate() {
@@ -74,7 +69,6 @@ fn joined(failures: &[Error]) -> String {
 }
 
 impl Error {
-    /// The failures of an invocation as one error, or none where there was no failure.
     pub(crate) fn of_all(mut failures: Vec<Error>) -> Option<Error> {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
     }
@@ -92,8 +86,10 @@ impl Error {
 
     /// The configuration whose last good version took the place of the current one, for all logs that use it.
     pub(crate) fn outdated_configuration(&self) -> Option<&S3Object> {
-        let is_outdated = |consequence: &Consequence| matches!(consequence, Consequence::ReadWithLastGood(_));
-        self.configuration().filter(|(_, consequence)| is_outdated(consequence)).map(|(object, _)| object)
+        match self.configuration()? {
+            (object, Consequence::ReadWithLastGood(_)) => Some(object),
+            _ => None,
+        }
     }
 
     pub(crate) fn configuration(&self) -> Option<(&S3Object, &Consequence)> {

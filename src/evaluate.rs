@@ -102,8 +102,9 @@ pub enum Verdict<'m, 'f> {
 /// A match that waits for the memory's decision.
 pub struct Pending<'f> {
     record: String,
-    hits: Vec<Hit<'f>>,
-    event: Option<u128>,
+    /// As in [`Match`].
+    pub(crate) hits: Vec<Hit<'f>>,
+    pub(crate) event: Option<u128>,
     /// The matches of the rules that have stages.
     sightings: Vec<Sighting<'f>>,
 }
@@ -144,6 +145,12 @@ impl Match<'_> {
     /// Whether the configuration says to ignore the record: exceptions leave none of its rules.
     pub(crate) fn is_ignored(&self) -> bool {
         self.hits.iter().all(|hit| hit.ignored)
+    }
+
+    /// Whether the memory between logs holds back all that it would alert.
+    pub(crate) fn is_suppressed(&self) -> bool {
+        let mut alerting = self.hits.iter().filter(|hit| hit.alerts()).peekable();
+        alerting.peek().is_some() && alerting.all(|hit| hit.held)
     }
 }
 
@@ -219,9 +226,12 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
                 let (matched, alerts) = self.limiter.repeated(record, hits, event);
                 return Ok(Verdict::Matched(matched, Box::new(alerts)));
             }
-            // A record without eventID is an event of its own.
-            let seen_as = || event.unwrap_or_else(|| id::hash([raw.text()]));
-            let sightings: Vec<_> = alerts().filter_map(|hit| Sighting::of(hit.rule, &record, seen_as)).collect();
+            // A record without eventID is an event of its own, wherever its log is read.
+            let place = || id::hash([self.limiter.context.log, &raw.number.to_string()]);
+            let seen_as = || event.unwrap_or_else(place);
+            let filter = self.limiter.context.filter;
+            let sightings: Vec<_> =
+                alerts().filter_map(|hit| Sighting::of(filter, hit.rule, &record, seen_as)).collect();
             if self.in_order || !sightings.is_empty() {
                 let record = raw.text().to_owned();
                 return Ok(Verdict::Pending(Box::new(Pending { record, hits, event, sightings })));

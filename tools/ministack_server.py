@@ -12,7 +12,7 @@ from urllib.parse import parse_qs
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator
 from ministack.core.responses import request_scope
-from ministack.services import cloudformation, cloudtrail, kms, lambda_svc, s3, sns, sqs
+from ministack.services import cloudformation, cloudtrail, dynamodb, kms, lambda_svc, s3, sns, sqs
 from ministack.services.cloudformation import changesets, engine, handlers, provisioners, stacks
 from ministack.services.cloudformation.provisioners import _RESOURCE_HANDLERS
 
@@ -75,6 +75,13 @@ def finish_topic(arn, properties):
     sns._topics[arn]["attributes"].pop("KmsMasterKeyId", None)
     if key := properties.get("KmsMasterKeyId"):
         sns._topics[arn]["attributes"]["KmsMasterKeyId"] = key
+
+
+def finish_table(name, properties):
+    dynamodb._update_ttl({"TableName": name, "TimeToLiveSpecification": properties["TimeToLiveSpecification"]})
+    sse = properties.get("SSESpecification")
+    sse = {**sse, "Enabled": sse["SSEEnabled"]} if sse else None
+    dynamodb._tables[name]["SSEDescription"] = dynamodb._sse_description_from_spec(sse)
 
 
 def element(name, value):
@@ -301,21 +308,26 @@ def iam_action(*request):
     return "sns:Publish" if action == "sns:PublishBatch" else action
 
 
-# The calls that a service makes to KMS in the name of its caller, if the topic, queue or object is encrypted.
+# The calls that a service makes to KMS in the name of its caller, if the topic, queue, table or object is encrypted.
 KEY_ACTIONS = {
     "sns:Publish": ("kms:GenerateDataKey", "kms:Decrypt"),
     "sqs:SendMessage": ("kms:GenerateDataKey", "kms:Decrypt"),
     "sqs:ReceiveMessage": ("kms:Decrypt",),
     "s3:GetObject": ("kms:Decrypt",),
+    **{f"dynamodb:{item}": ("kms:Decrypt",)
+       for item in ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "BatchWriteItem")},
 }
 
 
 def key_of(action, arn):
-    """The ARN of the key that encrypts a topic, a queue or an object; None if there is none."""
+    """The ARN of the key that encrypts a topic, a queue, a table or an object; None if there is none."""
     if action.startswith("sns:"):
         return (sns._topic_by_arn_any_scope(arn) or {}).get("attributes", {}).get("KmsMasterKeyId")
     if action.startswith("sqs:"):
         return (sqs._queue_by_arn(arn) or {}).get("attributes", {}).get("KmsMasterKeyId")
+    if action.startswith("dynamodb:"):
+        table = dynamodb._tables.get(arn.rpartition("/")[2]) or {}
+        return (table.get("SSEDescription") or {}).get("KMSMasterKeyArn")
     bucket, _, key = arn.rpartition(":")[2].partition("/")
     with request_scope(s3._bucket_owner_account(bucket) or s3.get_account_id(), s3.get_region()):
         stored = s3._buckets.get(bucket, {}).get("objects", {}).get(key, {})
@@ -367,7 +379,8 @@ for operation in ("create", "update"):
     handler = _RESOURCE_HANDLERS["AWS::Lambda::EventSourceMapping"]
     handler[operation] = numbers(handler[operation])
 for kind, finish in {"AWS::Lambda::Function": finish_function, "AWS::IAM::Role": finish_role,
-                     "AWS::SNS::Topic": finish_topic, "AWS::S3::Bucket": finish_bucket}.items():
+                     "AWS::SNS::Topic": finish_topic, "AWS::S3::Bucket": finish_bucket,
+                     "AWS::DynamoDB::Table": finish_table}.items():
     complete(kind, finish)
 subscription = _RESOURCE_HANDLERS["AWS::SNS::Subscription"]
 for operation in ("create", "update", "delete"):

@@ -1,8 +1,9 @@
 """Do the tests in rules prove them? Changes each rule a little, one change at a time, and expects a test to fail.
 
-A change drops a clause, a member of a list, an exception, an anchor or an alternative, or moves a bound by one. At
-least nine in ten changes of each file must fail a test. Without FILE it takes both packs. `--rule TEXT` takes only the
-rules whose name has the text. `--engine oracle` runs the tests in Python, without the program.
+A change drops a clause, a member of a list, an exception, an anchor or an alternative, or moves a bound by one. Of a
+`threshold`, `firstSeen` or `suppress`, a change drops it, halves or doubles its count or its span, or makes its groups
+larger or smaller. At least nine in ten changes of each file must fail a test. Without FILE it takes both packs. `--rule
+TEXT` takes only the rules whose name has the text. `--engine oracle` runs the tests in Python, without the program.
 """
 
 import argparse
@@ -33,6 +34,11 @@ VOCABULARY = {
     "eventCategory": ["Management", "Data", "NetworkActivity"],
     "responseElements.ConsoleLogin": ["Success", "Failure"],
 }
+
+
+# The longest span, in seconds. Paths that make all matches one group, and each match a group of its own.
+LONGEST = 90 * 86_400
+SAME, EACH = "eventVersion", "eventTime"
 
 
 # Changes of a pattern.
@@ -130,8 +136,30 @@ def condition_changes(condition, is_enough):
             yield f"{where}: {what}", changed, widens
 
 
+def stage_changes(stage):
+    """The changes of a threshold, firstSeen or suppress."""
+    if "count" in stage:
+        for count in {max(2, int(stage["count"]) // 2), int(stage["count"]) * 2} - {int(stage["count"])}:
+            yield f"count {count}", {**stage, "count": Number(count)}
+    if "distinct" in stage:
+        yield "without distinct", without(stage, "distinct")
+    key = "for" if "for" in stage else "within"
+    for span in (oracle.seconds(stage[key]) // 2, oracle.seconds(stage[key]) * 2):
+        if span <= LONGEST:
+            yield f"{key} {span}s", {**stage, key: f"{span}s"}
+    by = stage["by"]
+    for path in by:
+        yield f"by without {path}", {**stage, "by": [p for p in by if p != path] or [SAME]}
+    yield f"by {EACH}, too", {**stage, "by": [*by, EACH]}
+
+
 def rule_changes(rule):
     yield from condition_changes(rule, "any" in rule)
+    for key in oracle.STAGES:
+        if key in rule:
+            yield f"without {key}", without(rule, key), None
+            for what, changed in stage_changes(rule[key]):
+                yield f"{key}: {what}", {**rule, key: changed}, None
     for key in ("any", "ignore"):
         members = rule.get(key, [])
         for n, member in enumerate(members):

@@ -9,7 +9,7 @@ import json
 import re
 import sys
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -258,15 +258,85 @@ def matches(rule, record):
 
 # Rules: what becomes of a match.
 
-def day_of(record):
-    """The day of a record in UTC, or None."""
+def time_of(record):
+    """The time of a record in UTC, or None."""
     time = record.get("eventTime")
     if type(time) is not str or not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", time, re.ASCII):
         return None
     try:
-        return datetime.fromisoformat(time[:19]).date()
+        return datetime.fromisoformat(time[:19]) + timedelta(milliseconds=int(time[20:-1][:3].ljust(3, "0")))
     except ValueError:
         return None
+
+
+def day_of(record):
+    time = time_of(record)
+    return time and time.date()
+
+
+# The memory between logs: which alerts of a rule are held back.
+
+STAGES = ("threshold", "firstSeen", "suppress")
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def seconds(span):
+    """How long a span such as `10m` is."""
+    return int(span[:-1]) * UNITS[span[-1]]
+
+
+class Group:
+    """All matches of a group in one stage, and its alerts, as (time, event, what counts)."""
+
+    def __init__(self, stage):
+        self.span = timedelta(seconds=seconds(stage.get("within") or stage["for"]))
+        self.matches, self.alerts = [], []
+
+    def passes(self, name, stage, new):
+        time, event, counted = new
+        latest = sorted(self.alerts, key=lambda alert: alert[0])[-16:]
+        if any(alert[1] == event for alert in latest):
+            passes = True
+        elif name == "firstSeen":
+            passes = all(time - old[0] >= self.span for old in self.matches)
+        elif any(abs(time - alert[0]) < self.span for alert in latest):
+            passes = False
+        elif name == "suppress":
+            passes = len(latest) < 16 or time > latest[0][0]
+        else:
+            passes = self.reaches(int(float(stage["count"])), time, counted) and all(time > old[0] for old in latest)
+        known = any(alert[1] == event for alert in latest)
+        self.matches.append(new)
+        self.alerts += [new] if passes and not known else []
+        return passes
+
+    def reaches(self, count, time, counted):
+        """Whether so many different ones, with those of a match at this time, are less than a span apart."""
+        times = {}
+        for old in self.matches:
+            times |= {one: max(old[0], times.get(one, old[0])) for one in old[2]}
+        # An item has no more of them.
+        times = dict(sorted(times.items(), key=lambda item: item[1])[-count:])
+        times |= {one: max(time, times.get(one, time)) for one in counted}
+        for start in times.values():
+            within = {one for one, at in times.items() if timedelta() <= at - start < self.span}
+            if len(within) >= count and within & counted:
+                return True
+        return False
+
+
+def passes_stages(name, rule, record, memory):
+    """Whether an alert of a rule is not held back. `memory` has the groups."""
+    time = time_of(record)
+    for stage_name in [stage for stage in STAGES if stage in rule and time]:
+        stage = rule[stage_name]
+        key = (name, stage_name, *(tuple(texts(record, path)) for path in stage["by"]))
+        event = record.get("eventID")
+        event = event if type(event) is str and event else compact(record)
+        counted = {event} if "distinct" not in stage else set(texts(record, stage["distinct"]))
+        if not memory.setdefault(key, Group(stage)).passes(stage_name, stage, (time, event, counted)):
+            return False
+    return True
 
 
 @dataclass
@@ -324,16 +394,17 @@ class Configuration:
             hits.append(Hit(name, "ignored" if taken_by else "dry" if dry else "alerts", expired and not taken_by))
         return hits
 
-    def alerts(self, records, as_live=None, seen=None):
-        """The rules that alert, for each record of a log. An event counts once; `seen` takes the eventIDs."""
-        seen, alerts = set() if seen is None else seen, []
+    def alerts(self, records, as_live=None, seen=None, memory=None):
+        """The rules that alert, for each record of a log. An event counts once; `seen` takes the eventIDs, and `memory`
+        the groups between logs."""
+        seen, memory, alerts = set() if seen is None else seen, {} if memory is None else memory, []
         for record in records:
             names = [hit.rule for hit in self.hits(record, as_live) if hit.outcome == "alerts"]
             event_id = record.get("eventID")
             if names and type(event_id) is str and event_id:
                 names = [] if event_id in seen else names
                 seen.add(event_id)
-            alerts.append(names)
+            alerts.append([name for name in names if passes_stages(name, self.rules[name], record, memory)])
         return alerts
 
     def failures(self):

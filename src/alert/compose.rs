@@ -37,7 +37,7 @@ pub(crate) fn about(
         Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
         Line::new("Who", call.who.clone()),
     ];
-    lines.extend(facts::lines(record).chain(told_lines(told)).chain(advice_lines(&advice)));
+    lines.extend(facts::lines(record).chain(told_lines(rules, told)).chain(advice_lines(&advice)));
     lines.extend([
         Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
         Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
@@ -137,30 +137,35 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     message.into_alert(context)
 }
 
-/// The lines of what was held back before.
-fn told_lines(told: &[Told<'_>]) -> impl Iterator<Item = Line> {
-    let counts = told.iter().filter_map(|Told { stage, .. }| {
+/// The lines of what the rules count, and of what was held back before, each if there is any.
+fn told_lines(rules: &[&Rule], told: &[Told<'_>]) -> impl Iterator<Item = Line> {
+    let of = |rule: &Rule| if rules.len() > 1 { format!(" (rule {})", rule.name) } else { String::new() };
+    let counts = told.iter().filter_map(|Told { rule, stage, .. }| {
         let StageKind::Threshold { count, distinct } = &stage.kind else { return None };
         let different = distinct.as_ref().map_or(String::new(), |path| format!(" different {}", path_text(path)));
-        let (within, by) = (stage.span.in_words(), stage.by_text());
-        Some(Line::new("Count", Some(format!("{count}{different} in {within} with the same {by}"))))
+        let within = stage.span.in_words();
+        Some(format!("{count}{different} in {within} with the same {}{}", stage.by_text(), of(rule)))
     });
-    let held = told.iter().filter_map(|Told { stage, held, .. }| {
+    let held = told.iter().filter_map(|Told { rule, stage, held, .. }| {
         let Held { count, from, to } = (*held)?;
-        let (by, were) = (stage.by_text(), if count == 1 { "was" } else { "were" });
+        let (from, to, were) = (from.to_string(), to.to_string(), if count == 1 { "was" } else { "were" });
         let when = if from == to { format!("at {from}") } else { format!("between {from} and {to}") };
-        Some(Line::new("Held", Some(format!("{count} more {when} with the same {by} {were} not sent"))))
+        Some(format!("{count} more {when} with the same {} {were} not sent{}", stage.by_text(), of(rule)))
     });
-    counts.chain(held).collect::<Vec<_>>().into_iter()
+    said([("Count", counts.collect::<Vec<_>>().join("; ")), ("Held", held.collect::<Vec<_>>().join("; "))])
 }
 
 /// The lines of what the rules say, each if they say it.
 fn advice_lines(advice: &Advice<'_>) -> impl Iterator<Item = Line> {
-    let lines = [
+    said([
         (RUNBOOK, advice.runbooks.join(" ")),
         (REFERENCES, advice.references.join(", ")),
         ("Tags", advice.tags.join(", ")),
-    ];
+    ])
+}
+
+/// The lines of texts that are not empty.
+fn said<const N: usize>(lines: [(&'static str, String); N]) -> impl Iterator<Item = Line> {
     let said = lines.into_iter().filter(|(_, texts)| !texts.is_empty());
     said.map(|(label, texts)| Line::new(label, Some(truncate_and_count(&texts, VALUE_LIMIT))))
 }
@@ -186,11 +191,23 @@ mod tests {
 
     use super::super::digest::{self, Delivered};
     use super::super::message::SIZE_LIMIT;
+    use super::super::told::{GroupId, Receipt};
     use super::*;
     use crate::rules::Format;
     use crate::rules::config;
 
     fn alert_in(format: &str, config: &str, record: &str) -> Alert {
+        alert_with(format, config, record, Some(held(37, 0, 56 * 60)))
+    }
+
+    /// So many matches, the first and the last at these seconds after 10:02.
+    fn held(count: u64, from: u64, to: u64) -> Held {
+        let at = |seconds: u64| serde_json::from_value(json!(1_795_168_920_000 + seconds * 1_000)).unwrap();
+        Held { count, from: at(from), to: at(to) }
+    }
+
+    /// The alert of a record, and what each stage of its rules has held back.
+    fn alert_with(format: &str, config: &str, record: &str, held: Option<Held>) -> Alert {
         let config = format!(
             r#"{{"regexp": "", "source": "", "format": "{format}", {config}
                 "sns": {{"topicARN": "arn:aws:sns:us-east-1:123456789012:t"}}}}"#
@@ -200,7 +217,10 @@ mod tests {
         let rules: Vec<_> = filter.rules.iter().collect();
         let text = crate::log::readable(record.as_bytes());
         let record = Record::parse(&text).unwrap();
-        about(&record, &Call::of(&record), &rules, &[], &context)
+        let receipt = Receipt { group: GroupId(1), event: 1 };
+        let of = |rule| move |stage| Told { rule, stage, held, receipt };
+        let told: Vec<_> = filter.rules.iter().flat_map(|rule| rule.stages.iter().map(of(rule))).collect();
+        about(&record, &Call::of(&record), &rules, &told, &context)
     }
 
     /// The summary of one such alert, as text or in a chat.
@@ -449,6 +469,99 @@ mod tests {
     }
 
     #[test]
+    fn a_message_says_how_many_there_were_and_how_many_were_held_back() {
+        let threshold = json!({"count": 5, "by": ["sourceIPAddress"], "within": "10m"});
+        let distinct = json!({"count": 20, "by": ["userIdentity.arn", "awsRegion"], "within": "1h",
+            "distinct": "requestParameters.secretId"});
+        let suppress = json!({"by": ["userIdentity.arn", "a\\.b", "c"], "for": "1d"});
+        let one = |keys: Value| {
+            let mut rule = json!({"name": "a", "source": "", "regexp": "", "runbook": "Ask."});
+            rule.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+            rule
+        };
+        for (all, held, count, told) in [
+            (vec![one(json!({"threshold": threshold}))], None, "5 in 10 minutes with the same sourceIPAddress", ""),
+            (
+                vec![one(json!({"threshold": distinct}))],
+                Some(held(1, 0, 0)),
+                "20 different requestParameters.secretId in 1 hour with the same userIdentity.arn and awsRegion",
+                "1 more at 2026-11-20T10:02:00Z with the same userIdentity.arn and awsRegion was not sent",
+            ),
+            (
+                vec![one(json!({"suppress": suppress}))],
+                Some(held(37, 0, 56 * 60)),
+                "",
+                r"37 more between 2026-11-20T10:02:00Z and 2026-11-20T10:58:00Z with the same userIdentity.arn, a\.b and c were not sent",
+            ),
+            (
+                vec![one(json!({"threshold": threshold})), {
+                    let mut other = one(json!({"firstSeen": {"by": ["awsRegion"], "within": "90d"}}));
+                    other["name"] = json!("b");
+                    other
+                }],
+                Some(held(2, 0, 0)),
+                "5 in 10 minutes with the same sourceIPAddress (rule a)",
+                "2 more at 2026-11-20T10:02:00Z with the same sourceIPAddress were not sent (rule a); 2 more at \
+                 2026-11-20T10:02:00Z with the same awsRegion were not sent (rule b)",
+            ),
+            (vec![one(json!({"suppress": suppress}))], None, "", ""),
+        ] {
+            let config = rules(&all.clone().into());
+            // The rule of the top level matches, too, and so each text names its rule.
+            let alert = |format: &str| alert_with(format, &config.replace('\n', ""), &create_user().to_string(), held);
+            let of_top_level = |text: &str| text.replace(" (rule a)", "").replace(" (rule b)", "");
+            let text = alert("text");
+            let line = |label: &str, text: &str| {
+                let is_one = all.len() == 1 && !text.is_empty();
+                let text = if is_one { format!("{text} (rule a)") } else { text.to_owned() };
+                if text.is_empty() { text } else { format!("{label}: {text}\n") }
+            };
+            let lines = format!("{}{}Runbook : ", line("Count   ", count), line("Held    ", told));
+            assert!(text.body.contains(&format!("user/alice\nIdentity: IAMUser\n{lines}")), "{}", text.body);
+            assert_eq!(text.receipts.is_empty(), held.is_none());
+
+            let chat: Value = serde_json::from_str(&alert("chatbot").body).unwrap();
+            let said = of_top_level(chat["content"]["description"].as_str().unwrap());
+            for (label, text) in [("Count", count), ("Held", told)] {
+                let line = format!("\n*{label}:* `{}`\n", of_top_level(text));
+                assert!(text.is_empty() != said.contains(&line), "{line} in {said}");
+            }
+
+            let json = alert("json").body;
+            let threshold = match count.split(' ').next().unwrap() {
+                "" => String::new(),
+                "5" => r#""threshold":{"count":5,"within":"10m"},"#.to_owned(),
+                count => format!(r#""threshold":{{"count":{count},"within":"1h"}},"#),
+            };
+            let back = held.map_or(String::new(), |held| {
+                let sum = held.count * all.len() as u64;
+                format!(r#""held":{{"count":{sum},"from":"{}","to":"{}"}},"#, held.from, held.to)
+            });
+            assert!(json.contains(&format!(r#""log":"s3://logs/key",{threshold}{back}"runbooks":"#)), "{json}");
+        }
+    }
+
+    #[test]
+    fn long_paths_and_many_rules_leave_room_for_the_event() {
+        let path = vec!["k".repeat(200); 64].join(".");
+        let stage = |n: usize| {
+            json!({"name": n.to_string(), "source": "", "threshold":
+            {"count": 1000, "by": [path, path], "within": "90d", "distinct": path}})
+        };
+        let config = rules(&(0..20).map(stage).collect());
+        let body = |format| alert_in(format, &config, &create_user().to_string()).body;
+        let text = body("text");
+        for line in ["Count   : 1000 different kkk", "Held    : 37 more between "] {
+            let line = text.lines().find(|text| text.starts_with(line)).unwrap();
+            assert!(line.ends_with(" characters more)") && line.len() < 4_100, "{}", line.len());
+        }
+        assert!(text.contains("\nFrom    : 203.0.113.9") && text.len() < 11_000);
+        assert!(body("chatbot").len() < 8_000);
+        let json: Value = serde_json::from_str(&body("json")).unwrap();
+        assert_eq!((&json["event"], &json["held"]["count"]), (&create_user(), &json!(37 * 20)));
+    }
+
+    #[test]
     fn a_chat_message_with_many_runbooks_is_no_longer_than_others() {
         let all: Vec<_> = (0..20)
             .map(|n| json!({"name": n.to_string(), "source": "", "runbook": format!("{n:02}{}", "x".repeat(488))}))
@@ -648,8 +761,10 @@ mod tests {
             identity.insert("sessionContext".to_owned(), keys.iter().map(ToString::to_string).zip(session).collect());
             record.insert("userIdentity".to_owned(), identity.into());
             let config = rules(&json!([
-                {"name": "a", "source": "", "runbook": sayings[0], "references": sayings[1..2], "tags": sayings[2..]},
-                {"name": "b", "source": "", "runbook": sayings[3], "references": sayings, "tags": sayings},
+                {"name": "a", "source": "", "runbook": sayings[0], "references": sayings[1..2], "tags": sayings[2..],
+                 "threshold": {"count": 2, "by": ["`*<!here>*`\u{202e}\n"], "within": "1h", "distinct": "-\u{2028}<"}},
+                {"name": "b", "source": "", "runbook": sayings[3], "references": sayings, "tags": sayings,
+                 "suppress": {"by": ["x".repeat(5_000), "y"], "for": "1h"}},
             ]));
             for (_, format) in Format::NAMES {
                 let alert = alert_in(format.name(), &config, &Value::from(record.clone()).to_string());
@@ -671,7 +786,7 @@ mod tests {
                 let lines = alert.body.lines().count();
                 prop_assert!(!alert.body.contains(dangerous));
                 match format {
-                    Format::Text => prop_assert!((17..=28).contains(&lines)),
+                    Format::Text => prop_assert!((19..=30).contains(&lines)),
                     Format::Json => {
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         prop_assert_eq!((lines, body["event"].as_object().unwrap().len()), (1, record.len()));
@@ -680,7 +795,7 @@ mod tests {
                     Format::Chatbot => {
                         let body: Value = serde_json::from_str(&alert.body).unwrap();
                         let said = body["content"]["description"].as_str().unwrap();
-                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 26);
+                        prop_assert!(lines == 1 && !said.contains('<') && said.lines().count() <= 28);
                         let steps = body["content"]["nextSteps"].as_array().unwrap();
                         let is_safe = |step: &str| step.len() < 520 && !step.contains(['<', '>', '`', '\n']);
                         prop_assert!(steps.len() < 3 && steps.iter().all(|step| is_safe(step.as_str().unwrap())));

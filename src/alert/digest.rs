@@ -61,15 +61,9 @@ impl Delivered {
 pub(crate) fn mail(alerts: &[&Delivered]) -> Alert {
     let severity = alerts.iter().map(|alert| alert.severity).max().unwrap_or(Severity::Info);
     let attributes = vec![Attribute { name: "severity", data_type: "String", value: severity.name().to_owned() }];
-    let room = |subject: &str| SIZE_LIMIT.saturating_sub(overhead(subject, &attributes));
-    let (subject, body) = match alerts {
-        [alert] => (alert.subject.clone(), truncate(alert.body.clone(), room(&alert.subject), TRUNCATED)),
-        _ => {
-            let subject = subject(alerts, severity);
-            let body = body(alerts, room(&subject));
-            (subject, body)
-        }
-    };
+    let subject = if let [alert] = alerts { alert.subject.clone() } else { subject(alerts, severity) };
+    let room = SIZE_LIMIT.saturating_sub(overhead(&subject, &attributes));
+    let body = if let [alert] = alerts { truncate(alert.body.clone(), room, TRUNCATED) } else { body(alerts, room) };
     Alert {
         topic: None,
         rules: Vec::new(),
@@ -91,12 +85,11 @@ fn subject(alerts: &[&Delivered], severity: Severity) -> String {
     }
     let with = |kinds: usize| {
         let top = events.top(kinds, alerts.len() as u64);
-        let named = top.named.into_iter().map(|(event, count)| (count, *event));
-        let others = (top.others.alerts > 0).then_some((top.others.alerts, "other"));
-        let counted = named.chain(others).map(|(count, what)| match (count, what) {
+        let others = (top.others.alerts > 0).then_some((&"other", top.others.alerts));
+        let counted = top.named.into_iter().chain(others).map(|(what, count)| match (count, *what) {
             (2.., "summary") => format!("{count} summaries"),
             (2.., "other") => format!("{count} others"),
-            _ => format!("{count} {what}"),
+            (_, what) => format!("{count} {what}"),
         });
         format!("[{severity}] {} alerts: {}", alerts.len(), counted.collect::<Vec<_>>().join(", "))
     };
@@ -108,8 +101,8 @@ fn subject(alerts: &[&Delivered], severity: Severity) -> String {
 /// of those whose bodies found no useful room.
 fn body(alerts: &[&Delivered], room: usize) -> String {
     let line =
-        |(number, alert): (usize, &&Delivered)| format!("---- {} of {}: {}\n", number + 1, alerts.len(), alert.subject);
-    let lines: Vec<_> = alerts.iter().enumerate().map(line).collect();
+        |(number, alert): (usize, &&Delivered)| format!("---- {number} of {}: {}\n", alerts.len(), alert.subject);
+    let lines: Vec<_> = (1..).zip(alerts).map(line).collect();
     let mut room = room.saturating_sub(CUT.len() + lines.iter().map(String::len).sum::<usize>());
     let (mut whole, mut rest) = (String::new(), String::new());
     for (line, alert) in lines.iter().zip(alerts) {

@@ -10,21 +10,22 @@ use crate::log::Record;
 pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
     let identity = |path: &[&str]| scalar(record, &[&["userIdentity"], path].concat());
     let session = |path: &[&str]| identity(&[&["sessionContext"], path].concat());
+    // A sign-in has no session yet, and says it in its details.
+    let mfa_of_sign_in = || scalar(record, &["additionalEventData", "MFAUsed"]);
+    // What an identity provider says of a session.
+    let attributes = json(record, &["userIdentity", "sessionContext", "webIdFederationData", "attributes"]);
+    // Many resources are told by the start that their ARNs have in common.
+    let resources = ["ARN", "ARNPrefix"].into_iter().flat_map(|key| record.texts(&["resources", key]));
     let endpoint_account = scalar(record, &["vpcEndpointAccountId"]).map(|id| format!("account {id}"));
     let facts = [
         ("Identity", joined([identity(&["type"]), identity(&["accessKeyId"]), identity(&["credentialId"])])),
-        // A sign-in has no session yet, and says it in its details.
-        (
-            "MFA",
-            session(&["attributes", "mfaAuthenticated"])
-                .or_else(|| scalar(record, &["additionalEventData", "MFAUsed"])),
-        ),
+        ("MFA", session(&["attributes", "mfaAuthenticated"]).or_else(mfa_of_sign_in)),
         ("Issuer", session(&["sessionIssuer", "arn"])),
-        ("Provider", joined([session(&["webIdFederationData", "federatedProvider"]), attributes(record)])),
+        ("Provider", joined([session(&["webIdFederationData", "federatedProvider"]), attributes])),
         ("Person", session(&["sourceIdentity"])),
         ("For", joined([identity(&["onBehalfOf", "userId"]), identity(&["onBehalfOf", "identityStoreArn"])])),
         ("Workload", identity(&["inScopeOf", "credentialsIssuedTo"]).or_else(|| identity(&["inScopeOf", "sourceArn"]))),
-        ("Resource", joined(resources(record))),
+        ("Resource", joined(resources.map(Some))),
         ("Response", json(record, &["responseElements"])),
         ("Details", joined([json(record, &["additionalEventData"]), json(record, &["serviceEventDetails"])])),
         ("Endpoint", joined([record.text(&["vpcEndpointId"]), endpoint_account])),
@@ -37,17 +38,6 @@ pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
 /// The value at a path, as compact JSON without its secrets; `None` for an empty object.
 fn json(record: &Record<'_>, path: &[&str]) -> Option<String> {
     record.json(path).filter(|json| json != "{}")
-}
-
-/// What an identity provider says of a session.
-fn attributes(record: &Record<'_>) -> Option<String> {
-    json(record, &["userIdentity", "sessionContext", "webIdFederationData", "attributes"])
-}
-
-/// The ARNs of the resources, or the start that many have in common.
-fn resources(record: &Record<'_>) -> impl Iterator<Item = Option<String>> {
-    let keys = ["ARN", "ARNPrefix"].into_iter();
-    keys.flat_map(|key| record.texts(&["resources", key])).map(Some)
 }
 
 fn joined(parts: impl IntoIterator<Item = Option<String>>) -> Option<String> {

@@ -35,7 +35,7 @@ const ID_LIMIT: usize = 2_000;
 /// A chat cuts a message of more characters.
 const CHAT_LIMIT: usize = 8_000;
 
-/// The most bytes of a value in a chat; and where the message would then be too long, so few that 27 values fit.
+/// The most bytes of a value in a chat; and where the message would then be too long, so few that 29 values fit.
 const CHAT_VALUE_LIMITS: [usize; 2] = [500, 250];
 
 /// The most rules that a chat message has as keywords, and the most runbooks as next steps.

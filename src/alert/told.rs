@@ -50,7 +50,7 @@ pub(crate) struct Receipt {
     pub(crate) event: u64,
 }
 
-/// The name of a group: a hash of the rule, the stage, and the texts at `by`.
+/// The name of a group: a hash of the rule and its topic, the stage, and the paths and texts of `by`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct GroupId(pub(crate) u128);
 

@@ -27,15 +27,14 @@ pub(super) struct Caller {
 /// The caller; `None` where the record tells nothing.
 pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
     let identity = Identity::of(record);
-    let (name, notes) = identity.name_and_notes()?;
-    let account = name.account.as_ref().map(|account| format!("account {account}"));
-    let notes: Vec<_> = notes.into_iter().chain(account).collect();
+    let (name, mut notes) = identity.name_and_notes()?;
+    notes.extend(name.account.as_ref().map(|account| format!("account {account}")));
     let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
-    let service = identity.service.as_ref().filter(|service| **service != name.text);
-    let service = service.map_or_else(String::new, |by| format!(", through {by}"));
-    let delegate = identity.delegate.as_ref().map_or_else(String::new, |by| format!(", through the delegate {by}"));
     let made_up = if name.is_session && is_made_up(&name.person) { &*name.person } else { "" };
     let steady = name.text.strip_suffix(made_up).unwrap_or(&name.text).to_owned() + &notes;
+    let service = identity.service.as_ref().filter(|service| **service != name.text);
+    let service = service.map(|by| format!(", through {by}")).unwrap_or_default();
+    let delegate = identity.delegate.as_ref().map(|by| format!(", through the delegate {by}")).unwrap_or_default();
     Some(Caller {
         full: truncate_and_count(&name.text, LIMIT) + &truncate_and_count(&(notes + &service + &delegate), LIMIT),
         steady: identity.source.clone().unwrap_or(steady),
@@ -43,6 +42,7 @@ pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
     })
 }
 
+#[derive(Default)]
 struct Name {
     text: String,
     role: String,
@@ -74,7 +74,7 @@ struct Identity {
     session: Option<String>,
     /// The ARN of the role or the user from which the session comes.
     issuer: Option<String>,
-    /// The source identity of the session.
+    /// The source identity.
     source: Option<String>,
     service: Option<String>,
     delegate: Option<String>,
@@ -125,7 +125,7 @@ impl Identity {
     /// [type](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/cloudtrail-event-reference-user-identity.html);
     /// and what is told beside it.
     fn name_and_notes(&self) -> Option<(Name, Vec<String>)> {
-        let note = |label: &str, text: &Option<String>| text.as_ref().map(|text| format!("{label}{text}"));
+        let labelled = |label: &str, text: &Option<String>| text.as_ref().map(|text| format!("{label} {text}"));
         let user_name = self.user_name.as_deref().map(|name| self.plain(name));
         let (own, note) = match self.kind.as_str() {
             _ if self.is_unsigned => (Some(self.anybody("anonymous")), None),
@@ -133,13 +133,13 @@ impl Identity {
             // Its userName is the account's alias.
             "Root" => (Some(self.plain("root")), None),
             "AssumedRole" if self.arn.is_none() && self.issuer.is_some() => {
-                (self.issuer.as_deref().map(|role| self.session_of(role)), note("session ", &self.session))
+                (self.issuer.as_deref().map(|role| self.session_of(role)), labelled("session", &self.session))
             }
-            "SAMLUser" | "WebIdentityUser" => (user_name, note("provider ", &self.provider)),
+            "SAMLUser" | "WebIdentityUser" => (user_name, labelled("provider", &self.provider)),
             "IdentityCenterUser" | "Unknown" if user_name.is_none() => {
                 (self.user.as_deref().map(|id| self.plain(id)), None)
             }
-            "IdentityCenterUser" | "Unknown" => (user_name, note("user ", &self.user)),
+            "IdentityCenterUser" | "Unknown" => (user_name, labelled("user", &self.user)),
             "AWSService" => {
                 let names = [&self.service, &self.user_name, &self.principal];
                 (names.into_iter().flatten().next().map(|name| self.service(name)), None)
@@ -168,33 +168,32 @@ impl Identity {
         let account = self.other_account.clone();
         if self.acts_as_root {
             let by = self.person_as_root().or(self.issuer.as_deref().map(|role| after_last('/', role)));
-            let person = by.map_or_else(|| "root (AssumeRoot)".to_owned(), |by| format!("root (AssumeRoot by {by})"));
+            let by = by.map(|by| format!(" by {by}")).unwrap_or_default();
+            let person = format!("root (AssumeRoot{by})");
             return ShortName { person, role: String::new(), is_role_behind: false, account };
         }
         let Name { role, person, .. } = name;
         let set = role.strip_prefix(PERMISSION_SET).map(|name| name.rsplit_once('_').map_or(name, |(set, _)| set));
-        // A session may have any name. The source identity is the person, and the name of a session of a permission set.
-        match (&self.source, set) {
-            (None, None) => ShortName { person, role, is_role_behind: false, account },
-            (None, Some(set)) => ShortName { role: set.to_owned(), person, is_role_behind: true, account },
-            (Some(source), set) => {
-                let role = set.unwrap_or(if role.is_empty() { &person } else { &role });
-                let role = if role == source { String::new() } else { role.to_owned() };
-                ShortName { person: source.clone(), role, is_role_behind: true, account }
+        let is_role_behind = self.source.is_some() || set.is_some();
+        let (person, role) = match (&self.source, set.unwrap_or(&role)) {
+            (None, role) => (person, role.to_owned()),
+            // A session may have any name. The source identity is the person.
+            (Some(source), role) => {
+                let role = if role.is_empty() { &person } else { role };
+                (source.clone(), Some(role).filter(|role| role != source).unwrap_or_default().to_owned())
             }
-        }
+        };
+        ShortName { person, role, is_role_behind, account }
     }
 
     fn named_by_arn(&self, arn: &str) -> Name {
         let resource = arn.splitn(6, ':').last().unwrap_or(arn);
         let session = resource.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
         let (role, person) = session.unwrap_or(("", after_last('/', resource)));
-        let (role, person) = (role.to_owned(), person.to_owned());
-        let account = self.other_account.clone();
-        Name { text: arn.to_owned(), role, person, is_session: session.is_some(), note: None, account }
+        let (role, person, is_session) = (role.to_owned(), person.to_owned(), session.is_some());
+        Name { text: arn.to_owned(), role, person, is_session, note: None, account: self.other_account.clone() }
     }
 
-    /// A session of the role with this ARN.
     fn session_of(&self, role: &str) -> Name {
         let name = self.named_by_arn(role);
         match &self.session {
@@ -215,26 +214,24 @@ impl Identity {
     /// A name that could be anybody's: its account is told even if it is not known.
     fn plain(&self, name: &str) -> Name {
         let unknown = self.provider.is_none().then(|| "unknown".to_owned());
-        let account = self.account.clone().or(unknown);
-        let (text, person) = (name.to_owned(), name.to_owned());
-        Name { text, person, role: String::new(), is_session: false, note: None, account }
+        Name { account: self.account.clone().or(unknown), ..self.anybody(name) }
     }
 
     fn service(&self, name: &str) -> Name {
-        Name { note: Some("AWS service"), account: self.other_account.clone(), ..self.plain(name) }
+        Name { note: Some("AWS service"), account: self.other_account.clone(), ..self.anybody(name) }
     }
 
     fn anybody(&self, name: &str) -> Name {
-        Name { account: self.account.clone(), ..self.plain(name) }
+        let (text, person) = (name.to_owned(), name.to_owned());
+        Name { text, person, account: self.account.clone(), ..Name::default() }
     }
 
     /// A note on a session of `AssumeRoot`.
     fn as_root(&self) -> String {
-        match (self.person_as_root(), &self.issuer) {
-            (Some(person), Some(role)) => format!("AssumeRoot by {person} as {role}"),
-            (Some(person), None) => format!("AssumeRoot by {person}"),
-            (None, Some(role)) => format!("AssumeRoot by {role}"),
-            (None, None) => "AssumeRoot".to_owned(),
+        match (self.person_as_root().or(self.issuer.as_deref()), &self.issuer) {
+            (Some(person), Some(role)) if person != role => format!("AssumeRoot by {person} as {role}"),
+            (Some(person), _) => format!("AssumeRoot by {person}"),
+            (None, _) => "AssumeRoot".to_owned(),
         }
     }
 

@@ -22,8 +22,6 @@ pub const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-const END: &str = "-----END CERTIFICATE-----";
-
 /// An HTTPS client that trusts the first of these bundles, if `SSL_CERT_FILE` and `SSL_CERT_DIR` name no certificate that can
 /// be used. The SDK's own client would then refuse every server. `None` if that client will do, or no bundle is there either.
 ///
@@ -33,25 +31,24 @@ pub fn client_of_the_system(
     bundles: &[impl AsRef<Path>],
 ) -> Option<SharedHttpClient> {
     let (file, folders) = (variable("SSL_CERT_FILE"), variable("SSL_CERT_DIR"));
-    let folder_entries =
-        folders.iter().flat_map(env::split_paths).filter_map(|folder| fs::read_dir(folder).ok()).flatten();
-    let mut paths = file.iter().map(PathBuf::from).chain(folder_entries.flatten().map(|entry| entry.path()));
+    let entries = folders.iter().flat_map(env::split_paths).filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let mut paths = file.iter().map(PathBuf::from).chain(entries.flatten().map(|entry| entry.path()));
     let names_none = file.is_none() && folders.as_ref().is_none_or(|folders| folders.is_empty());
-    if names_none || paths.any(|path| holds_certificates(&path)) {
+    if names_none || paths.any(|path| usable(&pem(&path)).next().is_some()) {
         return None;
     }
     let named = [("SSL_CERT_FILE", file), ("SSL_CERT_DIR", folders)].into_iter();
     let named = named.filter_map(|(name, value)| Some(format!("{name}={}", PathBuf::from(value?).display())));
     let none = format!("{} names no certificate that can be read", named.collect::<Vec<_>>().join(" with "));
-    let Some((bundle, trusted)) =
-        bundles.iter().find_map(|bundle| Some((bundle.as_ref(), certificates(bundle.as_ref())?)))
-    else {
+    let mut pems = bundles.iter().map(|bundle| (bundle.as_ref(), pem(bundle.as_ref())));
+    let Some((bundle, pem)) = pems.find(|(_, pem)| usable(pem).next().is_some()) else {
         tracing::warn!(
             "{none}, and the system has none in its usual places: no server can be trusted; correct the variable"
         );
         return None;
     };
     tracing::warn!("{none}; the system's certificates in {} are used instead; correct the variable", bundle.display());
+    let trusted = usable(&pem).fold(TrustStore::empty(), TrustStore::with_pem_certificate);
     let trusted = TlsContext::builder().with_trust_store(trusted).build().ok()?;
     Some(Builder::new().build_with_connector_fn(move |settings, components| {
         // As the SDK's own client.
@@ -64,22 +61,15 @@ pub fn client_of_the_system(
     }))
 }
 
-/// Whether a regular file holds a certificate that can be used. It is read up to that one. A pipe may never end.
-fn holds_certificates(path: &Path) -> bool {
-    let certificates = || CertificateDer::pem_file_iter(path);
-    path.is_file() && certificates().is_ok_and(|mut all| all.any(|certificate| certificate.is_ok_and(is_usable)))
+/// The text of a regular file. A pipe may never end.
+fn pem(path: &Path) -> String {
+    let bytes = if path.is_file() { fs::read(path).unwrap_or_default() } else { Vec::new() };
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// The certificates of a bundle that can be used, if there are any. The SDK's client would panic over the others.
-fn certificates(bundle: &Path) -> Option<TrustStore> {
-    let bundle = fs::read(bundle).ok()?;
-    let bundle = String::from_utf8_lossy(&bundle);
-    let usable = |pem: &&str| CertificateDer::from_pem_slice(pem.as_bytes()).is_ok_and(is_usable);
-    let mut usable = bundle.split_inclusive(END).filter(usable).peekable();
-    usable.peek()?;
-    Some(usable.fold(TrustStore::empty(), TrustStore::with_pem_certificate))
-}
-
-fn is_usable(certificate: CertificateDer<'_>) -> bool {
-    RootCertStore::empty().add(certificate).is_ok()
+/// The certificates that can be used. The SDK's client would panic over the others.
+fn usable(pem: &str) -> impl Iterator<Item = &str> {
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).ok();
+    let is_usable = move |pem: &&str| certificate(pem).is_some_and(|it| RootCertStore::empty().add(it).is_ok());
+    pem.split_inclusive("-----END CERTIFICATE-----").filter(is_usable)
 }

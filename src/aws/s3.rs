@@ -65,7 +65,6 @@ impl S3 {
     }
 }
 
-/// Reads an object that S3 begins to send.
 async fn read_up_to(
     answer: Result<GetObjectOutput, SdkError<GetObjectError>>,
     limit: usize,
@@ -135,23 +134,21 @@ fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
 /// S3's answer, and what to do about it.
 fn cause(error: &SdkError<GetObjectError>) -> String {
     let Some(status) = status(error) else { return no_answer("S3", error) };
-    let said = match (error.code(), error.message()) {
-        (Some(code), Some(message)) => format!("S3 answered {status} {code}: {}", message.trim_end_matches('.')),
-        (Some(code), None) => format!("S3 answered {status} {code}"),
-        _ => format!("S3 answered {status}"),
-    };
-    let region = error.raw_response().and_then(|r| r.headers().get("x-amz-bucket-region"));
-    said + &advice(status, error.code().unwrap_or_default(), error.message().unwrap_or_default(), region)
+    let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+    let said = format!("S3 answered {status} {code}: {}", message.trim_end_matches('.'));
+    let said = said.trim_end_matches([':', ' ']);
+    if status == 301 {
+        let region = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
+        let region = region.unwrap_or("another region");
+        return format!("{said}; the bucket is in {region}, and the function must run there too");
+    }
+    said.to_owned() + advice(status, code, message)
 }
 
 /// What to do about [an error of S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html). Many that come
 /// with 403 are not a matter of permissions. Those that are name the parameters by which the stack gives the permission.
-fn advice(status: u16, code: &str, message: &str, region: Option<&str>) -> String {
-    let advice = match (status, code) {
-        (301, _) => {
-            let region = region.unwrap_or("another region");
-            return format!("; the bucket is in {region}, and the function must run there too");
-        }
+fn advice(status: u16, code: &str, message: &str) -> &'static str {
+    match (status, code) {
         (_, "RequestTimeTooSkewed") => {
             "; no permission is missing: the clock that signed the request differs from S3's by more than 15 minutes; the \
              retry signs anew, and if it fails too, set the clock"
@@ -179,8 +176,7 @@ fn advice(status: u16, code: &str, message: &str, region: Option<&str>) -> Strin
         (412, _) => "; it was replaced while it was being read",
         (404, _) => "; check whether it was deleted, and whether its name is right",
         _ => "",
-    };
-    advice.to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -202,14 +198,13 @@ mod tests {
             (412, "PreconditionFailed", "replaced"),
             (503, "SlowDown", ""),
         ] {
-            let text = advice(status, code, "Access Denied", None);
+            let text = advice(status, code, "Access Denied");
             assert!(text.contains(right) && text.is_empty() == right.is_empty(), "{status} {code}: {text}");
             assert_eq!(text.contains("s3:GetObject"), right == "s3:GetObject", "{status} {code}: {text}");
         }
-        assert!(advice(301, "PermanentRedirect", "", Some("eu-west-1")).contains("in eu-west-1"));
         let of_kms =
             "User: arn is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";
-        let text = advice(403, "AccessDenied", of_kms, None);
+        let text = advice(403, "AccessDenied", of_kms);
         assert!(text.contains("kms:Decrypt") && !text.contains("s3:GetObject"), "{text}");
     }
 }

@@ -8,7 +8,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_sns::Client;
 use aws_sdk_sns::config::retry::RetryConfig;
-use aws_sdk_sns::error::{BuildError, ProvideErrorMetadata, SdkError};
+use aws_sdk_sns::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sns::operation::publish_batch::{PublishBatchError, PublishBatchOutput};
 use aws_sdk_sns::types::{MessageAttributeValue, PublishBatchRequestEntry};
 use futures_util::{StreamExt, stream};
@@ -69,8 +69,9 @@ impl Sns {
             Client::from_conf(config.build())
         };
         let client = self.clients.entry(arn.region().to_owned()).or_insert_with(new).clone();
-        let (request_limit, splits_in_vain) = (RequestLimit::new(), Mutex::new(0));
-        let (arn, has_taken) = (arn.clone(), Cell::new(false));
+        let (permits, allowed) = (Semaphore::new(REQUESTS_AT_ONCE), Cell::new(REQUESTS_AT_ONCE));
+        let request_limit = RequestLimit { permits, allowed, taken: Cell::new(0) };
+        let (arn, has_taken, splits_in_vain) = (arn.clone(), Cell::new(false), Mutex::new(0));
         TopicPublisher { client, arn, least_pause, request_limit, has_taken, splits_in_vain }
     }
 }
@@ -86,24 +87,21 @@ struct RequestLimit {
 }
 
 impl RequestLimit {
-    fn new() -> Self {
-        let permits = Semaphore::new(REQUESTS_AT_ONCE);
-        RequestLimit { permits, allowed: Cell::new(REQUESTS_AT_ONCE), taken: Cell::new(0) }
-    }
-
-    fn answered(&self, permit: SemaphorePermit<'_>, answers: &[Result<(), Failure>]) {
-        let (allowed, taken) = (self.allowed.get(), self.taken.get() + 1);
-        if answers.iter().any(|answer| matches!(answer, Err(failure) if failure.kind == Kind::Throttled)) {
+    fn answered(&self, permit: SemaphorePermit<'_>, failures: &[Option<Kind>]) {
+        let allowed = self.allowed.get();
+        if failures.contains(&Some(Kind::Throttled)) {
+            self.taken.set(0);
             if allowed > 1 {
                 permit.forget();
                 self.allowed.set(allowed - 1);
             }
-            self.taken.set(0);
-        } else if answers.iter().all(Result::is_ok) && allowed < REQUESTS_AT_ONCE {
-            let is_enough = taken >= allowed;
-            self.permits.add_permits(usize::from(is_enough));
-            self.allowed.set(allowed + usize::from(is_enough));
-            self.taken.set(if is_enough { 0 } else { taken });
+        } else if failures.iter().all(Option::is_none) {
+            self.taken.set(self.taken.get() + 1);
+            if self.taken.get() >= allowed && allowed < REQUESTS_AT_ONCE {
+                self.taken.set(0);
+                self.permits.add_permits(1);
+                self.allowed.set(allowed + 1);
+            }
         }
     }
 }
@@ -116,23 +114,20 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// Whether another attempt at the same message would fail too.
     pub(crate) fn is_lasting(&self) -> bool {
-        matches!(self.kind, Kind::Refused | Kind::Lasting)
+        self.kind >= Kind::Refused
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// Another attempt may succeed.
     Passing,
-    /// Another attempt may succeed. SNS asks for fewer requests.
+    /// SNS asks for fewer requests.
     Throttled,
     /// Nobody knows whether SNS took it.
     Silent,
-    /// Another attempt would fail too, perhaps because of one message of several.
+    /// Another attempt would fail too, as would all that follow; but one message of several may be the cause.
     Refused,
-    /// Another attempt would fail too.
     Lasting,
 }
 
@@ -146,6 +141,7 @@ pub(crate) struct TopicPublisher {
     splits_in_vain: Mutex<u32>,
 }
 
+/// The messages of one batch, known by their numbers in it.
 struct Sending<'a> {
     alerts: &'a [&'a Alert],
     /// For a FIFO topic. One that is made up must be the same in every attempt.
@@ -166,8 +162,44 @@ impl Sending<'_> {
         }
     }
 
-    fn is_refused(&self, number: usize) -> bool {
-        matches!(self.results.borrow().get(number), Some(Err(Failure { kind: Kind::Refused, .. })))
+    fn failure(&self, number: usize) -> Option<Kind> {
+        self.results.borrow().get(number)?.as_ref().err().map(|failure| failure.kind)
+    }
+
+    /// Takes what SNS says of a request that it did not refuse as a whole.
+    fn answered_one_by_one(&self, output: &PublishBatchOutput) {
+        for taken in output.successful() {
+            if let Some(number) = taken.id().and_then(|id| id.parse().ok()) {
+                self.answered(number, Ok(()));
+            }
+        }
+        for refused in output.failed() {
+            let kind = match (is_throttling(refused.code()), refused.sender_fault()) {
+                (true, _) => Kind::Throttled,
+                (false, false) => Kind::Passing,
+                (false, true) => Kind::Lasting,
+            };
+            let message = without_request_ids(refused.message().unwrap_or("no reason"));
+            let cause = format!("SNS answered {}: {message}", refused.code());
+            if let Ok(number) = refused.id().parse() {
+                self.answered(number, Err(Failure { kind, cause }));
+            }
+        }
+    }
+
+    fn entry(&self, number: usize) -> Option<PublishBatchRequestEntry> {
+        let alert = self.alerts.get(number)?;
+        let mut entry = PublishBatchRequestEntry::builder().id(number.to_string());
+        entry = entry.subject(&alert.subject).message(&alert.body);
+        for attribute in &alert.attributes {
+            let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
+            entry = entry.message_attributes(attribute.name, value.build().ok()?);
+        }
+        if let Some(id) = self.deduplication_ids.get(number) {
+            let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
+            entry = entry.message_group_id(group).message_deduplication_id(id);
+        }
+        entry.build().ok()
     }
 }
 
@@ -186,7 +218,8 @@ impl TopicPublisher {
         let results = RefCell::new(vec![Err(unsent); alerts.len()]);
         let sending = Sending { alerts, deduplication_ids, deadline, taken, results };
         let silences = self.attempts(&sending, (0..alerts.len()).collect(), 0).await;
-        let refused: Vec<usize> = (0..alerts.len()).filter(|number| sending.is_refused(*number)).collect();
+        let is_refused = |number: &usize| sending.failure(*number) == Some(Kind::Refused);
+        let refused: Vec<usize> = (0..alerts.len()).filter(is_refused).collect();
         if refused.len() > 1 {
             self.split(&sending, &refused, silences).await;
         }
@@ -202,23 +235,19 @@ impl TopicPublisher {
         let probes = if lock.as_ref().is_some_and(|in_vain| **in_vain >= SPLITS_IN_VAIN) { 1 } else { refused.len() };
         // The other batches wait only while nobody knows whether it refuses everything.
         let lock = RefCell::new(lock.filter(|_| probes > 1));
-        let alone = |number: &usize| {
-            let number = *number;
-            let lock = &lock;
-            async move {
-                self.attempts(sending, vec![number], silences).await;
-                if self.has_taken.get() {
-                    lock.take();
-                }
+        let alone = async |number: &usize| {
+            self.attempts(sending, vec![*number], silences).await;
+            if self.has_taken.get() {
+                lock.take();
             }
         };
         let (first, rest) = refused.split_at(probes);
-        stream::iter(first.iter().map(alone)).buffer_unordered(SINGLES_AT_ONCE).collect::<()>().await;
+        stream::iter(first).for_each_concurrent(SINGLES_AT_ONCE, &alone).await;
         if self.has_taken.get() {
-            stream::iter(rest.iter().map(alone)).buffer_unordered(SINGLES_AT_ONCE).collect::<()>().await;
+            stream::iter(rest).for_each_concurrent(SINGLES_AT_ONCE, &alone).await;
         }
         if let Some(mut in_vain) = lock.take() {
-            *in_vain += u32::from(refused.iter().all(|number| sending.is_refused(*number)));
+            *in_vain += u32::from(refused.iter().all(|number| sending.failure(*number) == Some(Kind::Refused)));
         }
     }
 
@@ -229,86 +258,49 @@ impl TopicPublisher {
             // Other environments may be throttled at the same moment: they must not come back at the same moment, too.
             let pause = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE).mul_f64(fastrand::f64());
             let pause = pause.max(self.least_pause);
-            let time_to_answer = TIME_TO_ANSWER * (1 << silences);
-            let Some(answers) = self.publish_once(sending, &open, time_to_answer).await else { break };
-            silences += u32::from(answers.iter().any(|answer| matches!(answer, Err(f) if f.kind == Kind::Silent)));
-            let mut again = Vec::new();
-            for (number, answer) in open.into_iter().zip(answers) {
-                if answer.as_ref().is_err_and(|failure| !failure.is_lasting()) {
-                    again.push(number);
-                }
-                sending.answered(number, answer);
-            }
+            let Some(failures) = self.publish_once(sending, &open, silences).await else { break };
+            silences += u32::from(failures.contains(&Some(Kind::Silent)));
+            open.retain(|number| sending.failure(*number).is_some_and(|kind| kind < Kind::Refused));
             let goes_on = attempt < ATTEMPTS && silences < SILENCES && SystemTime::now() + pause < sending.deadline;
-            if again.is_empty() || !goes_on {
+            if open.is_empty() || !goes_on {
                 break;
             }
-            open = again;
             tokio::time::sleep(pause).await;
         }
         silences
     }
 
-    /// Sends a request, or none if the time is up before it could go out.
-    async fn publish_once(
-        &self,
-        sending: &Sending<'_>,
-        numbers: &[usize],
-        time_to_answer: Duration,
-    ) -> Option<Vec<Result<(), Failure>>> {
-        let all = |failure| vec![Err(failure); numbers.len()];
+    /// Sends a request, or none if the time is up before it could go out. Gives what failed of it.
+    async fn publish_once(&self, sending: &Sending<'_>, numbers: &[usize], silences: u32) -> Option<Vec<Option<Kind>>> {
         let time_left = || sending.deadline.duration_since(SystemTime::now()).unwrap_or_default();
         let permit = tokio::time::timeout(time_left(), self.request_limit.permits.acquire()).await.ok()?.ok()?;
         if time_left().is_zero() {
             return None;
         }
-        let entry = |(place, number): (usize, &usize)| {
-            Some(Self::entry(place, sending.alerts.get(*number)?, sending.deduplication_ids.get(*number)))
-        };
-        let entries = numbers.iter().enumerate().filter_map(entry);
-        let batch = match entries.collect() {
-            Ok(batch) => batch,
-            Err(e) => {
-                let cause = format!("no request could be made ({})", BuildError::to_string(&e));
-                return Some(all(Failure { kind: Kind::Lasting, cause }));
-            }
-        };
+        let entries = numbers.iter().filter_map(|number| sending.entry(*number)).collect();
         let request = self.client.publish_batch().topic_arn(self.arn.as_str());
-        let request = request.set_publish_batch_request_entries(Some(batch)).send();
+        let request = request.set_publish_batch_request_entries(Some(entries)).send();
+        let time_to_answer = TIME_TO_ANSWER * (1 << silences);
         let time = time_to_answer.min(time_left());
-        let answers = match tokio::time::timeout(time, request).await {
-            Ok(Ok(output)) => answers(&output, numbers.len()),
-            Ok(Err(e)) => all(request_failure(&e)),
-            Err(_) => {
-                let when = if time < time_to_answer {
-                    "when the time was up".to_owned()
-                } else {
-                    format!("after {} s", time.as_secs())
-                };
-                all(silent(&format!("SNS had not answered {when}")))
+        let (output, failure) = match tokio::time::timeout(time, request).await {
+            // A message that the output does not mention was not taken, as far as anyone knows.
+            Ok(Ok(output)) => {
+                (Some(output), Failure { kind: Kind::Passing, cause: "SNS did not say what became of them".to_owned() })
             }
+            Ok(Err(e)) => (None, request_failure(&e)),
+            Err(_) if time < time_to_answer => (None, silent("SNS had not answered when the time was up")),
+            Err(_) => (None, silent(&format!("SNS had not answered after {} s", time.as_secs()))),
         };
-        self.has_taken.set(self.has_taken.get() || answers.iter().any(Result::is_ok));
-        self.request_limit.answered(permit, &answers);
-        Some(answers)
-    }
-
-    fn entry(
-        place: usize,
-        alert: &Alert,
-        deduplication_id: Option<&String>,
-    ) -> Result<PublishBatchRequestEntry, BuildError> {
-        let mut entry = PublishBatchRequestEntry::builder().id(place.to_string());
-        entry = entry.subject(&alert.subject).message(&alert.body);
-        for attribute in &alert.attributes {
-            let value = MessageAttributeValue::builder().data_type(attribute.data_type).string_value(&attribute.value);
-            entry = entry.message_attributes(attribute.name, value.build()?);
+        for number in numbers {
+            sending.answered(*number, Err(failure.clone()));
         }
-        if let Some(id) = deduplication_id {
-            let group = alert.account.as_deref().filter(|account| is_fifo_id(account)).unwrap_or("unknown");
-            entry = entry.message_group_id(group).message_deduplication_id(id);
+        if let Some(output) = output {
+            sending.answered_one_by_one(&output);
         }
-        entry.build()
+        let failures: Vec<_> = numbers.iter().map(|number| sending.failure(*number)).collect();
+        self.has_taken.set(self.has_taken.get() || failures.contains(&None));
+        self.request_limit.answered(permit, &failures);
+        Some(failures)
     }
 }
 
@@ -331,31 +323,6 @@ fn is_fifo_id(text: &str) -> bool {
     (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// The answers in SNS's output: a request that succeeds may hold entries that did not.
-fn answers(output: &PublishBatchOutput, count: usize) -> Vec<Result<(), Failure>> {
-    // An entry that the output does not mention was not taken, as far as anyone knows.
-    let unknown = Failure { kind: Kind::Passing, cause: "SNS did not say what became of them".to_owned() };
-    let mut answers = vec![Err(unknown); count];
-    for taken in output.successful() {
-        if let Some(answer) = taken.id().and_then(|id| answers.get_mut(id.parse::<usize>().ok()?)) {
-            *answer = Ok(());
-        }
-    }
-    for refused in output.failed() {
-        let message = without_request_ids(refused.message().unwrap_or("no reason"));
-        let cause = format!("SNS answered {}: {message}", refused.code());
-        if let Some(answer) = refused.id().parse::<usize>().ok().and_then(|i| answers.get_mut(i)) {
-            let kind = match (is_throttling(refused.code()), refused.sender_fault()) {
-                (true, _) => Kind::Throttled,
-                (false, false) => Kind::Passing,
-                (false, true) => Kind::Lasting,
-            };
-            *answer = Err(Failure { kind, cause });
-        }
-    }
-    answers
-}
-
 fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
     let Some(status) = error.raw_response().map(|response| response.status().as_u16()) else {
         let causes = with_causes(error);
@@ -370,29 +337,33 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
         return silent(&format!("SNS answered {status}, and the answer can't be read ({})", with_causes(error)));
     }
     let code = error.code().unwrap_or_default();
-    let kind = match status {
-        429 | 503 => Kind::Throttled,
-        _ if is_throttling(code) => Kind::Throttled,
-        500.. => Kind::Passing,
-        _ if is_stale(code) || matches!(error, SdkError::ResponseError(_)) => Kind::Passing,
-        404 => Kind::Lasting,
-        _ => Kind::Refused,
-    };
-    let hint = match (status, code) {
-        (_, "KMSAccessDenied" | "KMSAccessDeniedException") => {
+    let (kind, hint) = match (status, code) {
+        (429 | 503, _) => (Kind::Throttled, ""),
+        _ if is_throttling(code) => (Kind::Throttled, ""),
+        (500.., _) => (Kind::Passing, ""),
+        // The signature of the next attempt is a new one.
+        (_, "RequestTimeTooSkewed" | "RequestExpired") => {
+            (Kind::Passing, "; the request's signature was too old: it may have waited for a connection")
+        }
+        _ if matches!(error, SdkError::ResponseError(_)) => (Kind::Passing, ""),
+        (_, "KMSAccessDenied" | "KMSAccessDeniedException") => (
+            Kind::Refused,
             "; the topic is encrypted: allow the function's role kms:GenerateDataKey and kms:Decrypt on its key (in the \
-             stack: name the key in MoreKmsKeyArns, or in KmsKeyArn for the stack's own topics), and check the key's policy"
+             stack: name the key in MoreKmsKeyArns, or in KmsKeyArn for the stack's own topics), and check the key's policy",
+        ),
+        (_, code) if code.starts_with("KMS") => {
+            (Kind::Refused, "; the topic is encrypted: check that its KMS key exists and is enabled")
         }
-        (_, code) if code.starts_with("KMS") && !is_throttling(code) => {
-            "; the topic is encrypted: check that its KMS key exists and is enabled"
-        }
-        (_, code) if is_stale(code) => "; the request's signature was too old: it may have waited for a connection",
-        (403, "AuthorizationError" | "AccessDenied" | "AccessDeniedException") => {
+        (403, "AuthorizationError" | "AccessDenied" | "AccessDeniedException") => (
+            Kind::Refused,
             "; allow the function's role sns:Publish on the topic (in the stack: name it in MoreTopicArns), and check the \
-             topic's policy, and its data protection policy, if it has one"
-        }
-        (404, _) => "; the topic does not exist: correct its ARN in the configuration or in the function's environment",
-        _ => "",
+             topic's policy, and its data protection policy, if it has one",
+        ),
+        (404, _) => (
+            Kind::Lasting,
+            "; the topic does not exist: correct its ARN in the configuration or in the function's environment",
+        ),
+        _ => (Kind::Refused, ""),
     };
     let message = without_request_ids(error.message().unwrap_or("no reason"));
     let answer = format!("{status} {code}");
@@ -403,11 +374,6 @@ fn request_failure(error: &SdkError<PublishBatchError>) -> Failure {
 fn is_throttling(code: &str) -> bool {
     matches!(code, "Throttled" | "ThrottledException" | "Throttling" | "ThrottlingException" | "RequestThrottled")
         || matches!(code, "KMSThrottling" | "KMSThrottlingException" | "TooManyRequestsException")
-}
-
-/// Codes for a request whose signature has expired: that of the next attempt is a new one.
-fn is_stale(code: &str) -> bool {
-    matches!(code, "RequestTimeTooSkewed" | "RequestExpired")
 }
 
 #[cfg(test)]

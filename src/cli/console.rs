@@ -9,7 +9,6 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::error::ContextValue;
 use console::style;
 
 use crate::alert::escape;
@@ -34,10 +33,10 @@ pub(super) fn say_warning(what: &str) {
     say(&format!("{} {}", style("warning:").yellow().bold().for_stderr(), escape(what)));
 }
 
-/// Writes a command's result to stdout.
-pub(super) fn print(text: &str) -> ExitCode {
+/// Writes a command's result to stdout; gives the status of the run.
+pub(super) fn print(text: &str, status: ExitCode) -> ExitCode {
     let mut stdout = io::stdout();
-    printed(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()), ExitCode::SUCCESS)
+    printed(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()), status)
 }
 
 static STDOUT_WAS_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -69,21 +68,7 @@ pub(super) fn stdout_is_useless() -> bool {
 }
 
 /// Shows what is wrong with a command line, or the help or version that it asks for.
-pub(super) fn explain(mut error: clap::Error) -> ExitCode {
-    let escaped = error.context().filter_map(|(kind, value)| {
-        let value = match value {
-            ContextValue::String(text) => ContextValue::String(escape(text)),
-            ContextValue::Strings(texts) => ContextValue::Strings(texts.iter().map(|text| escape(text)).collect()),
-            ContextValue::StyledStrs(tips) => {
-                ContextValue::StyledStrs(tips.iter().map(|tip| escape(&tip.to_string()).into()).collect())
-            }
-            _ => return None,
-        };
-        Some((kind, value))
-    });
-    for (kind, value) in escaped.collect::<Vec<_>>() {
-        error.insert(kind, value);
-    }
+pub(super) fn explain(error: &clap::Error) -> ExitCode {
     let shown = error.print();
     if error.use_stderr() { ExitCode::from(WRONG_INPUT) } else { printed(shown, ExitCode::SUCCESS) }
 }
@@ -111,32 +96,24 @@ pub(super) fn load(file: &Path, hint: &str) -> Result<Filter, Vec<String>> {
         Ok(bytes) => config::parse(&bytes, Settings::from_env().topic_arn.as_deref()),
         Err(e) => Err(vec![format!("it can't be read: {e}{hint}")]),
     };
-    match &parsed {
-        Ok(filter) => {
-            if filter.topics.iter().any(|topic| topic.arn.is_none()) {
-                say_warning(&format!(
-                    "{name}: no topic is named: set {TOPIC_ARN} in the function's environment (template.yaml does), or \
-                     add \"sns\": {{\"topicARN\": …}} to the file"
-                ));
-            }
-        }
-        Err(problems) => {
-            for problem in problems {
-                say_error(&format!("{name}: {problem}"));
-            }
-        }
+    for problem in parsed.as_ref().err().into_iter().flatten() {
+        say_error(&format!("{name}: {problem}"));
+    }
+    if parsed.as_ref().is_ok_and(|filter| filter.topics.iter().any(|topic| topic.arn.is_none())) {
+        say_warning(&format!(
+            "{name}: no topic is named: set {TOPIC_ARN} in the function's environment (template.yaml does), or add \
+             \"sns\": {{\"topicARN\": …}} to the file"
+        ));
     }
     parsed
 }
 
 pub(super) fn counted(n: impl TryInto<u64>, noun: &str) -> String {
     let n = n.try_into().unwrap_or(u64::MAX);
-    let plural = if n == 1 {
-        ""
-    } else if noun.ends_with("ch") {
-        "es"
-    } else {
-        "s"
+    let plural = match n {
+        1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
     };
     format!("{n} {noun}{plural}")
 }

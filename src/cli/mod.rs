@@ -4,16 +4,18 @@ mod check;
 mod console;
 mod ignore;
 mod import;
-mod packs;
 mod scan;
 
+use std::env;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::console::{SOME_FAILED, WRONG_INPUT, print, say_error};
+use crate::alert::escape;
 use crate::environment::DEFAULT_CONFIG_FILE;
-use crate::rules::Format;
+use crate::rules::{Format, packs, suggestion};
 
 /// Turns CloudTrail log files into SNS alerts.
 ///
@@ -46,8 +48,8 @@ enum Command {
     },
     /// Show the alerts that the function would send for logs.
     ///
-    /// Alerts go to stdout, in the order of the paths. The summary, warnings and errors go to stderr. An event in several
-    /// logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
+    /// Alerts go to stdout, in the order of the times in the logs' names; logs without such a name come first, in the order
+    /// of the paths. The summary, warnings and errors go to stderr. An event in several logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
     /// still scanned. It is 2 for a wrong command line or configuration.
     #[command(after_help = "Examples:
   aws s3 sync s3://my-trail-bucket/AWSLogs/ AWSLogs/
@@ -123,22 +125,36 @@ enum Import {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     if console::stdout_is_useless() {
-        console::say_error("stdout can't be written to: open it for writing, since the results go there");
-        return ExitCode::from(console::SOME_FAILED);
+        say_error("stdout can't be written to: open it for writing, since the results go there");
+        return ExitCode::from(SOME_FAILED);
     }
     let command = match Cli::try_parse() {
         Ok(cli) => cli.command,
-        Err(error) => return console::explain(error),
+        Err(error) => {
+            // The same mistake in arguments that can't control the terminal.
+            let escaped = env::args_os().map(|argument| escape(&argument.to_string_lossy()));
+            return console::explain(&Cli::try_parse_from(escaped).err().unwrap_or(error));
+        }
     };
     match command {
         Command::Check { junit, file } => check::check(&file, junit.as_deref()),
         Command::Ignore { from, config, paths } => ignore::ignore(&from, &config, paths),
-        Command::Schema => console::print(include_str!("../rules/schema.json")),
+        Command::Schema => print(include_str!("../rules/schema.json"), ExitCode::SUCCESS),
         Command::Scan { config, rule, format, paths } => {
             let format = if format == "json" { Format::Json } else { Format::Text };
             scan::scan(&config, rule.as_deref(), format, paths)
         }
-        Command::Packs { name } => packs::show(name.as_deref()),
+        Command::Packs { name: None } => {
+            let list = packs::NAMES.iter().map(|name| format!("{name:10}{}\n", packs::purpose(name)));
+            print(&list.collect::<String>(), ExitCode::SUCCESS)
+        }
+        Command::Packs { name: Some(name) } => match packs::file(&name) {
+            Some(file) => print(&file, ExitCode::SUCCESS),
+            None => {
+                say_error(&format!("the pack `{name}` is not known{}", suggestion(&name, &packs::NAMES)));
+                ExitCode::from(WRONG_INPUT)
+            }
+        },
         Command::Import(Import::Sigma { paths }) => import::sigma(&paths),
     }
 }

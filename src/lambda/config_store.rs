@@ -22,7 +22,6 @@ const TIME_TO_WARM_UP: Duration = Duration::from_secs(5);
 /// room for them, for the next one while it is read, and for logs and alerts.
 const MEMORY_LIMIT: usize = 64 << 20;
 
-/// How many refused contents are remembered.
 const REFUSED_LIMIT: usize = 4;
 
 /// What a configuration takes beside its rules.
@@ -34,11 +33,7 @@ const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to i
 /// The last good configuration of each bucket that has one, as far as there is room. The bucket whose configuration has not
 /// been used for longest loses its own first; one that an open log uses stays, because its memory would.
 pub(super) struct ConfigStore {
-    /// The bucket of all configurations; `None` for each log's own.
-    bucket: Option<String>,
-    key: String,
-    /// The topic of configurations that name none.
-    default_topic: Option<String>,
+    settings: Settings,
     configs: RefCell<HashMap<S3Object, Known>>,
     /// The contents that were refused last, by their hashes, and why. Each log without a configuration asks again, and it may
     /// take seconds to find out.
@@ -47,9 +42,7 @@ pub(super) struct ConfigStore {
 
 type Hash = [u8; 32];
 
-/// A good configuration that S3 gave.
 struct Known {
-    /// The version of the file that it was read from.
     etag: Option<String>,
     /// The hash of its content: another version may have the same.
     hash: Hash,
@@ -71,35 +64,21 @@ pub(super) struct Config {
     pub(super) learned: Learned,
 }
 
-/// A configuration after S3 was asked for it; [`ConfigStore::get`] gives it.
-#[derive(Default)]
-pub(super) struct Refreshed {
-    /// Another content has taken the place of a known one.
-    pub(super) changed: bool,
-    /// Why it is not S3's current version, but the last good one.
-    pub(super) error: Option<Error>,
-}
-
 impl ConfigStore {
     pub(super) fn new(settings: &Settings) -> Self {
-        ConfigStore {
-            bucket: settings.config_bucket.clone(),
-            key: settings.config_key.clone(),
-            default_topic: settings.topic_arn.clone(),
-            configs: RefCell::default(),
-            refused: RefCell::default(),
-        }
+        ConfigStore { settings: settings.clone(), configs: RefCell::default(), refused: RefCell::default() }
     }
 
     pub(super) fn location(&self, log: &S3Object) -> S3Object {
-        S3Object { bucket: self.bucket.as_ref().unwrap_or(&log.bucket).clone(), key: self.key.clone() }
+        let bucket = self.settings.config_bucket.as_ref().unwrap_or(&log.bucket).clone();
+        S3Object { bucket, key: self.settings.config_key.clone() }
     }
 
     /// Loads the configuration before the first event, where its bucket is known. A failure is only a warning, and not
     /// tried again: the first event asks again, and then it is an error.
     pub(super) async fn warm_up(&self, s3: &S3) {
-        let Some(bucket) = self.bucket.clone() else { return };
-        let object = S3Object { bucket, key: self.key.clone() };
+        let Some(bucket) = self.settings.config_bucket.clone() else { return };
+        let object = S3Object { bucket, key: self.settings.config_key.clone() };
         let deadline = SystemTime::now() + TIME_TO_WARM_UP;
         let fetched = in_time(deadline, "it took over 5 s", s3.fetch_once(&object, SIZE_LIMIT)).await.flatten();
         if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
@@ -107,26 +86,23 @@ impl ConfigStore {
         }
     }
 
-    /// Asks S3 for the configuration of a log, and makes room for it. It is an error if S3 gives no usable one and none is known from before.
+    /// Asks S3 for the configuration of a log, and makes room for it. Tells whether another content has taken the place of a
+    /// known one. After an error, [`ConfigStore::get`] gives the last good one, if there is one.
     pub(super) async fn refresh(
         &self,
         s3: &S3,
         object: &S3Object,
         log: &S3Object,
         deadline: SystemTime,
-    ) -> Result<Refreshed, Error> {
+    ) -> Result<bool, Error> {
         let is_known = self.get(object).is_some();
         let etag = self.configs.borrow().get(object).filter(|_| is_known).and_then(|known| known.etag.clone());
         let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag.as_deref())).await.flatten();
         let log = log.clone();
         let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
-        let updated = self.update(object.clone(), fetched, consequence);
+        let changed = self.update(object.clone(), fetched, consequence);
         self.note_use(object);
-        match updated {
-            Ok(changed) => Ok(Refreshed { changed, error: None }),
-            Err(error) if is_known => Ok(Refreshed { changed: false, error: Some(error) }),
-            Err(error) => Err(error),
-        }
+        changed
     }
 
     /// A configuration, unless the room for others has been needed since it was asked for.
@@ -134,7 +110,7 @@ impl ConfigStore {
         self.configs.borrow().get(object).and_then(|known| known.config.clone())
     }
 
-    /// Notes that a configuration is used, and makes room by forgetting others.
+    /// Makes room for a configuration that is used by forgetting others.
     fn note_use(&self, object: &S3Object) {
         let configs = &mut *self.configs.borrow_mut();
         let latest = configs.values().map(|known| known.used).max().unwrap_or_default();
@@ -167,24 +143,23 @@ impl ConfigStore {
             known.etag = etag;
             return Ok(false);
         }
-        match self.parse(hash, &bytes) {
-            Ok(filter) => {
-                let config = Some(Rc::new(Config { learned: Learned::new(&filter), filter }));
-                let last = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
-                Ok(last.is_some_and(|last| last.hash != hash))
-            }
-            Err(problems) => Err(Error::InvalidConfiguration { object, problems, consequence }),
-        }
+        let filter = match self.parse(hash, &bytes) {
+            Ok(filter) => filter,
+            Err(problems) => return Err(Error::InvalidConfiguration { object, problems, consequence }),
+        };
+        let config = Some(Rc::new(Config { learned: Learned::new(&filter), filter }));
+        let last = self.configs.borrow_mut().insert(object, Known { etag, hash, used: 0, config });
+        Ok(last.is_some_and(|last| last.hash != hash))
     }
 
     fn parse(&self, hash: Hash, bytes: &[u8]) -> Result<Filter, Vec<String>> {
         if let Some((_, problems)) = self.refused.borrow().iter().find(|(refused, _)| *refused == hash) {
             return Err(problems.clone());
         }
-        let parsed = config::parse(bytes, self.default_topic.as_deref()).and_then(|filter| {
-            let has_topics = filter.topics.iter().all(|topic| topic.arn.is_some());
-            if has_topics { Ok(filter) } else { Err(vec![NO_TOPIC.to_owned()]) }
-        });
+        let mut parsed = config::parse(bytes, self.settings.topic_arn.as_deref());
+        if parsed.as_ref().is_ok_and(|filter| filter.topics.iter().any(|topic| topic.arn.is_none())) {
+            parsed = Err(vec![NO_TOPIC.to_owned()]);
+        }
         parsed.inspect_err(|problems| {
             let mut refused = self.refused.borrow_mut();
             refused.push_front((hash, problems.clone()));

@@ -19,7 +19,7 @@ pub struct Payload {
     pub announcements: Vec<Announcement>,
 }
 
-/// The objects that one message names, and the alerts that it holds.
+/// What one message holds.
 #[derive(Debug, Default, PartialEq)]
 pub struct Announcement {
     /// The id by which SQS knows the message.
@@ -117,23 +117,23 @@ const EXPECTED: &str = "expected an S3 event notification ({\"Records\": [{\"eve
 pub fn parse(payload: &Value) -> Payload {
     let records = payload.get("Records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let from_sqs = records.iter().any(|record| text(record, "/eventSource") == Some("aws:sqs"));
-    if !from_sqs {
-        let mut announcement = Announcement { room: PARTS, ..Announcement::default() };
-        announcement.open("the payload", payload, ENVELOPES);
-        return Payload { from_sqs, announcements: vec![announcement] };
-    }
-    let announcements = records.iter().enumerate().map(|(i, record)| {
-        let room = LEAST_PARTS.max(PARTS / records.len());
+    let messages = if from_sqs { records } else { std::slice::from_ref(payload) };
+    let announcements = messages.iter().enumerate().map(|(i, message)| {
+        let room = LEAST_PARTS.max(PARTS / messages.len());
         let mut announcement = Announcement { room, ..Announcement::default() };
-        match (text(record, "/messageId"), text(record, "/body")) {
+        match (text(message, "/messageId"), text(message, "/body")) {
+            _ if !from_sqs => {
+                let opened = announcement.open("the payload", message, ENVELOPES);
+                announcement.check("the payload", opened);
+            }
             (Some(id), Some(body)) => {
                 announcement.message_id = Some(id.to_owned());
                 announcement.open_text(&format!("the body of SQS message {i}"), body, ENVELOPES);
             }
             (id, _) => {
                 let missing = if id.is_none() { "messageId" } else { "body" };
-                let what = format!("Records[{i}] of the payload is not known (it has no {missing})");
-                announcement.refuse(format!("{what}: expected a message from SQS, like the others"));
+                let why = format!("is not known (it has no {missing}): expected a message from SQS, like the others");
+                announcement.check(&format!("Records[{i}] of the payload"), Err(why));
             }
         }
         announcement
@@ -146,12 +146,15 @@ fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
 }
 
 impl Announcement {
-    /// Keeps why a part is not valid, or counts it if there are many.
-    fn refuse(&mut self, why: String) {
+    /// Keeps why a part is not valid, or counts it if there are many. `at` is its place, for people.
+    fn check(&mut self, at: &str, opened: Result<(), String>) {
+        let Err(problem) = opened else { return };
         self.all_invalid += 1;
-        let more = self.all_invalid.saturating_sub(TOLD);
         self.invalid.truncate(TOLD);
-        self.invalid.push(if more > 0 { format!("{more} more parts of the same message are not valid") } else { why });
+        self.invalid.push(match self.all_invalid.saturating_sub(TOLD) {
+            0 => format!("{at} {problem}"),
+            more => format!("{more} more parts of the same message are not valid"),
+        });
     }
 
     /// The parts for which there is room.
@@ -159,11 +162,9 @@ impl Announcement {
         let (first, rest) = parts.split_at(parts.len().min(self.room));
         self.room -= first.len();
         if !rest.is_empty() {
-            self.refuse(format!(
-                "{} of the {} parts of {at} are too many: send several messages of up to {LEAST_PARTS} objects",
-                rest.len(),
-                parts.len()
-            ));
+            let at = format!("{} of the {} parts of {at}", rest.len(), parts.len());
+            let why = format!("are too many: send several messages of up to {LEAST_PARTS} objects");
+            self.check(&at, Err(why));
         }
         first
     }
@@ -171,110 +172,98 @@ impl Announcement {
     /// Opens an envelope that holds another one as text.
     fn open_text(&mut self, at: &str, text: &str, envelopes: usize) {
         if text == CLOUDTRAIL_TEST {
-            self.no_logs.push(NoLog::TestEvent);
-            return;
+            return self.no_logs.push(NoLog::TestEvent);
         }
-        match serde_json::from_str(text) {
-            Ok(inner) => self.open(at, &inner, envelopes),
-            Err(e) => self.refuse(format!("{at} is not JSON ({e}): {EXPECTED}")),
-        }
+        let inner = serde_json::from_str(text).map_err(|e| format!("is not JSON ({e}): {EXPECTED}"));
+        let opened = inner.and_then(|inner| self.open(at, &inner, envelopes));
+        self.check(at, opened);
     }
 
-    /// Opens one envelope. `at` is its place, for people.
-    fn open(&mut self, at: &str, envelope: &Value, envelopes: usize) {
-        let Some(envelopes) = envelopes.checked_sub(1) else {
-            self.refuse(format!("{at} is nested too deeply: {EXPECTED}"));
-            return;
-        };
+    /// Opens one envelope, or tells what is wrong with it as a whole.
+    fn open(&mut self, at: &str, envelope: &Value, envelopes: usize) -> Result<(), String> {
+        let envelopes = envelopes.checked_sub(1).ok_or_else(|| format!("is nested too deeply: {EXPECTED}"))?;
         if text(envelope, "/Event") == Some("s3:TestEvent") {
             self.no_logs.push(NoLog::TestEvent);
         } else if let Some(records) = envelope.get("Records").and_then(Value::as_array) {
             for (i, record) in self.parts(at, records).iter().enumerate() {
                 let at = format!("Records[{i}] of {at}");
-                match record.get("Sns") {
+                let opened = match record.get("Sns") {
                     Some(message) => self.open_message(&at, message, envelopes),
-                    None => self.take(&at, notified_object(record)),
-                }
+                    None => notified_object(record).map(|object| self.take(object)),
+                };
+                self.check(&at, opened);
             }
-        } else if text(envelope, "/Type").is_some_and(|kind| kind == "Notification" || is_confirmation(kind)) {
-            self.open_message(at, envelope, envelopes);
+        } else if let Some("Notification" | "SubscriptionConfirmation" | "UnsubscribeConfirmation") =
+            text(envelope, "/Type")
+        {
+            self.open_message(at, envelope, envelopes)?;
         } else if is_of_config(envelope) {
             self.no_logs.push(NoLog::ConfigMessage);
         } else if let (Some("aws.s3"), Some(what)) = (text(envelope, "/source"), text(envelope, "/detail-type")) {
-            self.take(at, new_object(what, envelope.get("detail"), |key| Some(key.into())));
-        } else if let Some((bucket, keys)) = delivery(envelope) {
+            self.take(new_object(what, envelope.get("detail"), false)?);
+        } else if let (Some(bucket), Some(Value::Array(keys))) =
+            (text(envelope, "/s3Bucket"), envelope.get("s3ObjectKey"))
+        {
+            // CloudTrail's notification of delivery has the keys as they are:
+            // https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html
             for key in self.parts(at, keys) {
-                self.take(at, key.as_str().ok_or_else(not_known).and_then(|key| object(bucket, key)).map(Some));
+                let object = key.as_str().ok_or_else(not_known).and_then(|key| object(bucket, key));
+                let taken = object.map(|object| self.objects.push(object));
+                self.check(at, taken);
             }
         } else {
-            self.refuse(format!("{at} is not known: {EXPECTED}"));
+            return Err(not_known());
         }
+        Ok(())
     }
 
-    fn open_message(&mut self, at: &str, message: &Value, envelopes: usize) {
-        match (text(message, "/Type"), text(message, "/TopicArn"), text(message, "/Message")) {
-            (Some(kind), Some(topic), _) if is_confirmation(kind) => {
-                self.no_logs.push(NoLog::Confirmation);
-                if self.warnings.len() < TOLD {
-                    self.warnings.push(what_to_confirm(kind, topic, text(message, "/Token")));
-                }
+    fn open_message(&mut self, at: &str, message: &Value, envelopes: usize) -> Result<(), String> {
+        if let Some(warning) = what_to_confirm(message) {
+            self.no_logs.push(NoLog::Confirmation);
+            if self.warnings.len() < TOLD {
+                self.warnings.push(warning);
             }
-            _ if is_alert(message) => self.take_alert(at, message),
-            (_, _, Some(inner)) => self.open_text(&format!("the SNS message in {at}"), inner, envelopes),
-            _ => self.refuse(format!("{at} is not known: {EXPECTED}")),
+        } else if attribute(message, "rule").is_some() && attribute(message, "severity").is_some() {
+            self.alerts.push(alert(at, message)?);
+        } else {
+            let inner = text(message, "/Message").ok_or_else(not_known)?;
+            self.open_text(&format!("the SNS message in {at}"), inner, envelopes);
         }
-    }
-
-    fn take_alert(&mut self, at: &str, message: &Value) {
-        let said = |name| text(message, name).filter(|text| !text.trim().is_empty());
-        match (said("/Subject"), said("/Message")) {
-            (Some(subject), Some(body)) => {
-                let id = text(message, "/MessageId").unwrap_or(at);
-                self.alerts.push(Delivered::new(subject, body, id, |name| attribute(message, name)));
-            }
-            (subject, _) => self.refuse(format!(
-                "{at} is an alert without a {}, and can't be mailed: let SNS deliver alerts as this function published \
-                 them",
-                if subject.is_none() { "subject" } else { "text" }
-            )),
-        }
+        Ok(())
     }
 
     /// Takes the object of an event; `None` is an event that brings no new one.
-    fn take(&mut self, at: &str, object: Result<Option<S3Object>, String>) {
+    fn take(&mut self, object: Option<S3Object>) {
         match object {
-            Ok(Some(object)) => self.objects.push(object),
-            Ok(None) => self.no_logs.push(NoLog::OtherEvent),
-            Err(problem) => self.refuse(format!("{at} {problem}")),
+            Some(object) => self.objects.push(object),
+            None => self.no_logs.push(NoLog::OtherEvent),
         }
     }
 }
 
-/// The object of [an S3 notification](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html),
-/// which has the key as HTML forms have it: `+` is a space, and every other byte may be `%XX`.
+/// The object of [an S3 notification](https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html).
 fn notified_object(record: &Value) -> Result<Option<S3Object>, String> {
     let name = match record.get("eventName") {
         None | Some(Value::Null) => "ObjectCreated:",
         Some(Value::String(name)) => name.trim_start_matches("s3:"),
         Some(_) => return Err(not_known()),
     };
-    let decoded = |key: &str| percent_decode_str(&key.replace('+', " ")).decode_utf8().ok().map(Into::into);
-    new_object(name, record.get("s3"), decoded)
+    new_object(name, record.get("s3"), true)
 }
 
-/// The object of an event of this name, or `None` if it brings no new one. The key of
+/// The object of an event of this name, or `None` if it brings no new one. A notification has its key encoded as HTML forms
+/// do: `+` is a space, and every other byte may be `%XX`. The key of
 /// [EventBridge's](https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html) stands there as it is.
-fn new_object(
-    name: &str,
-    entity: Option<&Value>,
-    decoded: impl Fn(&str) -> Option<String>,
-) -> Result<Option<S3Object>, String> {
+fn new_object(name: &str, entity: Option<&Value>, is_encoded: bool) -> Result<Option<S3Object>, String> {
     let of_entity = |pointer| entity.and_then(|entity| text(entity, pointer)).ok_or_else(not_known);
-    let (bucket, key) = (of_entity("/bucket/name")?, of_entity("/object/key")?);
+    let (bucket, mut key) = (of_entity("/bucket/name")?, of_entity("/object/key")?.to_owned());
     if OTHER_EVENTS.iter().any(|known| name.starts_with(known)) {
         return Ok(None);
     }
-    let key = decoded(key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
+    if is_encoded {
+        let decoded = percent_decode_str(&key.replace('+', " ")).decode_utf8().map(Into::into);
+        key = decoded.map_err(|_| format!("has a key that is not UTF-8: {key}"))?;
+    }
     let object = object(bucket, &key)?;
     if name.starts_with("ObjectCreated:") || name == "Object Created" {
         return Ok(Some(object));
@@ -283,58 +272,6 @@ fn new_object(
         "is `{name}` of {object}, a kind of event that is not known: let S3 send s3:ObjectCreated:* only, or EventBridge \
          \"Object Created\""
     ))
-}
-
-/// An attribute of a message of SNS, as text.
-fn attribute<'v>(message: &'v Value, name: &str) -> Option<&'v str> {
-    text(message, &format!("/MessageAttributes/{name}/Value"))
-}
-
-/// Whether a message of SNS is an alert of this program. A mail has no `rule`.
-fn is_alert(message: &Value) -> bool {
-    attribute(message, "rule").is_some() && attribute(message, "severity").is_some()
-}
-
-/// Whether AWS Config sent it, by way of SNS or of EventBridge.
-fn is_of_config(message: &Value) -> bool {
-    let place = if text(message, "/source") == Some("aws.config") { "/detail/messageType" } else { "/messageType" };
-    text(message, place).is_some_and(|kind| CONFIG_MESSAGES.iter().any(|known| kind.starts_with(known)))
-}
-
-/// Whether a message of SNS is about [a subscription](https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html)
-/// and brings no notification.
-fn is_confirmation(kind: &str) -> bool {
-    matches!(kind, "SubscriptionConfirmation" | "UnsubscribeConfirmation")
-}
-
-/// What somebody should do about a subscription. The link in the message is not shown: anybody who may send to a queue could
-/// make it lead anywhere.
-fn what_to_confirm(kind: &str, topic: &str, token: Option<&str>) -> String {
-    let fact = if kind == "UnsubscribeConfirmation" {
-        format!(
-            "the subscription to the SNS topic {topic} has ended, and no log comes from it any more; to restore it, "
-        )
-    } else {
-        format!(
-            "the SNS topic {topic} asks to confirm its subscription, and no log comes from it until then; if the topic is \
-             yours, "
-        )
-    };
-    let token = token.filter(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric()));
-    match (TopicArn::parse(topic), token) {
-        (Ok(arn), Some(token)) => format!(
-            "{fact}run within two days: aws sns confirm-subscription --region {} --topic-arn {topic} --token {token}",
-            arn.region()
-        ),
-        _ => fact + "subscribe again",
-    }
-}
-
-/// The bucket and the keys of CloudTrail's
-/// [notification of delivery](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/configure-sns-notifications-for-cloudtrail.html),
-/// which has the keys as they are.
-fn delivery(delivery: &Value) -> Option<(&str, &[Value])> {
-    Some((text(delivery, "/s3Bucket")?, delivery.get("s3ObjectKey")?.as_array()?))
 }
 
 /// An object that S3 can have.
@@ -347,6 +284,54 @@ fn object(bucket: &str, key: &str) -> Result<S3Object, String> {
 
 fn not_known() -> String {
     format!("is not known: {EXPECTED}")
+}
+
+/// An attribute of a message of SNS, as text. A mail has no `rule`, and so is no alert.
+fn attribute<'v>(message: &'v Value, name: &str) -> Option<&'v str> {
+    text(message, &format!("/MessageAttributes/{name}/Value"))
+}
+
+fn alert(at: &str, message: &Value) -> Result<Delivered, String> {
+    let said = |pointer, what| {
+        text(message, pointer).filter(|text| !text.trim().is_empty()).ok_or_else(|| {
+            format!(
+                "is an alert without a {what}, and can't be mailed: let SNS deliver alerts as this function published them"
+            )
+        })
+    };
+    let (subject, body) = (said("/Subject", "subject")?, said("/Message", "text")?);
+    let id = text(message, "/MessageId").unwrap_or(at);
+    Ok(Delivered::new(subject, body, id, |name| attribute(message, name)))
+}
+
+/// Whether AWS Config sent it, by way of SNS or of EventBridge.
+fn is_of_config(message: &Value) -> bool {
+    let place = if text(message, "/source") == Some("aws.config") { "/detail/messageType" } else { "/messageType" };
+    text(message, place).is_some_and(|kind| CONFIG_MESSAGES.iter().any(|known| kind.starts_with(known)))
+}
+
+/// What somebody should do about [a subscription](https://docs.aws.amazon.com/sns/latest/dg/http-subscription-confirmation-json.html),
+/// if the message is about one. Its link is not shown: anybody who may send to a queue could make it lead anywhere.
+fn what_to_confirm(message: &Value) -> Option<String> {
+    let topic = text(message, "/TopicArn")?;
+    let fact = match text(message, "/Type")? {
+        "SubscriptionConfirmation" => format!(
+            "the SNS topic {topic} asks to confirm its subscription, and no log comes from it until then; if the topic is \
+             yours, "
+        ),
+        "UnsubscribeConfirmation" => format!(
+            "the subscription to the SNS topic {topic} has ended, and no log comes from it any more; to restore it, "
+        ),
+        _ => return None,
+    };
+    let is_token = |token: &&str| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric());
+    Some(match (TopicArn::parse(topic), text(message, "/Token").filter(is_token)) {
+        (Ok(arn), Some(token)) => format!(
+            "{fact}run within two days: aws sns confirm-subscription --region {} --topic-arn {topic} --token {token}",
+            arn.region()
+        ),
+        _ => fact + "subscribe again",
+    })
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use super::event::Payload;
 use super::outbox::TIME_TO_REPORT;
 use crate::alert::digest::{self, ALERTS_LIMIT, Delivered};
-use crate::aws::sns::{Failure, Sns, TopicPublisher};
+use crate::aws::sns::{Sns, TopicPublisher};
 use crate::environment::{MAIL_TOPIC_ARN, Settings};
 use crate::error::Error;
 use crate::rules::TopicArn;
@@ -71,7 +71,11 @@ impl Mailed {
         let mut open: VecDeque<_> = alerts.chunks(ALERTS_LIMIT).collect();
         while let Some(part) = open.pop_front() {
             let count = part.len() as u64;
-            match publish(topic, part, deadline).await {
+            let pause = if SystemTime::now() < deadline { PAUSE } else { Duration::ZERO };
+            let results = topic.publish(&[&digest::mail(part)], deadline, &|_| ()).await;
+            // Also after a failure: SNS may have taken the mail all the same.
+            tokio::time::sleep(pause).await;
+            match results.into_iter().collect() {
                 Ok(()) => {
                     splits_in_vain = 0;
                     self.mails += 1;
@@ -92,12 +96,4 @@ impl Mailed {
         let failed = |(cause, alerts)| Error::PublishFailed { log: None, topic: arn.to_owned(), alerts, cause };
         self.failures.extend(causes.into_iter().map(failed));
     }
-}
-
-/// Publishes one mail, and pauses also after a failure: SNS may have taken the mail all the same.
-async fn publish(topic: &TopicPublisher, alerts: &[&Delivered], deadline: SystemTime) -> Result<(), Failure> {
-    let pause = if SystemTime::now() < deadline { PAUSE } else { Duration::ZERO };
-    let results = topic.publish(&[&digest::mail(alerts)], deadline, &|_| ()).await;
-    tokio::time::sleep(pause).await;
-    results.into_iter().collect()
 }

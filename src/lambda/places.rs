@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::pin::pin;
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deadline::in_time;
@@ -26,56 +26,36 @@ const NO_PLACE: &str = "the time was up before its turn came, since other logs o
 const WINDOW_TAKEN: &str = "a record of over 512 KB took over 10 s, and another log needed the memory for such a record: the \
      retry reads it again; if that fails too, replay it alone";
 
+/// The reasons of a log that is too late because it waited for this for most of its time.
+pub(super) const FOR_S3: &str = "the time was up while S3 was still sending it: do nothing, unless it persists; then check the \
+     function's connection to S3";
+pub(super) const FOR_SNS: &str = "the time was up while its alerts waited for SNS: see the errors about topics; if there are \
+     none, raise the function's timeout, or narrow the rules that match very often";
+const FOR_LARGE_WINDOW: &str = "the time was up while other logs used the memory for records of over 512 KB: the retry reads it \
+     again; if that fails too, replay it alone";
+
 pub(super) struct Places {
     /// When reading must stop.
     deadline: SystemTime,
     free: Semaphore,
     /// For the one log that may hold a record of over 512 KB.
-    large_window: Semaphore,
+    large_window: Mutex<()>,
     waiting: watch::Sender<usize>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum WaitsFor {
-    S3,
-    Sns,
-    LargeWindow,
-}
-
-impl WaitsFor {
-    /// The reason of a log that spent most of its time on this.
-    fn too_late(self) -> &'static str {
-        match self {
-            WaitsFor::S3 => {
-                "the time was up while S3 was still sending it: do nothing, unless it persists; then check the function's \
-                 connection to S3"
-            }
-            WaitsFor::Sns => {
-                "the time was up while its alerts waited for SNS: see the errors about topics; if there are none, raise the \
-                 function's timeout, or narrow the rules that match very often"
-            }
-            WaitsFor::LargeWindow => {
-                "the time was up while other logs used the memory for records of over 512 KB: the retry reads it again; if \
-                 that fails too, replay it alone"
-            }
-        }
-    }
-}
-
-/// A log's place among those that are read at once.
 pub(super) struct Place<'p> {
     shared: &'p Places,
     /// `None` for a slow log.
     permit: Option<SemaphorePermit<'p>>,
     since: Instant,
     waited: Duration,
-    waits: BTreeMap<WaitsFor, Duration>,
-    large_window: Option<(SemaphorePermit<'p>, Instant)>,
+    waits: BTreeMap<&'static str, Duration>,
+    large_window: Option<(MutexGuard<'p, ()>, Instant)>,
 }
 
 impl Places {
     pub(super) fn new(deadline: SystemTime) -> Self {
-        let (free, large_window) = (Semaphore::new(PLACES), Semaphore::new(1));
+        let (free, large_window) = (Semaphore::new(PLACES), Mutex::default());
         Places { deadline, free, large_window, waiting: watch::Sender::default() }
     }
 
@@ -93,8 +73,8 @@ impl Places {
 }
 
 impl Place<'_> {
-    /// Waits; if that takes too long, without the place.
-    pub(super) async fn wait<T>(&mut self, waits_for: WaitsFor, work: impl Future<Output = T>) -> T {
+    /// Waits; if that takes too long, without the place. The reason is told if the log comes too late.
+    pub(super) async fn wait<T>(&mut self, reason: &'static str, work: impl Future<Output = T>) -> T {
         let (start, mut work) = (Instant::now(), pin!(work));
         let patience = PATIENCE.saturating_sub(self.waited).min(LONGEST.saturating_sub(self.since.elapsed()));
         let done = match timeout(patience, &mut work).await {
@@ -105,7 +85,7 @@ impl Place<'_> {
             }
         };
         self.waited += start.elapsed();
-        *self.waits.entry(waits_for).or_default() += start.elapsed();
+        *self.waits.entry(reason).or_default() += start.elapsed();
         done
     }
 
@@ -124,7 +104,7 @@ impl Place<'_> {
                 () = window_taken => Err(WINDOW_TAKEN.to_owned()),
             }
         };
-        let in_time = self.wait(WaitsFor::S3, in_time(shared.deadline, TOO_LATE, bytes)).await;
+        let in_time = self.wait(FOR_S3, in_time(shared.deadline, TOO_LATE, bytes)).await;
         in_time.unwrap_or_else(|_| Err(self.too_late()))
     }
 
@@ -140,10 +120,9 @@ impl Place<'_> {
     pub(super) async fn take_large_window(&mut self) -> Result<(), String> {
         let Places { deadline, large_window, waiting, .. } = self.shared;
         waiting.send_modify(|waiting| *waiting += 1);
-        let permit = self.wait(WaitsFor::LargeWindow, in_time(*deadline, TOO_LATE, large_window.acquire())).await;
+        let turn = self.wait(FOR_LARGE_WINDOW, in_time(*deadline, FOR_LARGE_WINDOW, large_window.lock())).await;
         waiting.send_modify(|waiting| *waiting -= 1);
-        let permit = permit.map_err(|_| WaitsFor::LargeWindow.too_late())?.map_err(|e| e.to_string())?;
-        self.large_window = Some((permit, Instant::now()));
+        self.large_window = Some((turn?, Instant::now()));
         Ok(())
     }
 
@@ -152,7 +131,6 @@ impl Place<'_> {
         self.large_window.take().is_some()
     }
 
-    /// Whether the log may still be read.
     pub(super) fn check(&self) -> Result<(), String> {
         if SystemTime::now() > self.shared.deadline {
             return Err(self.too_late());
@@ -163,7 +141,7 @@ impl Place<'_> {
 
     fn too_late(&self) -> String {
         let most = self.waits.iter().find(|(_, time)| **time > self.since.elapsed() / 2);
-        most.map_or(TOO_LATE, |(waits_for, _)| waits_for.too_late()).to_owned()
+        most.map_or(TOO_LATE, |(reason, _)| *reason).to_owned()
     }
 }
 
@@ -215,9 +193,9 @@ mod tests {
         let mut place = run(places.take()).unwrap();
         place.since -= Duration::from_secs(10);
         assert_eq!(place.too_late(), TOO_LATE);
-        for waits_for in [WaitsFor::S3, WaitsFor::Sns, WaitsFor::LargeWindow] {
-            place.waits = [(WaitsFor::S3, Duration::from_secs(2)), (waits_for, Duration::from_secs(6))].into();
-            assert_eq!(place.too_late(), waits_for.too_late());
+        for reason in [FOR_S3, FOR_SNS, FOR_LARGE_WINDOW] {
+            place.waits = [(FOR_S3, Duration::from_secs(2)), (reason, Duration::from_secs(6))].into();
+            assert_eq!(place.too_late(), reason);
         }
         let late = Places::new(SystemTime::now() - Duration::from_secs(1));
         assert_eq!(run(late.take()).err().as_deref(), Some(NO_PLACE));

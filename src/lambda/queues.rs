@@ -62,8 +62,6 @@ pub(super) struct Batch {
 #[derive(Default)]
 pub(super) struct Queues {
     topics: BTreeMap<TopicArn, Queue>,
-    held: usize,
-    requests: usize,
     /// How many batches have been sent.
     batches: u64,
     /// Alerts that waited for a topic when it was given up.
@@ -92,7 +90,6 @@ impl Entry {
         (self.alert.size() + more) * COPIES + OVERHEAD
     }
 
-    /// The severity, as its attribute tells it.
     fn severity(&self) -> Option<Severity> {
         let severity = self.alert.attributes.iter().find(|attribute| attribute.name == "severity")?;
         Severity::named(&severity.value)
@@ -104,12 +101,6 @@ impl Queue {
         self.requests > 0 && self.progress.is_some_and(|progress| now - progress >= PATIENCE)
     }
 
-    /// The highest severity that waits.
-    fn severity(&self) -> Option<Severity> {
-        self.waiting.front().and_then(Entry::severity)
-    }
-
-    /// How many of the alerts that wait make the next batch.
     fn next_batch(&self) -> usize {
         let mut size = 0;
         let fits = |entry: &&Entry| {
@@ -134,24 +125,25 @@ impl Queues {
     /// Takes an alert if there is room. A topic may hold as much as it leaves to the others; if it does, they wait for it as
     /// long as it gets on.
     pub(super) fn admit(&mut self, entry: Entry, now: Instant) -> Admission {
-        let memory = entry.memory();
+        let (memory, all_held) = (entry.memory(), self.held());
         let queue = self.topics.entry(entry.topic.clone()).or_default();
         if *queue.given_up.borrow() {
             return Admission::Refused(entry);
         }
-        let has_room = queue.held + memory <= ROOM.saturating_sub(self.held)
-            || entry.severity() == Some(Severity::Critical) && self.held + memory <= ROOM + MORE_ROOM / 2
-            || queue.held == 0 && self.held + memory <= ROOM + MORE_ROOM;
+        let has_room = queue.held + memory <= ROOM.saturating_sub(all_held)
+            || entry.severity() == Some(Severity::Critical) && all_held + memory <= ROOM + MORE_ROOM / 2
+            || queue.held == 0 && all_held + memory <= ROOM + MORE_ROOM;
         if !has_room {
-            let (is_first, is_stuck) = (queue.held == 0, queue.is_stuck(now));
-            if is_first {
+            if queue.is_stuck(now) {
+                return Admission::Refused(entry);
+            }
+            if queue.held == 0 {
                 self.give_up(now);
             }
-            return if is_stuck { Admission::Refused(entry) } else { Admission::Wait(entry) };
+            return Admission::Wait(entry);
         }
         queue.since.get_or_insert(now);
         queue.held += memory;
-        self.held += memory;
         let at = queue.waiting.partition_point(|other| other.severity() >= entry.severity());
         queue.waiting.insert(at, entry);
         Admission::Taken
@@ -160,19 +152,19 @@ impl Queues {
     /// The next batch to be sent, if one is due: the most severe one, and among equals that of the topic whose latest one is
     /// the oldest. `is_all` says that no more alerts will come.
     pub(super) fn next(&mut self, now: Instant, is_all: bool) -> Option<Batch> {
-        let free = REQUESTS - self.requests;
+        let free = REQUESTS - self.topics.values().map(|queue| queue.requests).sum::<usize>();
         if free == 0 && self.topics.values().any(|queue| queue.requests == 0 && queue.is_due(now, is_all)) {
             self.give_up(now);
         }
         let is_next = |queue: &&mut Queue| queue.requests < free.min(REQUESTS_AT_ONCE) && queue.is_due(now, is_all);
-        let queue =
-            self.topics.values_mut().filter(is_next).min_by_key(|queue| (Reverse(queue.severity()), queue.latest))?;
+        let order = |queue: &&mut Queue| (Reverse(queue.waiting.front().and_then(Entry::severity)), queue.latest);
+        let queue = self.topics.values_mut().filter(is_next).min_by_key(order)?;
         if queue.requests == 0 {
             queue.progress = Some(now);
         }
         self.batches += 1;
-        self.requests += 1;
-        (queue.requests, queue.latest) = (queue.requests + 1, self.batches);
+        queue.requests += 1;
+        queue.latest = self.batches;
         let entries: Vec<_> = queue.waiting.drain(..queue.next_batch()).collect();
         queue.since = (!queue.waiting.is_empty()).then_some(now);
         Some(Batch { entries, given_up: queue.given_up.subscribe() })
@@ -182,7 +174,7 @@ impl Queues {
         self.topics.values().all(|queue| queue.waiting.is_empty())
     }
 
-    /// Notes that SNS took an alert for a topic.
+    /// SNS took an alert for a topic.
     pub(super) fn progressed(&mut self, topic: &TopicArn, now: Instant) {
         if let Some(queue) = self.topics.get_mut(topic) {
             queue.progress = Some(now);
@@ -191,20 +183,19 @@ impl Queues {
 
     pub(super) fn done(&mut self, entries: &[Entry]) {
         let Some(queue) = entries.first().and_then(|entry| self.topics.get_mut(&entry.topic)) else { return };
-        let memory = entries.iter().map(Entry::memory).sum::<usize>();
-        queue.held -= memory;
-        self.held -= memory;
+        queue.held -= entries.iter().map(Entry::memory).sum::<usize>();
         queue.requests -= 1;
-        self.requests -= 1;
+    }
+
+    fn held(&self) -> usize {
+        self.topics.values().map(|queue| queue.held).sum()
     }
 
     /// Gives up the topics that are stuck, because another topic needs what they hold.
     fn give_up(&mut self, now: Instant) {
         for queue in self.topics.values_mut().filter(|queue| queue.is_stuck(now)) {
             queue.given_up.send_replace(true);
-            let memory = queue.waiting.iter().map(Entry::memory).sum::<usize>();
-            queue.held -= memory;
-            self.held -= memory;
+            queue.held -= queue.waiting.iter().map(Entry::memory).sum::<usize>();
             self.given_up.extend(queue.waiting.drain(..));
         }
     }
@@ -317,10 +308,10 @@ mod tests {
         let (mut queues, now) = (Queues::default(), Instant::now());
         let taken = ["a", "b", "c"].map(|topic| fill(&mut queues, topic, 100_000, now));
         assert!(taken[0] > 10 && taken[1] > 5 && taken[2] > 1, "{taken:?}");
-        assert!(queues.held <= ROOM, "{}", queues.held);
+        assert!(queues.held() <= ROOM, "{}", queues.held());
         // Even the largest alerts of many topics are within the bound, and all room comes back.
         let first = (0..20).filter(|n| is_taken(&mut queues, entry(&format!("t{n}"), "low", 250_000), now)).count();
-        assert!(first > 0 && queues.held <= ROOM + MORE_ROOM, "{first}, {}", queues.held);
+        assert!(first > 0 && queues.held() <= ROOM + MORE_ROOM, "{first}, {}", queues.held());
         loop {
             let batches = send_all(&mut queues, now);
             if batches.is_empty() {
@@ -328,8 +319,7 @@ mod tests {
             }
             done(&mut queues, &batches);
         }
-        assert_eq!((queues.held, queues.requests), (0, 0));
-        assert!(queues.topics.values().all(|queue| queue.held == 0));
+        assert!(queues.topics.values().all(|queue| (queue.held, queue.requests) == (0, 0)));
     }
 
     #[test]

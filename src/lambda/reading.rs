@@ -9,11 +9,11 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::{StreamExt, stream};
 use tokio::sync::OnceCell;
 
-use super::config_store::{Config, ConfigStore, Refreshed};
+use super::config_store::{Config, ConfigStore};
 use super::deadline::{NO_ANSWER, in_time};
 use super::memory::Memory;
 use super::outbox::Outbox;
-use super::places::{Place, Places, WaitsFor};
+use super::places::{FOR_S3, FOR_SNS, Place, Places};
 use super::report::Report;
 use crate::aws::s3::{LogBytes, S3};
 use crate::error::Error;
@@ -94,7 +94,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         let mut place = self.places.take().await.map_err(|cause| unavailable(log, cause))?;
         let bytes = in_time(self.deadline, NO_ANSWER, self.s3.open(log));
         let both = Box::pin(async { tokio::join!(self.config(log), bytes) });
-        let (config, bytes) = place.wait(WaitsFor::S3, both).await;
+        let (config, bytes) = place.wait(FOR_S3, both).await;
         let config = config?;
         let bytes = bytes.flatten().map_err(|cause| unavailable(log, cause))?;
         let name = log.to_string();
@@ -116,11 +116,12 @@ impl<'a, 'o> Reading<'a, 'o> {
         let location = self.configs.location(log);
         let asked = self.refreshed.borrow_mut().entry(location.clone()).or_default().clone();
         let refresh = || async {
-            let Refreshed { changed, error } = self.configs.refresh(self.s3, &location, log, self.deadline).await?;
-            if changed {
-                self.outbox.forget_published();
+            match self.configs.refresh(self.s3, &location, log, self.deadline).await {
+                Ok(true) => self.outbox.forget_published(),
+                Ok(false) => {}
+                Err(error) if error.outdated_configuration().is_some() => self.failures.borrow_mut().push(error),
+                Err(error) => return Err(error),
             }
-            self.failures.borrow_mut().extend(error);
             Ok(())
         };
         asked.get_or_try_init(refresh).await?;
@@ -149,7 +150,7 @@ impl LogReader<'_, '_, '_> {
         let decided = self.decide().await;
         self.place.leave_large_window();
         for alert in self.evaluator.summaries() {
-            self.place.wait(WaitsFor::Sns, self.reading.outbox.add(alert, &self.log)).await;
+            self.place.wait(FOR_SNS, self.reading.outbox.add(alert, &self.log)).await;
         }
         read.and(decided)
     }
@@ -164,7 +165,7 @@ impl LogReader<'_, '_, '_> {
             let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
             report.borrow_mut().count(&matched);
             for alert in alerts {
-                self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+                self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
             }
         }
         Ok(())
@@ -214,7 +215,7 @@ impl LogReader<'_, '_, '_> {
                     Verdict::Matched(matched, alerts) => {
                         report.borrow_mut().count(&matched);
                         for alert in *alerts {
-                            self.place.wait(WaitsFor::Sns, outbox.add(alert, &self.log)).await;
+                            self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
                         }
                     }
                     Verdict::Pending(pending) => {

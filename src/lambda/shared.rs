@@ -212,10 +212,10 @@ impl<S: Store> Shared<S> {
                 befores.iter_mut().filter(|before| before.is_none()).for_each(|before| *before = read.next());
             }
             let change = &change;
-            let asked = groups.iter().zip(befores).map(|((group, of), before)| async move {
+            let work = groups.iter().zip(befores).map(|((group, of), before)| async move {
                 self.change_one(&group_id(*group), before?, deadline, |known| change(known, of)).await
             });
-            let changed: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(WRITES_AT_ONCE).collect().await;
+            let changed: Vec<_> = stream::iter(work.collect::<Vec<_>>()).buffered(WRITES_AT_ONCE).collect().await;
             for ((group, _), changed) in groups.iter().zip(changed) {
                 results.push(changed.map(|(after, result)| {
                     let size = after.size();

@@ -51,20 +51,16 @@ pub fn reason_to_skip(key: &str) -> Option<SkipReason> {
     if (name.is_empty() && !folders.is_empty()) || name.ends_with("_$folder$") || WRITE_CHECKS.contains(name) {
         return Some(SkipReason::Placeholder);
     }
-    if let Some(service) = service(&segments) {
-        return match service {
-            "CloudTrail" | "CloudTrail-NetworkActivity" => None,
-            _ => Some(reason_by_service(service).unwrap_or(SkipReason::OtherService)),
-        };
+    match service(&segments) {
+        Some("CloudTrail" | "CloudTrail-NetworkActivity") => return None,
+        Some(service) => return reason_by_service(service).or(Some(SkipReason::OtherService)),
+        None => {}
     }
     let mut parts = name.split('_');
-    if parts.next().is_some_and(is_account)
-        && let Some(reason) = parts.next().and_then(reason_by_service)
-    {
-        return Some(reason);
-    }
+    let writer = parts.next().filter(|account| is_account(account)).and_then(|_| parts.next());
+    let reason = writer.and_then(reason_by_service);
     let is_unlike_a_log = folders.contains(&"AWSLogs") && !name.to_ascii_lowercase().ends_with(".json.gz");
-    is_unlike_a_log.then_some(SkipReason::OtherService)
+    reason.or(is_unlike_a_log.then_some(SkipReason::OtherService))
 }
 
 /// The service that wrote an object, in CloudTrail's layout. The last `AWSLogs` counts: even a whole layout may stand in a
@@ -92,7 +88,6 @@ fn reason_by_service(service: &str) -> Option<SkipReason> {
     }
 }
 
-/// Whether a text has the form of an AWS account's number: 12 digits.
 pub(crate) fn is_account(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }

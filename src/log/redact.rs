@@ -32,16 +32,7 @@ pub(super) fn redact(text: &str, place: Place) -> Cow<'_, str> {
 /// It works on the text, and calls itself for JSON in strings only, which keeps its layout. So no depth of nesting and no odd
 /// number is too much for it. The JSON is valid, because it stood in a log that was read.
 fn write(json: &str, place: Place, levels: usize) -> String {
-    let mut writer = Writer {
-        out: String::with_capacity(json.len()),
-        levels,
-        place,
-        key: "".into(),
-        is_after_option: false,
-        open: Vec::new(),
-        suspects: Vec::new(),
-        secrets: Vec::new(),
-    };
+    let mut writer = Writer { out: String::with_capacity(json.len()), levels, place, ..Writer::default() };
     let mut rest = json;
     while let Some(&first) = rest.as_bytes().first() {
         let length = match first {
@@ -63,6 +54,7 @@ fn write(json: &str, place: Place, levels: usize) -> String {
     writer.finish()
 }
 
+#[derive(Default)]
 struct Writer<'j> {
     out: String,
     levels: usize,
@@ -82,7 +74,7 @@ struct Writer<'j> {
 
 impl<'j> Writer<'j> {
     fn enclosing(&self) -> Place {
-        self.open.last().copied().unwrap_or(Place::Plain)
+        self.open.last().copied().unwrap_or_default()
     }
 
     fn key(&mut self, token: &'j str) {

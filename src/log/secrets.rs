@@ -81,7 +81,7 @@ const NOT_OF_VARIABLES: &[&str] =
 const NAMES: &[&str] = &["name", "id", "arn", "key"];
 
 /// What a value is, by the keys that lead to it.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Place {
     /// Nothing is redacted.
     Raw,
@@ -90,7 +90,7 @@ pub(super) enum Place {
     Identity,
     /// A name, or what AWS says of a call: URLs in it may have secrets.
     Name,
-    /// Nothing special.
+    #[default]
     Plain,
     /// A secret, the whole of it.
     Secret,
@@ -123,7 +123,6 @@ impl Place {
         }
     }
 
-    /// The place of what a bracket encloses.
     pub(super) fn inside(self, bracket: u8) -> Place {
         match self {
             Place::Environment | Place::Variables if bracket == b'[' => Place::Pairs,

@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::{memchr_iter, memchr3, memmem};
+use regex_automata::Input;
+use regex_automata::meta::Regex;
 
 use super::secrets::is_secret;
 
@@ -18,13 +21,23 @@ pub(super) enum Scope {
     All,
 }
 
+/// A pattern whose first group is a secret.
+type Pattern = LazyLock<Option<Regex>>;
+
+/// `HUSH` of `https://bob:HUSH@example.com`.
+static PASSWORD_OF_URL: Pattern = LazyLock::new(|| Regex::new(r#"://[^:\s/?#"'<>]*:([^\s/?#"'<>]+)@"#).ok());
+
+/// What stands between the marks of a private key in PEM.
+static PRIVATE_KEY: Pattern =
+    LazyLock::new(|| Regex::new("(?s)-----BEGIN [^-]*PRIVATE KEY[^-]*-----(.+?)(?:-----END |$)").ok());
+
 pub(super) fn redact(text: &str, scope: Scope) -> Cow<'_, str> {
-    let text = hide(text.into(), password_of_url);
+    let text = hide(text.into(), |text, from| first_group(&PASSWORD_OF_URL, text, from));
     let text = hide(text, |text, from| assigned(text, from, scope));
     if scope == Scope::Urls {
         return text;
     }
-    hide(hide(text, value_of_option), private_key)
+    hide(hide(text, value_of_option), |text, from| first_group(&PRIVATE_KEY, text, from))
 }
 
 /// Redacts what `next` finds: the first secret from a place on.
@@ -39,17 +52,14 @@ fn hide(text: Cow<'_, str>, next: impl Fn(&str, usize) -> Option<Range<usize>>) 
     if at == 0 { text } else { (out + &text[at..]).into() }
 }
 
-/// `HUSH` of `https://bob:HUSH@example.com`.
-fn password_of_url(text: &str, from: usize) -> Option<Range<usize>> {
-    memmem::find_iter(&text.as_bytes()[from..], "://").find_map(|at| {
-        let from = from + at + 3;
-        let rest = &text[from..];
-        let end = rest.find(|c: char| c.is_whitespace() || "/?#\"'<>".contains(c)).unwrap_or(rest.len());
-        let (userinfo, _) = rest[..end].rsplit_once('@')?;
-        let (user, password) = userinfo.split_once(':').filter(|(_, password)| !password.is_empty())?;
-        let start = from + user.len() + 1;
-        Some(start..start + password.len())
-    })
+fn first_group(pattern: &Pattern, text: &str, from: usize) -> Option<Range<usize>> {
+    let pattern = pattern.as_ref()?;
+    let input = Input::new(text).range(from..);
+    // Nearly all texts have no match, and captures take memory.
+    pattern.search_half(&input)?;
+    let mut captures = pattern.create_captures();
+    pattern.search_captures(&input, &mut captures);
+    Some(captures.get_group(1)?.range())
 }
 
 /// What is assigned to a secret name: in the query of a URL, in a shell, in a connection string (`token=…`, with
@@ -134,20 +144,6 @@ fn value_of_option(text: &str, from: usize) -> Option<Range<usize>> {
     })
 }
 
-/// What stands between the marks of a private key in PEM.
-fn private_key(text: &str, from: usize) -> Option<Range<usize>> {
-    const DASHES: &str = "-----";
-    memmem::find_iter(&text.as_bytes()[from..], "-----BEGIN ").find_map(|at| {
-        let label = from + at + DASHES.len();
-        let start = label + text[label..].find(DASHES)? + DASHES.len();
-        if !text[label..start].contains("PRIVATE KEY") {
-            return None;
-        }
-        let end = text[start..].find("-----END ").map_or(text.len(), |length| start + length);
-        (end > start).then_some(start..end)
-    })
-}
-
 /// Where a value ends that has no quotes.
 #[derive(Clone, Copy, PartialEq)]
 enum Ends {
@@ -186,18 +182,13 @@ fn value_at(text: &str, from: usize, ends: Ends) -> Range<usize> {
                 }
                 c => c.is_whitespace(),
             };
-            let length = |value: &str| value.char_indices().find(is_end).map_or(value.len(), |(at, _)| at);
-            let word = length(value);
+            let word = value.char_indices().find(is_end).map_or(value.len(), |(at, _)| at);
             // The scheme of an authorization, which stands before the secret.
             let schemes = ["bearer", "basic", "token", "digest"];
             let is_scheme = schemes.iter().any(|scheme| value[..word].eq_ignore_ascii_case(scheme));
             let rest = value[word..].strip_prefix(' ').filter(|_| is_scheme);
-            start..start + word + rest.map_or(0, |rest| 1 + rest.find(|c: char| !is_of_secret(c)).unwrap_or(rest.len()))
+            let is_of_secret = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=*".contains(b);
+            start..start + word + rest.map_or(0, |rest| 1 + rest.bytes().take_while(is_of_secret).count())
         }
     }
-}
-
-/// Whether a word behind the scheme of an authorization may have this character.
-fn is_of_secret(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "-._~+/=*".contains(c)
 }

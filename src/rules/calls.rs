@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io::Read;
+use std::sync::LazyLock;
 
 use flate2::read::GzDecoder;
 
@@ -17,24 +18,24 @@ const VERSION_LENGTH: usize = "20150331".len();
 const COMPARISONS: usize = 500_000;
 
 /// The events, a line each.
-pub(super) fn text() -> String {
+static TEXT: LazyLock<String> = LazyLock::new(|| {
     let mut text = String::new();
     let read = GzDecoder::new(&include_bytes!("calls.txt.gz")[..]).read_to_string(&mut text);
     debug_assert!(read.is_ok(), "{read:?}");
     text
-}
+});
 
 /// The names of events in their order, each with the keys of its parameters as `iam=path,userName`, by source. A star stands
 /// for other sources with an event of that name; nothing, for sources whose keys are not known.
-pub(super) struct Calls<'t> {
-    events: Vec<(&'t str, &'t str)>,
+pub(super) struct Calls {
+    events: Vec<(&'static str, &'static str)>,
     /// How many comparisons are left.
     comparisons: Cell<usize>,
 }
 
-impl<'t> Calls<'t> {
-    pub(super) fn new(text: &'t str) -> Self {
-        let events = text.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect();
+impl Calls {
+    pub(super) fn new() -> Self {
+        let events = TEXT.lines().map(|line| line.split_once(' ').unwrap_or((line, ""))).collect();
         Calls { events, comparisons: Cell::new(COMPARISONS) }
     }
 
@@ -65,10 +66,10 @@ impl<'t> Calls<'t> {
     pub(super) fn versioned(&self, condition: &Condition) -> Option<String> {
         let pattern = condition.event_name.as_ref()?;
         let is_versioned = |name: &str, known: &str| {
-            let version =
-                known.strip_prefix(name).filter(|version| version.len() >= VERSION_LENGTH).unwrap_or_default();
+            let version = known.strip_prefix(name).unwrap_or_default();
+            let is_version = version.len() >= VERSION_LENGTH && version.starts_with(|c: char| c.is_ascii_digit());
             let source = if version.contains('_') { "cloudfront.amazonaws.com" } else { "lambda.amazonaws.com" };
-            version.starts_with(|c: char| c.is_ascii_digit()) && condition.matches_source(Some(source))
+            is_version && condition.matches_source(Some(source))
         };
         let (name, versioned) =
             literals(pattern).into_iter().filter(|name| pattern.is_match(name)).find_map(|name| {
@@ -83,16 +84,13 @@ impl<'t> Calls<'t> {
     }
 
     /// The keys of the parameters of the calls of conditions that hold together; none, if they are not known.
-    pub(super) fn parameters(&self, conditions: &[&Condition]) -> Vec<&'t str> {
+    pub(super) fn parameters(&self, conditions: &[&Condition]) -> Vec<&'static str> {
         let source = |source: &str| format!("{source}.amazonaws.com");
         let is_of = |source: &str| conditions.iter().all(|it| it.matches_source(Some(source)));
         let is_of_any = is_of(&source("-"));
         // Texts of patterns for sources, each of which must be of one whose keys are known.
-        let asked = conditions.iter().filter_map(|condition| condition.event_source.as_ref()).map(examples);
-        let asked: Vec<_> = asked.collect();
-        let Some(pattern) = conditions.iter().find_map(|condition| condition.event_name.as_ref()) else {
-            return Vec::new();
-        };
+        let asked: Vec<_> = conditions.iter().filter_map(|it| it.event_source.as_ref()).map(examples).collect();
+        let Some(pattern) = conditions.iter().find_map(|it| it.event_name.as_ref()) else { return Vec::new() };
         let mut keys = Vec::new();
         for literal in literals(pattern) {
             let named = self.named(pattern, &literal).into_iter();
@@ -113,16 +111,15 @@ impl<'t> Calls<'t> {
     }
 
     /// The events in whose names a pattern finds this text of it.
-    fn named(&self, pattern: &Pattern, literal: &str) -> Vec<(&'t str, &'t str)> {
-        let (is_start, is_end) = anchors(pattern, literal);
-        let from = if is_start { self.place(literal).unwrap_or_else(|place| place) } else { 0 };
-        let events = self.events[from..].iter().take_while(|(name, _)| !is_start || name.starts_with(literal));
-        let is_found = |name: &str| match (is_start, is_end) {
+    fn named(&self, pattern: &Pattern, literal: &str) -> Vec<(&'static str, &'static str)> {
+        let anchors = anchors(pattern, literal);
+        let is_found = |name: &str| match anchors {
             (true, true) => name == literal,
-            (_, true) => name.ends_with(literal),
-            _ => name.contains(literal),
+            (true, false) => name.starts_with(literal),
+            (false, true) => name.ends_with(literal),
+            (false, false) => name.contains(literal),
         };
-        events.filter(|(name, _)| is_found(name)).copied().collect()
+        self.events.iter().filter(|(name, _)| is_found(name)).copied().collect()
     }
 
     fn place(&self, name: &str) -> Result<usize, usize> {
@@ -136,30 +133,26 @@ impl<'t> Calls<'t> {
         Some(format!("`{}`: the calls have no parameter `{key}`; did you mean `{near}`?", path_text(path)))
     }
 
-    /// The known name that was probably meant, as long as comparisons are left.
+    /// The known name that was probably meant: up to two of its letters differ, or it goes on. None when no comparisons
+    /// are left.
     fn near<'a>(&self, name: &str, known: impl ExactSizeIterator<Item = &'a str>) -> Option<&'a str> {
         self.comparisons.set(self.comparisons.get().checked_sub(known.len())?);
-        near(name, known)
+        let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
+        let wanted = plain(name);
+        let distance = |known: &str| {
+            let plain = plain(known);
+            if plain.len().abs_diff(wanted.len()) <= 2 {
+                let distance = strsim::damerau_levenshtein(&plain, &wanted);
+                return (distance <= 2 && 3 * distance <= plain.len()).then_some(distance);
+            }
+            let rest = known.get(name.len()..).filter(|_| plain.starts_with(&wanted) && !wanted.is_empty())?;
+            rest.starts_with(char::is_uppercase).then_some(rest.len())
+        };
+        known.filter_map(|known| Some((distance(known)?, known))).min().map(|(_, known)| known)
     }
 }
 
 /// Whether a pattern lets nothing stand before a text of it, and behind it.
 fn anchors(pattern: &Pattern, literal: &str) -> (bool, bool) {
     (!pattern.is_match(&format!("x{literal}")), !pattern.is_match(&format!("{literal}x")))
-}
-
-/// The known name that was probably meant: up to two of its letters differ, or it goes on.
-fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let plain = |name: &str| name.to_lowercase().replace(['_', '-'], "");
-    let wanted = plain(name);
-    let distance = |known: &str| {
-        let plain = plain(known);
-        if plain.len().abs_diff(wanted.len()) <= 2 {
-            let distance = strsim::damerau_levenshtein(&plain, &wanted);
-            return (distance <= 2 && 3 * distance <= plain.len()).then_some(distance);
-        }
-        let rest = known.get(name.len()..).filter(|_| plain.starts_with(&wanted) && !wanted.is_empty())?;
-        rest.starts_with(char::is_uppercase).then_some(rest.len())
-    };
-    known.filter_map(|known| Some((distance(known)?, known))).min().map(|(_, known)| known)
 }

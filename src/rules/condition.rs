@@ -87,8 +87,8 @@ impl Test {
     pub(crate) fn new(id: usize, path: Vec<String>, check: Check) -> Self {
         let key = path.last().and_then(|key| Needle::key(key));
         let values = match &check {
-            Check::Pattern(pattern) => Needle::of(pattern).into_iter().collect(),
-            Check::All(patterns) => patterns.iter().filter_map(Needle::of).collect(),
+            Check::Pattern(pattern) => pattern.needle().cloned().into_iter().collect(),
+            Check::All(patterns) => patterns.iter().filter_map(Pattern::needle).cloned().collect(),
             Check::SameAs(other) => other.last().and_then(|key| Needle::key(key)).into_iter().collect(),
             Check::Cidr(_) | Check::Range { .. } | Check::Element(_) => Vec::new(),
         };
@@ -113,6 +113,11 @@ impl Test {
     /// The path as the configuration writes it.
     pub(crate) fn path_text(&self) -> String {
         path_text(&self.path)
+    }
+
+    /// Whether the path begins with a key.
+    pub(super) fn is_within(&self, key: &str) -> bool {
+        self.path.first().is_some_and(|first| first == key)
     }
 
     /// The pattern, if it is the whole test.
@@ -231,6 +236,12 @@ impl Condition {
     /// Whether it has neither a pattern for `eventSource` nor one for `eventName`, and so may match any call.
     pub(super) fn is_for_any_call(&self) -> bool {
         self.event_source.is_none() && self.event_name.is_none()
+    }
+
+    /// The patterns for calls, each with its key in the configuration.
+    pub(super) fn call(&self) -> impl Iterator<Item = (&'static str, &Pattern)> {
+        let keys = [("source", &self.event_source), ("regexp", &self.event_name)];
+        keys.into_iter().filter_map(|(key, pattern)| Some((key, pattern.as_ref()?)))
     }
 
     pub(crate) fn tests(&self) -> impl Iterator<Item = &Test> {

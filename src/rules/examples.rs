@@ -1,6 +1,6 @@
 //! Texts that a pattern matches, so that warnings can show what a pattern lets in.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use regex_syntax::hir::{Class, ClassUnicodeRange, Hir, HirKind};
 
 use super::pattern::Pattern;
 
@@ -38,15 +38,15 @@ fn of(part: &Hir) -> Vec<String> {
 
 /// A plain character of a class. A dot, because an unescaped `.` usually means one.
 fn member(class: &Class) -> Option<char> {
-    let ranges: Vec<(char, char)> = match class {
-        Class::Unicode(class) => class.ranges().iter().map(|range| (range.start(), range.end())).collect(),
-        Class::Bytes(class) => {
-            class.ranges().iter().map(|range| (char::from(range.start()), char::from(range.end()))).collect()
-        }
+    let class = match class {
+        Class::Unicode(class) => class.clone(),
+        // It is one of ASCII, since patterns are searched in texts.
+        Class::Bytes(class) => class.to_unicode_class()?,
     };
-    let has = |wanted: &char| ranges.iter().any(|(first, last)| (first..=last).contains(&wanted));
-    let last_ascii = ranges.iter().rev().find(|(first, _)| first.is_ascii());
-    ['.', 'x'].into_iter().find(has).or_else(|| last_ascii.or(ranges.first()).map(|(first, _)| *first))
+    let ranges = class.ranges();
+    let has = |wanted: &char| ranges.iter().any(|range| (range.start()..=range.end()).contains(wanted));
+    let last_ascii = ranges.iter().rev().find(|range| range.start().is_ascii());
+    ['.', 'x'].into_iter().find(has).or_else(|| last_ascii.or(ranges.first()).map(ClassUnicodeRange::start))
 }
 
 #[cfg(test)]

@@ -6,15 +6,61 @@ use std::slice;
 
 use super::condition::{Check, Condition, Test};
 use super::examples::{examples, matches_everything};
-use super::kinds::{Kind, kind};
 use super::paths::flat;
 use crate::log::is_account;
 
 /// The account of somebody else.
 const OTHER_ACCOUNT: &str = "999999999999";
 
+/// Stands before the role in the ARN of a session.
+const ROLE_OF_SESSION: &str = "assumed-role/";
+
 /// The most texts of a test that are looked at.
 const TEXTS: usize = 16;
+
+/// The kinds of text that exceptions look into, by how somebody can make one that contains another text.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// Whoever sends the request chooses all of it.
+    Chosen,
+    /// An object, with texts of the caller in it.
+    Object,
+    /// The number of the caller's account.
+    Account,
+    /// The ARN of a user, role or policy, whose path may hold any text; or of a session.
+    Arn(&'static str),
+    /// The ARN of any resource, such as an object, whose key may hold any text.
+    Resource,
+    /// The name of a user or role.
+    Name,
+    /// A unique id, and behind a colon the name of a session.
+    Principal,
+    /// An IP address.
+    Address,
+}
+
+/// The kind of the text at a path, if it names somebody or is the caller's choice.
+fn kind(path: &[String]) -> Option<Kind> {
+    let keys: Vec<&str> = path.iter().map(String::as_str).collect();
+    Some(match keys[..] {
+        ["userAgent"]
+        | ["tlsDetails", "clientProvidedHostHeader"]
+        | ["requestParameters", .., "externalId" | "roleSessionName" | "sourceIdentity"] => Kind::Chosen,
+        ["requestParameters" | "userIdentity"] | ["userIdentity", .., "sessionContext" | "sessionIssuer"] => {
+            Kind::Object
+        }
+        ["sourceIPAddress"] => Kind::Address,
+        ["userIdentity", "accountId"] | ["userIdentity", .., "sessionIssuer", "accountId"] => Kind::Account,
+        ["userIdentity", .., "sessionIssuer", "arn"] | [.., "role", "arn"] | [.., "roleArn"] => Kind::Arn("role"),
+        [.., "assumedRoleUser", "arn"] => Kind::Arn("assumed-role"),
+        ["userIdentity", .., "arn"] | [.., "user", "arn"] => Kind::Arn("user"),
+        [.., "policy", "arn"] | [.., "policyArn"] => Kind::Arn("policy"),
+        ["resources", "ARN"] => Kind::Resource,
+        [.., "userName" | "UserName" | "username" | "roleName" | "sourceIdentity"] => Kind::Name,
+        [.., "principalId" | "assumedRoleId"] => Kind::Principal,
+        _ => return None,
+    })
+}
 
 /// The warnings about an `ignore` entry. All of its tests must pass, so one that names a caller for certain is enough.
 pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
@@ -22,14 +68,10 @@ pub(super) fn of_ignore(entry: &Condition) -> Vec<String> {
     let warning = |test: &Test| of_test(test, account.as_deref());
     let is_certain = |test: &Test| {
         let names = matches!(kind(&test.path), Some(Kind::Arn(_) | Kind::Name | Kind::Principal));
-        names && is_of_caller(test) && is_specific(test) && warning(test).is_none()
+        names && test.is_within("userIdentity") && is_specific(test) && warning(test).is_none()
     };
     let tests = entry.wheres.iter();
     if tests.clone().any(is_certain) { Vec::new() } else { tests.filter_map(warning).collect() }
-}
-
-fn is_of_caller(test: &Test) -> bool {
-    test.path.first().is_some_and(|key| key == "userIdentity")
 }
 
 /// Whether a test asks for more than that there is a text.
@@ -69,7 +111,7 @@ pub(super) fn of_test(test: &Test, account: Option<&str>) -> Option<String> {
     if !is_specific(test) {
         return None;
     }
-    let account = account.filter(|_| is_of_caller(test));
+    let account = account.filter(|_| test.is_within("userIdentity"));
     let is_found = |text: &str| test.patterns().iter().all(|pattern| pattern.is_match(text));
     let (example, other) = texts(test).into_iter().find_map(|example| {
         let others = others(kind, &example, &is_found, account);
@@ -117,13 +159,21 @@ fn others(kind: Kind, example: &str, is_found: &dyn Fn(&str) -> bool, account: O
                 "assumed-role" => format!("arn:aws:sts::{OTHER_ACCOUNT}:assumed-role/mallory/{example}"),
                 _ => format!("arn:aws:iam::{}:{of}/{example}", account.unwrap_or(OTHER_ACCOUNT)),
             };
-            let of_other_role = session(example).map(|(before, name)| format!("{before}assumed-role/mallory/{name}"));
-            // Sessions of one role are one caller's.
-            let longer = longer.filter(|_| of_other_role.is_none());
-            let elsewhere = in_other_account(example).filter(|_| account.is_none());
-            let in_path = [in_path.clone(), format!("{in_path}/x")].into_iter();
-            let renamed = with_other_names(example);
-            in_path.chain(of_other_role).chain(longer).chain(renamed).chain(elsewhere).collect()
+            let mut others = vec![in_path.clone(), format!("{in_path}/x")];
+            let [before, name, after] = named(example).unwrap_or([example, "", ""]);
+            if before.ends_with(ROLE_OF_SESSION) && after.len() > 1 {
+                others.push(format!("{before}mallory{after}"));
+            } else {
+                // Sessions of one role are one caller's.
+                others.extend(longer);
+            }
+            // A name that begins or ends with another character is part of several names on purpose.
+            let shorter = name.starts_with(char::is_alphanumeric).then(|| prefixed(name));
+            let longer = name.ends_with(char::is_alphanumeric).then(|| suffixed(name));
+            let renamed = shorter.into_iter().chain(longer).filter(|_| is_name(name));
+            others.extend(renamed.map(|other| format!("{before}{other}{after}")));
+            others.extend(in_other_account(example).filter(|_| account.is_none()));
+            others
         }
         Kind::Resource => {
             // The rest of an ARN is within what it names.
@@ -141,11 +191,12 @@ fn is_name(text: &str) -> bool {
     text.rsplit(['/', ':']).next().is_some_and(|name| name.chars().any(|c| c.is_alphanumeric() && c != 'x'))
 }
 
-/// The ARN of a role's session before its role, and the name of the session.
-fn session(arn: &str) -> Option<(&str, &str)> {
-    let (before, session) = arn.split_once("assumed-role/")?;
-    let (_, name) = session.split_once('/')?;
-    (!name.is_empty()).then_some((before, name))
+/// An ARN before the role of a session or before its last name, that role or name, and what follows it.
+fn named(arn: &str) -> Option<[&str; 3]> {
+    let role = arn.find(ROLE_OF_SESSION).map(|at| at + ROLE_OF_SESSION.len());
+    let (before, names) = arn.split_at(role.or_else(|| arn.rfind('/').map(|slash| slash + 1))?);
+    let (name, after) = names.split_at(names.find('/').unwrap_or(names.len()));
+    Some([before, name, after])
 }
 
 /// The same ARN in another account. AWS alone makes what is in the paths that are its own: they name nobody.
@@ -155,21 +206,6 @@ fn in_other_account(arn: &str) -> Option<String> {
     let names_nobody = resource.is_empty() || resource.starts_with("role/aws-") && resource.ends_with('/');
     let start = if parts.len() == 6 { parts[..4].join(":") } else { "arn:aws:sts:".to_owned() };
     (!names_nobody).then(|| format!("{start}:{OTHER_ACCOUNT}:{resource}"))
-}
-
-/// ARNs with other names, which begin or end like this one's.
-fn with_other_names(arn: &str) -> Vec<String> {
-    let start = match arn.split_once("assumed-role/") {
-        Some((before, _)) => Some(before.len() + "assumed-role/".len()),
-        None => arn.rfind('/').map(|slash| slash + 1),
-    };
-    let Some((before, names)) = start.and_then(|start| arn.split_at_checked(start)) else { return Vec::new() };
-    let (name, after) = names.split_at(names.find('/').unwrap_or(names.len()));
-    // A name that begins or ends with another character is part of several names on purpose.
-    let shorter = name.starts_with(char::is_alphanumeric).then(|| prefixed(name));
-    let longer = name.ends_with(char::is_alphanumeric).then(|| suffixed(name));
-    let others = shorter.into_iter().chain(longer).filter(|_| is_name(name));
-    others.map(|other| format!("{before}{other}{after}")).collect()
 }
 
 /// Another name. Classes stand for an `x` in examples, and most of them hold no hyphen.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use jsonc_parser::ast::{ObjectPropName, Value};
+use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
 use super::suggest::suggestion;
@@ -77,22 +77,9 @@ fn kind(node: &Node<'_>) -> &'static str {
     }
 }
 
-fn key<'n>(name: &'n ObjectPropName<'_>) -> &'n str {
-    match name {
-        ObjectPropName::String(text) => &text.value,
-        ObjectPropName::Word(word) => word.value,
-    }
-}
-
 /// The string at a key of an object.
-pub(super) fn member<'n>(node: &'n Node<'_>, name: &str) -> Option<&'n str> {
-    match node {
-        Node::Object(object) => match &object.properties.iter().find(|entry| key(&entry.name) == name)?.value {
-            Node::StringLit(text) => Some(&text.value),
-            _ => None,
-        },
-        _ => None,
-    }
+pub(super) fn member<'n>(node: &'n Node<'_>, key: &str) -> Option<&'n str> {
+    Some(&node.as_object()?.get_string(key)?.value)
 }
 
 /// Writes a value as JSON, numbers as the file does.
@@ -105,8 +92,8 @@ pub(super) fn to_json(node: &Node<'_>) -> String {
         Node::NullKeyword(_) => "null".to_owned(),
         Node::Array(array) => format!("[{}]", array.elements.iter().map(to_json).collect::<Vec<_>>().join(",")),
         Node::Object(object) => {
-            let entry = |(name, value)| format!("{}:{}", string(key(name)), to_json(value));
-            let entries = object.properties.iter().map(|entry| (&entry.name, &entry.value)).map(entry);
+            let entries = object.properties.iter();
+            let entries = entries.map(|entry| format!("{}:{}", string(entry.name.as_str()), to_json(&entry.value)));
             format!("{{{}}}", entries.collect::<Vec<_>>().join(","))
         }
     }
@@ -134,10 +121,10 @@ impl Problems {
 
     /// A string, where more than a string may stand, as `expected` says.
     pub(super) fn text_or(&mut self, at: &str, node: Node<'_>, expected: &str) -> Option<String> {
-        self.one_of(at, node, expected, |node| match node {
+        match node {
             Node::StringLit(text) => Some(text.value.into_owned()),
-            _ => None,
-        })
+            other => self.wrong(at, &other, expected),
+        }
     }
 
     /// A string that is not empty.
@@ -150,9 +137,10 @@ impl Problems {
     }
 
     pub(super) fn boolean(&mut self, at: &str, node: Node<'_>) -> Option<bool> {
-        self.one_of(at, node, "true or false, without quotes", |node| {
-            node.as_boolean_lit().map(|boolean| boolean.value)
-        })
+        match node {
+            Node::BooleanLit(boolean) => Some(boolean.value),
+            other => self.wrong(at, &other, "true or false, without quotes"),
+        }
     }
 
     /// A number that a double can hold.
@@ -177,23 +165,16 @@ impl Problems {
         count
     }
 
-    fn number_text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
-        self.one_of(at, node, "a number, without quotes", |node| node.as_number_lit().map(|n| n.value.to_owned()))
+    fn number_text<'a>(&mut self, at: &str, node: Node<'a>) -> Option<&'a str> {
+        match node {
+            Node::NumberLit(number) => Some(number.value),
+            other => self.wrong(at, &other, "a number, without quotes"),
+        }
     }
 
-    fn one_of<'a, T>(
-        &mut self,
-        at: &str,
-        node: Node<'a>,
-        expected: &str,
-        convert: impl FnOnce(Node<'a>) -> Option<T>,
-    ) -> Option<T> {
-        let kind = kind(&node);
-        let value = convert(node);
-        if value.is_none() {
-            self.add(at, format!("it is {kind}, but must be {expected}"));
-        }
-        value
+    fn wrong<T>(&mut self, at: &str, node: &Node<'_>, expected: &str) -> Option<T> {
+        self.add(at, format!("it is {}, but must be {expected}", kind(node)));
+        None
     }
 
     /// One of several names.
@@ -208,11 +189,10 @@ impl Problems {
     }
 
     pub(super) fn array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
-        let array = self.one_of(at, node, "an array: […]", |node| match node {
-            Node::Array(array) => Some(array.elements),
-            _ => None,
-        });
-        array.unwrap_or_default()
+        match node {
+            Node::Array(array) => array.elements,
+            other => self.wrong(at, &other, "an array: […]").unwrap_or_default(),
+        }
     }
 
     /// An array with at least one element.
@@ -225,11 +205,11 @@ impl Problems {
 
     /// The entries of an object; repeated keys are mistakes.
     pub(super) fn entries<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<(String, Node<'a>)> {
-        let object = self.one_of(at, node, "an object: {…}", |node| match node {
-            Node::Object(object) => Some(object.properties),
-            _ => None,
-        });
-        let entries = object.unwrap_or_default().into_iter().map(|entry| (entry.name.into_string(), entry.value));
+        let entries = match node {
+            Node::Object(object) => object.properties,
+            other => self.wrong(at, &other, "an object: {…}").unwrap_or_default(),
+        };
+        let entries = entries.into_iter().map(|entry| (entry.name.into_string(), entry.value));
         let mut known = HashSet::new();
         let (unique, repeated): (Vec<_>, Vec<_>) = entries.partition(|(key, _)| known.insert(key.clone()));
         for (key, _) in repeated {

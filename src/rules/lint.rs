@@ -1,15 +1,16 @@
 //! Warnings about valid configurations that are probably mistakes: rules that never match, match everything, or feed
 //! themselves.
 
-use std::time::UNIX_EPOCH;
+use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::calls::{self, Calls};
-use super::condition::{CallName, Check, Condition, Scratch, Test};
+use super::calls::Calls;
+use super::condition::{CallName, Check, Condition, Scratch, Test, path_text};
 use super::examples::{examples, matches_everything};
-use super::model::{Exception, Filter, Rule};
+use super::model::{Exception, Filter, Rule, Severity};
 use super::pattern::Searches;
+use super::stage::{Stage, StageKind};
 use super::{cost, exceptions, overrides, paths};
 use crate::log::Record;
 
@@ -27,94 +28,107 @@ const RENAMED: &str = "alb=elasticloadbalancing cloudwatch=monitoring cloudwatch
     efs=elasticfilesystem elb=elasticloadbalancing elbv2=elasticloadbalancing emr=elasticmapreduce eventbridge=events \
     macie=macie2 msk=kafka neptune=rds opensearch=es stepfunctions=states tag=tagging";
 
-/// Calls of all kinds: a condition that matches each of them probably matches every call.
-const CALLS: [&str; 3] = [
-    r#"{"eventVersion": "1.11", "eventTime": "2026-11-20T21:08:30Z", "eventID": "0", "awsRegion": "us-east-1",
-        "eventSource": "signin.amazonaws.com", "eventName": "ConsoleLogin", "eventType": "AwsConsoleSignIn",
-        "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "0",
-        "sourceIPAddress": "203.0.113.9", "userAgent": "Mozilla/5.0", "recipientAccountId": "111122223333",
-        "userIdentity": {"type": "Root", "principalId": "111122223333", "accountId": "111122223333",
-            "accessKeyId": "ASIAY", "arn": "arn:aws:iam::111122223333:root"}}"#,
-    r#"{"eventVersion": "1.09", "eventTime": "2027-02-03T04:15:16Z", "eventID": "1", "awsRegion": "eu-central-1",
-        "eventSource": "ec2.amazonaws.com", "eventName": "RunInstances", "eventType": "AwsApiCall",
-        "eventCategory": "Management", "managementEvent": true, "readOnly": false, "requestID": "1",
-        "sourceIPAddress": "2001:db8::5", "userAgent": "aws-cli/2.15", "recipientAccountId": "444455556666",
-        "userIdentity": {"type": "IAMUser", "principalId": "AIDAQ", "accountId": "444455556666",
-            "accessKeyId": "AKIAQ", "arn": "arn:aws:iam::444455556666:user/x/bob", "userName": "bob"}}"#,
-    r#"{"eventVersion": "1.10", "eventTime": "2025-07-08T19:22:01Z", "eventID": "2", "awsRegion": "cn-north-1",
-        "eventSource": "s3.amazonaws.com", "eventName": "GetObject", "eventType": "AwsApiCall",
-        "eventCategory": "Data", "managementEvent": false, "readOnly": true, "requestID": "2",
-        "sourceIPAddress": "198.51.100.7", "userAgent": "Boto3/1.34", "recipientAccountId": "123456789012",
-        "userIdentity": {"type": "AssumedRole", "principalId": "AROAZ:ci", "accountId": "777788889999",
-            "accessKeyId": "ASIAZ", "arn": "arn:aws-cn:sts::777788889999:assumed-role/build/ci"}}"#,
-];
+/// Calls of all kinds, one a line: a condition that matches each of them probably matches every call.
+const CALLS: &str = include_str!("every_call.jsonl");
 
 /// Calls that the function itself makes when it runs: a rule on one of them brings an alert about each alert, where the
 /// trail logs data events.
 const OWN_CALLS: [(&str, &str); 2] = [("sns.amazonaws.com", "Publish"), ("s3.amazonaws.com", "GetObject")];
 
-/// The days before the end of an exception on which it is told.
-const NOTICE: u64 = 14;
+/// Paths whose value hardly any two events share.
+const ALWAYS_NEW: [&str; 3] = ["eventID", "requestID", "eventTime"];
+
+/// How long before the end of an exception it is told.
+const NOTICE: Duration = Duration::from_hours(14 * 24);
 
 /// Warnings about a valid configuration, each naming its rule and what to do, given its packs as they are shipped, and
 /// today as `2027-03-01`.
 pub(crate) fn warnings(filter: &Filter, packs: &[Filter], today: &str) -> Vec<String> {
-    let text = calls::text();
-    let lint = Lint { calls: Calls::new(&text), today: day(today) };
-    let of_rules = filter.rules.iter().flat_map(|rule| {
-        let warnings = overrides::warnings(rule, filter, packs).into_iter().chain(own_calls(rule, filter));
-        prefixed(&format!("rule {}", rule.name), warnings.chain(lint.rule(rule)).collect())
-    });
-    of_rules.chain(lint.ignore(&filter.ignore, &[])).collect()
+    let midnight = humantime::parse_rfc3339(&format!("{today}T00:00:00Z"));
+    let soon = midnight.map(|time| humantime::format_rfc3339(time + NOTICE).to_string()).unwrap_or_default();
+    let lint = Lint { calls: Calls::new(), today, soon };
+    let mut found = Vec::new();
+    for rule in &filter.rules {
+        let mut of_rule = overrides::warnings(rule, filter, packs);
+        of_rule.extend(own_calls(rule, filter));
+        of_rule.extend(lint.rule(rule));
+        found.extend(prefixed(&format!("rule {}", rule.name), of_rule));
+    }
+    found.extend(lint.ignore(&filter.ignore, None));
+    found
+}
+
+fn prefixed(at: &str, warnings: Vec<String>) -> impl Iterator<Item = String> {
+    warnings.into_iter().map(move |warning| format!("{at}: {warning}"))
 }
 
 /// What warnings look at beside a rule.
 struct Lint<'t> {
-    calls: Calls<'t>,
-    /// Days since 1970.
-    today: Option<u64>,
+    calls: Calls,
+    today: &'t str,
+    /// The last day on which exceptions end that are told.
+    soon: String,
 }
 
 impl Lint<'_> {
     fn rule(&self, rule: &Rule) -> Vec<String> {
-        let mut found = self.condition_of_rule(&rule.condition, &[]);
+        let mut found = self.condition_of_rule(&rule.condition, None);
         for (i, condition) in rule.any.iter().enumerate() {
-            found.extend(prefixed(&format!("any[{i}]"), self.condition_of_rule(condition, &[&rule.condition])));
+            found.extend(prefixed(&format!("any[{i}]"), self.condition_of_rule(condition, Some(&rule.condition))));
         }
-        found.extend(self.ignore(&rule.ignore, &[&rule.condition]));
+        found.extend(self.ignore(&rule.ignore, Some(&rule.condition)));
+        found.extend(rule.stages.iter().flat_map(|stage| prefixed(stage.name(), self.stage(stage, rule))));
         found
     }
 
-    /// The warnings about entries of an `ignore`, which is that of a rule with these conditions.
-    fn ignore(&self, entries: &[Exception], of: &[&Condition]) -> Vec<String> {
-        let each = entries.iter().enumerate().flat_map(|(i, entry)| {
-            let condition = &entry.condition;
-            let mut found = self.condition(condition, of);
-            found.extend(entry.until.as_deref().and_then(|until| self.expiry(until)));
-            if !every_call(condition) {
-                found.extend(exceptions::of_ignore(condition));
-            }
-            prefixed(&format!("ignore[{i}]"), found)
+    fn stage(&self, stage: &Stage, rule: &Rule) -> Vec<String> {
+        let known = if rule.any.is_empty() { self.calls.parameters(&[&rule.condition]) } else { Vec::new() };
+        let unknown = |path: &Vec<String>| paths::unknown(path).or_else(|| self.calls.unknown_parameter(path, &known));
+        let always_new = stage.by.iter().map(|path| path_text(path)).find(|path| ALWAYS_NEW.contains(&path.as_str()));
+        let single = always_new.map(|path| {
+            format!("`{path}` in `by` is new in each event, so each event is a group of its own: leave it out")
         });
-        each.collect()
+        let is_critical = rule.severity == Severity::Critical && matches!(stage.kind, StageKind::Suppress);
+        let critical = is_critical.then(|| {
+            let (span, by) = (stage.span.in_words(), stage.by_text());
+            format!(
+                "it holds back critical alerts within {span} of one with the same {by}: delete it if each must be sent"
+            )
+        });
+        stage.paths().filter_map(unknown).chain(single).chain(critical).collect()
     }
 
-    fn condition_of_rule(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
+    /// The warnings about entries of an `ignore`, which may be that of a rule with this condition.
+    fn ignore(&self, entries: &[Exception], of: Option<&Condition>) -> Vec<String> {
+        let mut found = Vec::new();
+        for (i, Exception { condition, until, .. }) in entries.iter().enumerate() {
+            let mut of_entry = self.condition(condition, of);
+            of_entry.extend(until.as_deref().and_then(|until| self.expiry(until)));
+            if !every_call(condition) {
+                of_entry.extend(exceptions::of_ignore(condition));
+            }
+            found.extend(prefixed(&format!("ignore[{i}]"), of_entry));
+        }
+        found
+    }
+
+    fn condition_of_rule(&self, condition: &Condition, of: Option<&Condition>) -> Vec<String> {
         let mut found = self.condition(condition, of);
-        let wheres = of.iter().flat_map(|of| &of.wheres).chain(&condition.wheres);
-        let account = exceptions::account(wheres);
+        let account = exceptions::account(of.into_iter().chain([condition]).flat_map(|it| &it.wheres));
         found.extend(condition.unless.iter().filter_map(|test| exception(test, account.as_deref())));
         found
     }
 
-    /// The warnings about a condition, given those that hold with it.
-    fn condition(&self, condition: &Condition, of: &[&Condition]) -> Vec<String> {
+    /// The warnings about a condition, given the one that holds with it.
+    fn condition(&self, condition: &Condition, of: Option<&Condition>) -> Vec<String> {
         let [wheres, unless] = [&condition.wheres, &condition.unless].map(|tests| paths::flat(tests));
         let flat = Condition { wheres, unless, ..condition.clone() };
-        let is_of_parameter = |test: &Test| test.path.first().is_some_and(|key| key == "requestParameters");
-        let all = [&[condition], of].concat();
-        let known = if flat.tests().any(is_of_parameter) { self.calls.parameters(&all) } else { Vec::new() };
-        let mut found: Vec<String> = Vec::new();
+        let known = if flat.tests().any(|test| test.is_within("requestParameters")) {
+            self.calls.parameters(&[condition].into_iter().chain(of).collect::<Vec<_>>())
+        } else {
+            Vec::new()
+        };
+        let mut found = Vec::new();
         found.extend(source(condition));
         found.extend(self.calls.versioned(condition));
         found.extend(condition.event_name.as_ref().and_then(|pattern| self.calls.unknown("regexp", pattern)));
@@ -136,20 +150,9 @@ impl Lint<'_> {
 
     /// An exception that has ended, or ends soon.
     fn expiry(&self, until: &str) -> Option<String> {
-        let (today, end) = (self.today?, day(until)?);
-        let what = if end < today { "ended" } else { "ends" };
-        (end <= today + NOTICE).then(|| format!("it {what} on {until}: delete it, or give it a later `until`"))
+        let what = if until < self.today { "ended" } else { "ends" };
+        (*until <= *self.soon).then(|| format!("it {what} on {until}: delete it, or give it a later `until`"))
     }
-}
-
-fn prefixed(at: &str, warnings: Vec<String>) -> Vec<String> {
-    warnings.into_iter().map(|warning| format!("{at}: {warning}")).collect()
-}
-
-/// A day's number since 1970.
-fn day(text: &str) -> Option<u64> {
-    let time = humantime::parse_rfc3339(&format!("{text}T00:00:00Z")).ok()?;
-    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs() / (24 * 60 * 60))
 }
 
 /// A text that a pattern asks for, if it is EventBridge's or another name that CloudTrail does not write.
@@ -172,8 +175,7 @@ fn everything(condition: &Condition) -> Option<String> {
     if every_call(condition) {
         return Some("it matches every call: narrow it down, or delete it".to_owned());
     }
-    let patterns = [("source", &condition.event_source), ("regexp", &condition.event_name)];
-    let (key, _) = patterns.iter().find(|(_, pattern)| pattern.as_ref().is_some_and(matches_everything))?;
+    let (key, _) = condition.call().find(|(_, pattern)| matches_everything(pattern))?;
     Some(format!("`{key}` matches everything: narrow it down, or leave it out"))
 }
 
@@ -182,7 +184,7 @@ fn every_call(condition: &Condition) -> bool {
     let is_empty = condition.is_for_any_call() && condition.wheres.is_empty();
     condition.unless.is_empty()
         && !is_empty
-        && CALLS.iter().filter_map(|call| Record::parse(call).ok()).all(|call| {
+        && CALLS.lines().filter_map(|call| Record::parse(call).ok()).all(|call| {
             let [source, name] = ["eventSource", "eventName"].map(|key| call.raw_string(&[key]));
             let name = CallName { source: source.as_deref(), name: name.as_deref() };
             condition.matches(name, &call, &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut [] })
@@ -220,17 +222,11 @@ fn networks(test: &Test) -> Option<String> {
 
 /// A rule that matches what the function does.
 fn own_calls(rule: &Rule, filter: &Filter) -> Option<String> {
-    let mut conditions = rule.conditions();
     // A rule that is narrowed down, or excepts callers, is probably no accident.
-    let by_caller =
-        |tests: &[Test]| tests.iter().any(|test| test.path.first().is_some_and(|key| key == "userIdentity"));
-    let ignores_caller = |entries: &[Exception]| entries.iter().any(|entry| by_caller(&entry.condition.wheres));
+    let ignored = rule.ignore.iter().chain(&filter.ignore).flat_map(|entry| &entry.condition.wheres);
+    let mut excepted = rule.conditions().flat_map(|it| &it.unless).chain(ignored);
     let is_silent = rule.dry_run || !rule.enabled || rule.conditions().all(Condition::is_for_any_call);
-    if is_silent
-        || conditions.any(|it| by_caller(&it.unless))
-        || ignores_caller(&rule.ignore)
-        || ignores_caller(&filter.ignore)
-    {
+    if is_silent || excepted.any(|test| test.is_within("userIdentity")) {
         return None;
     }
     let (source, event) = OWN_CALLS.iter().find(|(source, name)| {

@@ -112,6 +112,11 @@ impl Learned {
         Learned::with(filter, vec![false; filter.test_count])
     }
 
+    /// Whether the bytes of every record are searched, because rules may match any call.
+    pub(crate) fn looks_into_all(&self) -> bool {
+        !self.for_any_call.borrow().rules.is_empty()
+    }
+
     /// The memory that it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.calls.borrow().memory + self.searches.borrow().memory() + self.paths_seen.borrow().len()

@@ -9,7 +9,6 @@ mod examples;
 mod exceptions;
 mod explain;
 mod json_tree;
-mod kinds;
 pub(crate) mod lint;
 mod matcher;
 mod model;

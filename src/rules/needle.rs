@@ -5,9 +5,8 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::memmem::Finder;
 use regex_syntax::hir::Hir;
-use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use regex_syntax::hir::literal::{ExtractKind, Extractor, Seq};
 
-use super::pattern::Pattern;
 use crate::log::is_plain;
 
 /// Shorter texts are in almost every record.
@@ -38,14 +37,8 @@ impl Needle {
         is_certain.then(|| Needle::one_of(vec![format!("\"{key}\"")]))?
     }
 
-    /// What a record must hold if a pattern is found in one of its texts; `None` where that is not certain.
-    pub(super) fn of(pattern: &Pattern) -> Option<Self> {
-        let parsed = regex_syntax::parse(pattern.as_str()).ok()?;
-        let texts = [ExtractKind::Prefix, ExtractKind::Suffix].into_iter().map(|kind| plain_literals(&parsed, kind));
-        Needle::one_of(texts.flatten().find(|texts| shortest(texts) >= LEAST)?)
-    }
-
-    fn one_of(texts: Vec<String>) -> Option<Self> {
+    /// One of the texts.
+    pub(super) fn one_of(texts: Vec<String>) -> Option<Self> {
         let each = || Search::Each(texts.iter().map(|text| Finder::new(text).into_owned()).collect());
         let search = if texts.len() <= FEW { each() } else { Needle::together(&texts)? };
         Some(Needle { texts, search })
@@ -91,9 +84,15 @@ fn shortest(texts: &[String]) -> usize {
     texts.iter().map(String::len).min().unwrap_or_default()
 }
 
-/// The texts with which all matches begin, or end, cut to what a log writes in one way only.
-fn plain_literals(parsed: &Hir, kind: ExtractKind) -> Option<Vec<String>> {
-    let found = Extractor::new().kind(kind).extract(parsed);
+/// Texts of which all matches of a pattern hold one, cut to what a log writes in one way only: those with which matches
+/// begin, which are given, or else those with which they end; `None` where there are none that are long enough.
+pub(super) fn plain_texts(parsed: &Hir, prefixes: &Seq) -> Option<Vec<String>> {
+    let is_long = |texts: &Vec<String>| shortest(texts) >= LEAST;
+    let suffixes = || Extractor::new().kind(ExtractKind::Suffix).extract(parsed);
+    cut(prefixes).filter(is_long).or_else(|| cut(&suffixes()).filter(is_long))
+}
+
+fn cut(found: &Seq) -> Option<Vec<String>> {
     let mut texts = Vec::new();
     for literal in found.literals()? {
         let runs = literal.as_bytes().split(|byte| !is_plain(*byte));
@@ -116,7 +115,6 @@ fn plain_literals(parsed: &Hir, kind: ExtractKind) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::super::pattern::tests::pattern;
-    use super::*;
 
     #[test]
     fn needles_are_the_plain_texts_that_all_matches_hold() {
@@ -134,13 +132,13 @@ mod tests {
             ("", None),
             ("Ünlü", None),
         ] {
-            let needle = Needle::of(&self::pattern(pattern));
+            let pattern = self::pattern(pattern);
             assert_eq!(
-                needle.as_ref().map(|needle| &needle.texts[..]),
+                pattern.needle().map(|needle| &needle.texts[..]),
                 texts.map(|texts| texts.iter().map(ToString::to_string).collect::<Vec<_>>()).as_deref(),
-                "{pattern}"
+                "{pattern:?}"
             );
         }
-        assert!(Needle::of(&pattern("(?i)kali")).unwrap().is_in(b"xKaLi"));
+        assert!(pattern("(?i)kali").needle().unwrap().is_in(b"xKaLi"));
     }
 }

@@ -1,6 +1,6 @@
 //! Warnings about rules that override a pack's rule and take something away from it, or that miss it.
 
-use super::condition::{Condition, Test};
+use super::condition::{Condition, Test, path_text};
 use super::config::{MeantRule, meant_pack_rule};
 use super::explain::asked;
 use super::model::{Filter, Rule};
@@ -19,59 +19,61 @@ pub(super) fn warnings(rule: &Rule, filter: &Filter, packs: &[Filter]) -> Vec<St
     if is_copy { Vec::new() } else { vec![why] }
 }
 
-/// The conditions of a pack's rule that an override of it leaves out.
+/// The conditions of a pack's rule that an override of it leaves out, or leaves in force beside its own.
 fn lost(original: &Rule, rule: &Rule) -> Vec<String> {
-    let of_keys = [
-        ("where", paths(&original.condition.wheres), paths(&rule.condition.wheres)),
-        ("unless", tests(&original.condition.unless), tests(&rule.condition.unless)),
-        ("any", each(&original.any), each(&rule.any)),
-        (
-            "ignore",
-            each(original.ignore.iter().map(|entry| &entry.condition)),
-            each(rule.ignore.iter().map(|entry| &entry.condition)),
-        ),
-    ];
-    let warning = |(key, before, now): (&str, Vec<String>, Vec<String>)| {
+    let mut warnings = Vec::new();
+    let of_keys = keys(original).into_iter().zip(keys(rule)).map(|((key, before), (_, now))| (key, before, now));
+    let of_stages = original.stages.iter().filter_map(|before| {
+        let now = rule.stages.iter().find(|now| now.name() == before.name())?;
+        Some((before.name(), paths(before.paths()), paths(now.paths())))
+    });
+    for (key, before, now) in of_keys.chain(of_stages) {
         let lost = before.iter().filter(|part| !now.iter().any(|now| now.contains(*part)));
         let lost: Vec<_> = lost.map(|part| format!("`{}`", part.trim())).collect();
-        let what = format!("`{key}` replaces that of the pack's rule, which also has {}", lost.join(" and "));
-        (!lost.is_empty()).then(|| format!("{what}: copy that too, if it is still wanted"))
-    };
-    of_keys.into_iter().filter_map(warning).chain(still_in_force(original, rule)).collect()
+        if !lost.is_empty() {
+            let what = format!("`{key}` replaces that of the pack's rule, which also has {}", lost.join(" and "));
+            warnings.push(format!("{what}: copy that too, if it is still wanted"));
+        }
+    }
+    let any = |rule: &Rule| rule.any.iter().map(line).collect::<Vec<_>>();
+    let is_new = asks(&rule.condition) != asks(&original.condition);
+    if is_new && !rule.any.is_empty() && any(rule) == any(original) {
+        let what = "the `any` of the pack's rule applies too, since the override has none: one of its conditions must \
+                    also hold; give an `any` of your own if that is not meant";
+        warnings.push(what.to_owned());
+    }
+    warnings
 }
 
-/// Conditions of a pack's rule that an override with conditions of its own leaves in force.
-fn still_in_force(original: &Rule, rule: &Rule) -> Option<String> {
-    let own = |rule: &Rule| {
-        let Condition { event_source, event_name, wheres, .. } = &rule.condition;
-        let patterns =
-            [event_source, event_name].map(|pattern| pattern.as_ref().map(|pattern| pattern.as_str().to_owned()));
-        (patterns, tests(wheres))
-    };
-    let is_kept = !rule.any.is_empty() && each(&rule.any) == each(&original.any) && own(rule) != own(original);
-    let what =
-        "the `any` of the pack's rule applies too, since the override has none: one of its conditions must also hold";
-    is_kept.then(|| format!("{what}; give an `any` of your own if that is not meant"))
+/// The keys of a rule from which an override may take something away, and what they hold.
+fn keys(rule: &Rule) -> [(&'static str, Vec<String>); 4] {
+    let Rule { condition, any, ignore, .. } = rule;
+    [
+        ("where", paths(condition.wheres.iter().map(|test| &test.path))),
+        ("unless", tests(&condition.unless).collect()),
+        ("any", any.iter().map(line).collect()),
+        ("ignore", ignore.iter().map(|entry| line(&entry.condition)).collect()),
+    ]
 }
 
-fn paths(tests: &[Test]) -> Vec<String> {
-    tests.iter().map(|test| format!("{} ", test.path_text())).collect()
+fn paths<'p>(paths: impl Iterator<Item = &'p Vec<String>>) -> Vec<String> {
+    paths.map(|path| format!("{} ", path_text(path))).collect()
 }
 
-fn tests(tests: &[Test]) -> Vec<String> {
-    tests.iter().map(|test| format!("{}: {}", test.path_text(), asked(test, None).replace('`', ""))).collect()
+fn tests(tests: &[Test]) -> impl Iterator<Item = String> {
+    tests.iter().map(|test| format!("{}: {}", test.path_text(), asked(test, None).replace('`', "")))
 }
 
-/// The conditions of a list, each in a line.
-fn each<'a>(conditions: impl IntoIterator<Item = &'a Condition>) -> Vec<String> {
-    let each = conditions.into_iter().map(|condition| {
-        let names = [("source", &condition.event_source), ("regexp", &condition.event_name)];
-        let names =
-            names.into_iter().filter_map(|(key, pattern)| Some(format!("{key}: {}", pattern.as_ref()?.as_str())));
-        let unless = tests(&condition.unless).into_iter().map(|test| format!("unless {test}"));
-        names.chain(tests(&condition.wheres)).chain(unless).collect::<Vec<_>>().join(", ")
-    });
-    each.collect()
+/// A condition without its exceptions.
+fn asks(condition: &Condition) -> Vec<String> {
+    let call = condition.call().map(|(key, pattern)| format!("{key}: {}", pattern.as_str()));
+    call.chain(tests(&condition.wheres)).collect()
+}
+
+/// A condition in a line.
+fn line(condition: &Condition) -> String {
+    let unless = tests(&condition.unless).map(|test| format!("unless {test}"));
+    asks(condition).into_iter().chain(unless).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -115,5 +117,12 @@ mod tests {
         let told = lost(&rule(any), &rule(&format!(r#""where": {{"new": "x"}}, {any}"#)));
         assert!(told.len() == 1 && told[0].starts_with("the `any` of the pack's rule applies too"), "{told:?}");
         assert_eq!(lost(&rule(any), &rule(any)), [""; 0]);
+
+        let stages = r#""threshold": {"count": 5, "by": ["a", "b.c"], "within": "1m", "distinct": "d"},
+            "suppress": {"by": ["a"], "for": "1d"}"#;
+        let told = lost(&rule(stages), &rule(r#""threshold": {"count": 9, "by": ["b.c", "a.b"], "within": "1h"}"#));
+        let what = "`threshold` replaces that of the pack's rule, which also has `a` and `d`";
+        assert_eq!(told, [format!("{what}: copy that too, if it is still wanted")]);
+        assert_eq!(lost(&rule(stages), &rule(stages)), [""; 0]);
     }
 }

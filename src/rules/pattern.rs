@@ -3,11 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::slice;
+use std::sync::{Arc, OnceLock};
 
+use memchr::memmem;
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Regex};
-use regex_syntax::hir::{Hir, Look};
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_syntax::hir::literal::{Extractor, Seq};
+use regex_syntax::hir::{Hir, HirKind, Look};
+
+use super::needle::{Needle, plain_texts};
 
 /// The most memory that the rules of a configuration may take, in bytes. A function of 256 MB has it twice while a new
 /// configuration is read, beside 64 MB for logs and alerts.
@@ -37,6 +43,9 @@ const LARGE: usize = 100 << 10;
 /// Texts that are no longer than this, in bytes, take no time that counts.
 const SHORT: usize = 10_000;
 
+/// The most texts that are searched one after the other.
+const FEW_TEXTS: usize = 8;
+
 /// The most memory that is kept for the next searches of a filter, in bytes.
 const SEARCHES_LIMIT: usize = 24 << 20;
 
@@ -51,9 +60,52 @@ struct Compiled {
     /// Tells it from the other patterns of its configuration.
     id: usize,
     text: String,
-    regex: Regex,
+    search: Search,
+    /// As [`plain_texts`] finds them.
+    plain_texts: Option<Vec<String>>,
+    /// Made where a test asks for it.
+    needle: OnceLock<Option<Needle>>,
     memory: usize,
     is_slow: bool,
+}
+
+enum Search {
+    /// Most patterns are made of a few texts. They need no automaton, which would take far longer to make.
+    Texts(Texts),
+    Regex(Regex),
+}
+
+/// One of them must be in a text; at its start, at its end, or be all of it, if so said.
+struct Texts {
+    at_start: bool,
+    at_end: bool,
+    one_of: Vec<String>,
+}
+
+impl Texts {
+    /// The texts that a pattern is made of; `None` if it is made of something else, or of many. `found` are the texts with
+    /// which its matches begin.
+    fn of(hir: &Hir, found: &Seq) -> Option<Self> {
+        let mut parts = if let HirKind::Concat(parts) = hir.kind() { parts } else { slice::from_ref(hir) };
+        let is_look = |part: Option<&Hir>, look| matches!(part.map(Hir::kind), Some(HirKind::Look(it)) if *it == look);
+        let at_start = is_look(parts.first(), Look::Start);
+        parts = &parts[usize::from(at_start)..];
+        let at_end = is_look(parts.last(), Look::End);
+        parts = &parts[..parts.len() - usize::from(at_end)];
+        let is_exact = found.is_exact() && parts.iter().all(|part| part.properties().look_set().is_empty());
+        let literals = found.literals().filter(|all| is_exact && (at_start || at_end || all.len() <= FEW_TEXTS))?;
+        let texts = literals.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok());
+        Some(Texts { at_start, at_end, one_of: texts.collect::<Option<_>>()? })
+    }
+
+    fn are_in(&self, text: &str) -> bool {
+        self.one_of.iter().any(|it| match (self.at_start, self.at_end) {
+            (true, true) => text == it,
+            (true, false) => text.starts_with(it),
+            (false, true) => text.ends_with(it),
+            (false, false) => memmem::find(text.as_bytes(), it.as_bytes()).is_some(),
+        })
+    }
 }
 
 impl Pattern {
@@ -64,7 +116,15 @@ impl Pattern {
 
     /// Whether it is found in a text, for a single search. Those of records go through [`Searches`].
     pub(crate) fn is_match(&self, text: &str) -> bool {
-        is_found(&self.0.regex, &mut self.0.regex.create_cache(), text)
+        match &self.0.search {
+            Search::Texts(texts) => texts.are_in(text),
+            Search::Regex(regex) => is_found(regex, &mut regex.create_cache(), text),
+        }
+    }
+
+    /// What a record must hold if it is found in one of its texts; `None` where that is not certain.
+    pub(super) fn needle(&self) -> Option<&Needle> {
+        self.0.needle.get_or_init(|| Needle::one_of(self.0.plain_texts.clone()?)).as_ref()
     }
 
     /// Whether it can take seconds on a text of 100 KB.
@@ -115,18 +175,30 @@ impl Patterns {
         if self.is_full() {
             return Ok(None);
         }
-        let limit = (MEMORY_LIMIT - self.used()) / COMPILING;
-        let Some(regex) = build(&hir, limit) else {
-            let is_too_large = self.used() < MEMORY_LIMIT / 2;
-            // Finding out takes time. More than a few attempts of that kind would take minutes.
-            self.refused += if is_too_large { limit } else { MEMORY_LIMIT };
-            let why = || format!("{} is too large when compiled{}: {SMALLER}", shown(&text), in_ascii(&text, limit));
-            return if is_too_large { Err(why()) } else { Ok(None) };
+        let found = Extractor::new().extract(&hir);
+        let (search, memory, is_slow) = if let Some(texts) = Texts::of(&hir, &found) {
+            let memory = texts.one_of.iter().map(|text| size_of::<String>() + text.len()).sum();
+            (Search::Texts(texts), memory, false)
+        } else {
+            let limit = (MEMORY_LIMIT - self.used()) / COMPILING;
+            let Some(regex) = build(&hir, limit) else {
+                let is_too_large = self.used() < MEMORY_LIMIT / 2;
+                // Finding out takes time. More than a few attempts of that kind would take minutes.
+                self.refused += if is_too_large { limit } else { MEMORY_LIMIT };
+                let why =
+                    || format!("{} is too large when compiled{}: {SMALLER}", shown(&text), in_ascii(&text, limit));
+                return if is_too_large { Err(why()) } else { Ok(None) };
+            };
+            let (memory, is_slow) = (regex.memory_usage(), is_slow(&hir, &regex));
+            (Search::Regex(regex), memory, is_slow)
         };
-        let memory = regex.memory_usage() + 2 * text.len() + PATTERN_MEMORY;
+        let plain_texts = plain_texts(&hir, &found);
+        let of_plain = plain_texts.iter().flatten().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let memory = memory + of_plain + 2 * text.len() + PATTERN_MEMORY;
         self.spend(memory);
-        let is_slow = is_slow(&hir, &regex);
-        let pattern = Pattern(Arc::new(Compiled { id: self.places.len(), text: text.clone(), regex, memory, is_slow }));
+        let (id, text_of_it, needle) = (self.places.len(), text.clone(), OnceLock::new());
+        let pattern =
+            Pattern(Arc::new(Compiled { id, text: text_of_it, search, plain_texts, needle, memory, is_slow }));
         self.known.insert(text, pattern.clone());
         self.places.push((at.to_owned(), pattern.clone()));
         Ok(Some(pattern))
@@ -201,6 +273,7 @@ fn parse(text: &str) -> Result<Hir, String> {
 fn build(hir: &Hir, limit: usize) -> Option<Regex> {
     // The one-pass engine is for groups, which nothing asks for.
     let config = Regex::config().nfa_size_limit(Some(limit)).hybrid_cache_capacity(LAZY_DFA).onepass(false);
+    let config = config.which_captures(WhichCaptures::Implicit);
     Regex::builder().configure(config).build_from_hir(hir).ok()
 }
 
@@ -253,7 +326,11 @@ impl Searches {
         if self.memory > SEARCHES_LIMIT {
             *self = Searches::default();
         }
-        let Compiled { id, regex, .. } = &*pattern.0;
+        let Compiled { id, search, .. } = &*pattern.0;
+        let regex = match search {
+            Search::Texts(texts) => return texts.are_in(text),
+            Search::Regex(regex) => regex,
+        };
         if self.caches.len() <= *id {
             self.caches.resize_with(id + 1, || None);
         }
@@ -342,6 +419,25 @@ pub(super) mod tests {
             (r"\w{200}Z", "q", false),
             (r"^[\w-]{1,64}-tmp$", "alice-tmp", true),
             (r"\d+$", "1 2 3", true),
+            // Made of a few texts.
+            ("^(Create|Delete)(User)?$", "Delete", true),
+            ("^(Create|Delete)(User)?$", "DeleteUsers", false),
+            ("^(Create|Delete)(User)?$", "xDelete", false),
+            ("^ec2", "ec2.amazonaws.com", true),
+            ("^ec2", "xec2", false),
+            (r"\.com$", "sts.com", true),
+            (r"\.com$", "sts.com\n", false),
+            (r"ü\*|é", "xü*", true),
+            ("^$", "", true),
+            ("^$", "x", false),
+            // Not quite: they begin or end at other places, too.
+            ("^a|b$", "ax", true),
+            ("^a|b$", "xa", false),
+            ("(?m)^a$", "x\na", true),
+            ("^(a|^b$)", "bx", false),
+            (r"\bkali\b", "kalium", false),
+            ("a|b|c|d|e|f|g|h|[ij]", "xj", true),
+            (r"[a&&b]", "a", false),
         ] {
             let pattern = patterns.compile("", pattern.to_owned()).unwrap().unwrap();
             for _ in 0..2 {

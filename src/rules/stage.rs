@@ -36,9 +36,19 @@ impl Stage {
         }
     }
 
-    /// The paths of `by`, for people.
+    /// The paths of `by`, for people: `a, b and c`.
     pub(crate) fn by_text(&self) -> String {
-        self.by.iter().map(|path| path_text(path)).collect::<Vec<_>>().join(", ")
+        let paths: Vec<_> = self.by.iter().map(|path| path_text(path)).collect();
+        match &paths[..] {
+            [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+            paths => paths.concat(),
+        }
+    }
+
+    /// The paths at which it looks: of `by`, and `distinct`.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Vec<String>> {
+        let distinct = if let StageKind::Threshold { distinct, .. } = &self.kind { distinct.as_ref() } else { None };
+        self.by.iter().chain(distinct)
     }
 }
 

@@ -1,14 +1,14 @@
 //! "Did you mean …?" for names that are not known.
 
 /// The most names that are listed.
-const LISTED: usize = 20;
+const LISTED: usize = 30;
 
 /// Keys of other languages, the key beside which people look for them, and what to do instead.
 const FOREIGN: [(&str, &str, &str); 2] = [
     (
-        "threshold count window timeframe groupBy",
-        "metrics",
-        "a rule looks at one record and can't count: give it `metrics`, and set an alarm on that metric",
+        "count window timeframe groupBy",
+        "threshold",
+        "to count matches, write {\"threshold\": {\"count\": 5, \"by\": [\"sourceIPAddress\"], \"within\": \"10m\"}}",
     ),
     ("exists not equals", "sameAs", "`\".\"` asks for any value; for an absent or a different one use `unless`"),
 ];

@@ -128,6 +128,61 @@ fn a_failing_test_of_several_records_explains_each() {
 }
 
 #[test]
+fn tests_count_the_alerts_that_the_memory_lets_pass() {
+    let at = |minute: u32, more: &str| {
+        format!(r#"{{"eventName": "User", "awsRegion": "r", "eventTime": "2026-11-20T21:{minute:02}:00Z"{more}}}"#)
+    };
+    let test = |records: &[String], alerts: &str| {
+        format!(r#""regexp": "User", "tests": [{{"records": [{}], "alerts": {alerts}}}]"#, records.join(","))
+    };
+    let suppress = r#""suppress": {"by": ["awsRegion"], "for": "10m"}, "#;
+    // Records without eventID that look alike are different events, and each test begins anew.
+    let alike = [at(0, ""), at(0, ""), at(9, ""), at(10, "")];
+    let twice = test(&alike, "2").replace("[{", "[{\"name\": \"once\", ");
+    let again =
+        twice.replace("\"tests\": [", "\"tests\": [{\"record\": {\"eventName\": \"User\"}, \"alerts\": true}, ");
+    for keys in ["", r#""enabled": false, "#, r#""dryRun": true, "#] {
+        assert_eq!(check(&rule(&format!("{keys}{suppress}{again}"), "")).code, 0, "{keys}");
+    }
+    // Another rule's memory does not matter, and neither does a record that this rule does not match.
+    let others = r#", {"name": "other", "regexp": "User", "suppress": {"by": ["awsRegion"], "for": "1d"}},
+        {"name": "another", "where": {"awsRegion": "."}, "suppress": {"by": ["awsRegion"], "for": "1d"}}"#;
+    let stages = r#""threshold": {"count": 2, "by": ["awsRegion", "x"], "within": "10m"}, "#;
+    let role = at(1, "").replace("User", "Role");
+    let with_id = |minute, id: &str| at(minute, &format!(", \"eventID\": \"{id}\""));
+    let records =
+        [with_id(0, "1"), with_id(1, "1"), role, with_id(2, "2"), with_id(3, "3"), at(4, ", \"eventTime\": \"?\"")];
+    let rules = |alerts: &str| {
+        let first = format!(r#"{{"name": "r", {stages}{suppress}{}}}"#, test(&records, alerts));
+        format!(r#"{{"rules": [{first}{others}], "maxAlertsPerLog": 1}}"#)
+    };
+    assert_eq!(check(&rules("2")).code, 0);
+    let said = failure(&rules("3"));
+    let expected = [
+        ": it expects 3 alerts, but the rule makes 2",
+        "  records[0]: no alert, because threshold holds it back: it is match 1 with the same awsRegion and x",
+        "  records[1]: no alert, because a record before it has its eventID: they are one event",
+        "  records[2]: regexp: `User` fails at `Role`",
+        "  records[3]: regexp: `User` passes at `User`",
+        "  records[4]: no alert, because threshold holds it back: it is match 3 with the same awsRegion and x",
+        "  records[5]: regexp: `User` passes at `User`",
+        "  records[5]: the record has no valid eventTime, so it always passes threshold, suppress",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected);
+    let said = failure(&rule(&format!("{suppress}{}", test(&alike, "4")), ""));
+    assert!(said.contains("records[2]: no alert, because suppress holds it back: it is match 3 with"), "{said}");
+}
+
+#[test]
+fn a_record_that_always_passes_the_memory_says_so() {
+    let stages = r#""firstSeen": {"by": ["a"], "within": "1h"}, "suppress": {"by": ["a"], "for": "1h"}"#;
+    let test = r#""tests": [{"records": [{"eventName": "User"}, {"eventName": "User", "n": 1}], "alerts": 1}]"#;
+    let said = failure(&rule(&format!("\"regexp\": \"User\", {stages}, {test}"), ""));
+    let why = "  records[1]: the record has no valid eventTime, so it always passes firstSeen, suppress";
+    assert!(said.starts_with(": it expects 1 alert, but the rule makes 2\n") && said.ends_with(why), "{said}");
+}
+
+#[test]
 fn tests_run_with_the_whole_configuration() {
     let test = |record: &str, alerts: &str| {
         format!(r#""regexp": "User", "tests": [{{"record": {record}, "alerts": {alerts}}}]"#)
@@ -517,13 +572,8 @@ fn forms_of_other_languages_are_answered_with_those_of_this_one() {
         assert_refused(&rule(&format!(r#""where": {{"a": {test}}}"#), ""), parts);
     }
     for (keys, parts) in [
-        (
-            r#""Count": 5"#,
-            &[
-                "the key `Count` is not known; a rule looks at one record and can't count: give it `metrics`, and set an alarm",
-            ],
-        ),
-        (r#""groupBy": "x""#, &["the key `groupBy` is not known; a rule looks at one record"]),
+        (r#""Count": 5"#, &["the key `Count` is not known; to count matches, write {\"threshold\": {\"count\": 5, "]),
+        (r#""groupBy": "x""#, &["the key `groupBy` is not known; to count matches, write "]),
     ] {
         assert_refused(&rule(&format!(r#""regexp": "x", {keys}"#), ""), parts);
     }

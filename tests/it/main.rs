@@ -24,6 +24,7 @@ mod program;
 mod redaction;
 mod rules;
 mod runtime_api;
+mod scan_memory;
 mod sigma;
 mod world;
 

@@ -11,7 +11,7 @@ use crate::program::{Run, folder, run_in};
 use crate::{PROGRAM, file, path};
 
 /// In the order in which a reader saves their files.
-const PAGES: [&str; 4] = ["docs/configuration.md", "docs/rules.md", "docs/operating.md", "README.md"];
+const PAGES: [&str; 5] = ["docs/configuration.md", "docs/packs.md", "docs/rules.md", "docs/operating.md", "README.md"];
 
 /// A page, at a time when none of its exceptions has ended.
 fn page(name: &str) -> String {
@@ -72,6 +72,9 @@ fn each_key_of_the_language_is_shown() {
         rule("\"colour\": 1"),
         rule("\"any\": [{\"colour\": 1}]"),
         rule("\"ignore\": [{\"colour\": 1}]"),
+        rule("\"threshold\": {\"colour\": 1, \"count\": 2, \"by\": [\"a\"], \"within\": \"1h\"}"),
+        rule("\"firstSeen\": {\"colour\": 1, \"by\": [\"a\"], \"within\": \"1h\"}"),
+        rule("\"suppress\": {\"colour\": 1, \"by\": [\"a\"], \"for\": \"1h\"}"),
         rule("\"tests\": [{\"colour\": 1}]"),
         rule("\"where\": {\"a\": {\"colour\": 1}}"),
     ] {

@@ -161,6 +161,18 @@ fn every_mistake_is_said_once_with_its_place_and_what_to_do() {
     for (configuration, parts) in cases {
         assert_refused(configuration, &[parts]);
     }
+    let stages = r#""threshold": {"count": 1, "by": [], "within": "0s"}, "firstSeen": {"by": ["a..b"], "whithin": "1h"},
+        "suppress": {"by": ["a"], "for": "1w"}"#;
+    let expected: [&[&str]; 7] = [
+        &["rule r, threshold, count: it is 1,", "from 2 to 1000"],
+        &["rule r, threshold, by: it is empty"],
+        &["rule r, threshold, within: `0s` is not a duration", "10m"],
+        &["rule r, firstSeen: ", "`whithin`", "did you mean `within`"],
+        &["rule r, firstSeen: `within` is missing"],
+        &["rule r, firstSeen, by: `a..b` is not a path"],
+        &["rule r, suppress, for: `1w` is not a duration", "at most 90d"],
+    ];
+    assert_refused(&rule(&format!("\"regexp\": \"x\", {}", stages.replace('\n', ""))), &expected);
 }
 
 #[test]
@@ -276,6 +288,57 @@ fn assert_warns(cases: &[(Value, &[&str], Value)]) {
         assert_says("warning: c.json: ", &warnings_of(configuration(suspicious)), &[&parts], &suspicious.to_string());
         assert_eq!(warnings_of(configuration(sound)).stderr, "", "{sound}");
     }
+}
+
+#[test]
+fn check_warns_of_groups_that_hold_nothing_back_and_of_those_that_hold_back_critical_alerts() {
+    let with = |keys: Value| {
+        let mut rule = json!({ "source": "^iam\\.", "regexp": "^CreateUser$" });
+        rule.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        rule
+    };
+    let by = |path: &str| with(json!({ "suppress": { "by": ["awsRegion", path], "for": "1h" } }));
+    let critical = |stage: &str, keys: Value| with(json!({ "severity": "critical", stage: keys }));
+    let distinct = |path: &str| {
+        with(json!({ "threshold": { "count": 5, "by": ["awsRegion"], "within": "1h", "distinct": path } }))
+    };
+    let of_suppress = json!({ "by": ["userIdentity.arn", "awsRegion"], "for": "2h" });
+    let of_first_seen = json!({ "by": ["userIdentity.arn"], "within": "2h" });
+    assert_warns(&[
+        (
+            by("userIdentity.username"),
+            &["rule r: suppress: ", "`userIdentity.username`", "did you mean `userName`"],
+            by("userIdentity.userName"),
+        ),
+        (
+            by("requestParameters.username"),
+            &["rule r: suppress: ", "no parameter `username`", "did you mean `userName`"],
+            by("requestParameters.userName"),
+        ),
+        (
+            distinct("userIdentity.accountID"),
+            &["rule r: threshold: ", "did you mean `accountId`"],
+            distinct("userIdentity.accountId"),
+        ),
+        (
+            by("eventID"),
+            &["suppress: `eventID` in `by` is new in each event, so each event is a group of its own: leave it out"],
+            by("eventName"),
+        ),
+        (
+            with(json!({ "firstSeen": { "by": ["eventTime"], "within": "1h" } })),
+            &["firstSeen: `eventTime` in `by`"],
+            distinct("requestID"),
+        ),
+        (
+            critical("suppress", of_suppress),
+            &[
+                "suppress: it holds back critical alerts within 2 hours of one with the same userIdentity.arn and awsRegion: \
+               delete it if each must be sent",
+            ],
+            critical("firstSeen", of_first_seen),
+        ),
+    ]);
 }
 
 #[test]
@@ -989,7 +1052,7 @@ fn scan_shows_one_rules_alerts() {
         let shown = scan(&silent, &["--rule", "users"], &calls);
         assert_eq!((&shown.stdout, &shown.stderr), (&scanned.stdout, &scanned.stderr), "{key}");
     }
-    let many: Vec<_> = (0..21).map(|n| json!({ "name": format!("rule-{n:02}"), "regexp": "x" })).collect();
+    let many: Vec<_> = (0..31).map(|n| json!({ "name": format!("rule-{n:02}"), "regexp": "x" })).collect();
     let unknown = scan(&json!({ "rules": many }), &["--rule", "nope"], &calls);
     let said = "the rule `nope` is not known; the names are in the file, and `cloudtrail-alerter packs NAME` shows";
     assert!(unknown.code == 2 && unknown.stderr.contains(said), "{unknown:?}");

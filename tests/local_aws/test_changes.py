@@ -18,6 +18,7 @@ EMAIL = "alice@example.com"
 
 DIGEST = {"MailQueue", "MailQueuePolicy", "MailQueueSubscription", "MailMapping", "MailTopic", "MailTopicPolicy",
           "MailSubscription", "MailNotDelivered", "MailFallsBehind", "MessagesHandedBack"}
+MEMORY = {"StateTable", "StateUnavailable"}
 ALARM_TOPIC = {"AlarmTopic", "AlarmTopicPolicy", "AlarmEmailSubscription"}
 # Updates, one after the other: source, parameters, and the resources that they remove (-), add (+) and replace (*). All
 # other resources stay, with all that they hold.
@@ -40,7 +41,9 @@ UPDATES = [
     ("new-trail", {"AlertEmail": "alice@example.com"}, {"+": DIGEST | {"AlarmEmailSubscription"}}),
     ("new-trail", {"MoreTopicArns": "{topic}"}, {}),
     ("new-trail", {"MoreKmsKeyArns": "{key}"}, {}),
+    ("new-trail", {"Memory": "table"}, {"+": MEMORY}),
     ("new-trail", {"KmsKeyArn": "{key}"}, {}),
+    ("new-trail", {"Memory": "none"}, {"-": MEMORY}),
     ("new-trail", {"TrailKmsKeyArn": "{key}"}, {}),
     ("new-trail", {"LogGroupKmsKeyArn": "{key}"}, {}),
     ("new-trail", {"AlarmTopicArn": "{topic}"}, {"-": ALARM_TOPIC}),
@@ -365,6 +368,7 @@ def effects(aws, stack):
         "PermissionsBoundaryArn": role.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""),
         "LogRetentionDays": str(log["retentionInDays"]),
         "LogGroupKmsKeyArn": log.get("kmsKeyId", ""),
+        "Memory": "table" if "STATE_TABLE" in settings["Environment"]["Variables"] else "none",
     }
 
 

@@ -241,6 +241,7 @@ def test_an_existing_alarm_topic_is_used(aws):
     ("ConfigKey", "AWSLogs/filter_config.json"),
     ("AlertEmail", "alice"),
     ("MoreTopicArns", "alerts"),
+    ("Memory", "tables"),
     ("AlarmTopicArn", "alarms"),
     ("HoursWithoutLogs", "0"),
     ("KmsKeyArn", "alias/key"),

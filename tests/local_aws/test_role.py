@@ -16,6 +16,7 @@ from runtime_api import running
 MORE_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:more"
 ENCRYPTED_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:encrypted"
 OTHER_TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:others"
+OTHER_TABLE = "others"
 NO_POLICY = '{"Version": "2012-10-17", "Statement": []}'
 # Its suffix is not announced: only the program that a test starts reads this log.
 LOG_KEY = log_key("a").removesuffix(".gz")
@@ -32,6 +33,10 @@ def aws():
             aws.sns.create_topic(Name=topic.rsplit(":", 1)[1])
         aws.s3.create_bucket(Bucket="other-bucket")
         aws.s3.put_object(Bucket="other-bucket", Key=log_key("a"), Body=b"private")
+        aws.dynamodb.create_table(
+            TableName=OTHER_TABLE, BillingMode="PAY_PER_REQUEST",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}])
         aws.other_queue = aws.sqs.create_queue(QueueName="others")["QueueUrl"]
         aws.own_key, aws.trail_key, aws.more_key = (
             aws.kms.create_key(Policy=key_policy(*STACKS))["KeyMetadata"]["Arn"] for _ in range(3))
@@ -54,10 +59,13 @@ class Stack:
             self.trail_key = parameters["TrailKmsKeyArn"] = aws.trail_key
             parameters |= {"MoreTopicArns": f"{MORE_TOPIC},{ENCRYPTED_TOPIC}", "MoreKmsKeyArns": aws.more_key,
                            "AlertEmail": "alice@example.com"}
+        if "keys" in name or "eventbridge" in name:
+            parameters["Memory"] = "table"
         if self.source != "new-trail":
             aws.s3.create_bucket(Bucket=name)
         self.outputs = aws.deploy(name, Source=self.source, LogBucketName=name, **parameters)
         self.resources = aws.resources(name)
+        self.table = self.resources.get("StateTable")
         for key in ("private.txt", f"x/{log_key('a')}"):
             aws.s3.put_object(Bucket=name, Key=key, Body=b"private")
         aws.configure(CONFIGURATION, name)
@@ -100,6 +108,7 @@ def invoke_as_the_role(aws, stack, **environment):
         "SSL_CERT_FILE": str(aws.certificate),
         "FILTER_CONFIG_BUCKET": stack.bucket,
         "TOPIC_ARN": stack.outputs["TopicArn"],
+        "STATE_TABLE": stack.table or "",
         **environment,
     }
     with running(binary(), environment) as invoke:
@@ -110,6 +119,8 @@ def invoke_as_the_role(aws, stack, **environment):
 def test_a_whole_invocation_works(aws, stack, topic):
     answer, failed = invoke_as_the_role(aws, stack, **({"TOPIC_ARN": topic} if topic else {}))
     assert not failed and answer["published"] == 1, answer
+    if stack.table:  # where the role may not use it, the invocation works all the same
+        assert {item["id"]["S"][0] for item in aws.dynamodb.scan(TableName=stack.table)["Items"]} == {"p"}
 
 
 def test_a_topic_that_is_not_the_stacks_is_refused_and_named(aws, stack):
@@ -174,6 +185,18 @@ def test_a_change_of_the_configuration_is_announced_to_the_alarm_topic(aws, stac
     assert {key for _, key in changes(messages)} == {"filter_config.json"}
 
 
+def on_items(table):
+    """The calls that the function makes to a table. The item expires, as those of the function do."""
+    key, item = {"id": {"S": "test"}}, {"id": {"S": "test"}, "expires": {"N": "1"}}
+    return [
+        ("dynamodb", "get_item", dict(TableName=table, Key=key)),
+        ("dynamodb", "batch_get_item", dict(RequestItems={table: {"Keys": [key], "ConsistentRead": True}})),
+        ("dynamodb", "put_item", dict(TableName=table, Item=item)),
+        ("dynamodb", "update_item", dict(TableName=table, Key=key)),
+        ("dynamodb", "batch_write_item", dict(RequestItems={table: [{"PutRequest": {"Item": item}}]})),
+    ]
+
+
 def allowed(aws, stack):
     topic, dead_letters, group = (stack.outputs[name] for name in ("TopicArn", "DeadLetterQueueUrl", "LogGroupName"))
     line = [{"timestamp": 1, "message": "a line"}]
@@ -187,6 +210,8 @@ def allowed(aws, stack):
         ("logs", "create_log_stream", dict(logGroupName=group, logStreamName="s")),
         ("logs", "put_log_events", dict(logGroupName=group, logStreamName="s", logEvents=line)),
     ]
+    if stack.table:
+        calls += on_items(stack.table)
     if stack.own_key:
         calls += [("sns", "publish", dict(TopicArn=topic, Message="m"))
                   for topic in (ENCRYPTED_TOPIC, stack.outputs["MailTopicArn"])]
@@ -250,7 +275,22 @@ def denied(aws, stack):
         ("sts", "assume_role", dict(RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{role}", RoleSessionName="test")),
         ("lambda", "get_function", dict(FunctionName=stack.name)),
         ("lambda", "invoke", dict(FunctionName=stack.name, Payload=b"{}")),
+        *on_items(OTHER_TABLE),
+        ("dynamodb", "list_tables", {}),
     ]
+    if stack.table:
+        table, key = stack.table, {"id": {"S": "test"}}
+        by_id = dict(KeyConditionExpression="id = :id", ExpressionAttributeValues={":id": {"S": "test"}})
+        calls += [
+            ("dynamodb", "scan", dict(TableName=table)),
+            ("dynamodb", "query", dict(TableName=table, **by_id)),
+            ("dynamodb", "delete_item", dict(TableName=table, Key=key)),
+            ("dynamodb", "transact_write_items", dict(TransactItems=[{"Delete": dict(TableName=table, Key=key)}])),
+            ("dynamodb", "describe_table", dict(TableName=table)),
+            ("dynamodb", "update_time_to_live", dict(TableName=table, TimeToLiveSpecification={
+                "AttributeName": "expires", "Enabled": False})),
+            ("dynamodb", "batch_get_item", dict(RequestItems={table: {"Keys": [key]}, OTHER_TABLE: {"Keys": [key]}})),
+        ]
     for queue in {"LogQueue", "MailQueue"} & set(stack.resources):
         url = stack.resources[queue]
         calls += [
@@ -299,6 +339,8 @@ def test_allowed_calls_are_denied_without_tls(aws, stack):
                   ("sqs", "receive_message", dict(QueueUrl=stack.resources["MailQueue"]))]
     if stack.source == "queue":
         calls.append(("sqs", "receive_message", dict(QueueUrl=stack.outputs["QueueUrl"])))
+    if stack.table:
+        calls += on_items(stack.table)
     if stack.source == "new-trail":  # the policy of an existing bucket is not ours
         calls.append(("s3", "get_object", dict(Bucket=stack.bucket, Key="filter_config.json")))
     for service, operation, arguments in calls:
@@ -331,6 +373,7 @@ def test_without_its_grants_of_keys_the_role_is_not_enough(aws, stack):
         own |= {"s3 get_object"} if stack.source == "new-trail" else set()
         assert refused_without("UseEncryptedTopicsQueuesAndBucket") == own
         assert refused_without("ReadEncryptedLogs") == {"s3 get_object"}
+        assert refused_without("UseEncryptedTable") == {f"dynamodb {name}" for _, name, _ in on_items(stack.table)}
         assert refused_without("UseKeysOfOtherTopicsAndOfTheConfiguration") == {"sns publish"}
     finally:
         aws.iam.put_user_policy(UserName=stack.name, PolicyName=name, PolicyDocument=json.dumps(document))

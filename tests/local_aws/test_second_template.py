@@ -1,6 +1,6 @@
 """MiniStack and moto make the same of the template, with each source, and with and without keys and emails.
 
-moto creates no policies of topics, queues and buckets, no subscriptions, no alarms and no trail.
+moto creates no policies of topics, queues and buckets, no subscriptions, no alarms and no trail, and encrypts no table.
 """
 
 import ast
@@ -25,6 +25,7 @@ STACKS = {
     "keys": {"Source": "queue", "KmsKeyArn": KEYS[0], "TrailKmsKeyArn": KEYS[1], "MoreKmsKeyArns": KEYS[2]},
     "emails": {"Source": "new-trail", "AlertEmail": "alice@example.com", "EmailWindowSeconds": "60",
                "KmsKeyArn": KEYS[0]},
+    "memory": {"Source": "queue", "Memory": "table", "KmsKeyArn": KEYS[0]},
     "single-emails": {"Source": "eventbridge", "AlertEmail": "alice@example.com", "EmailWindowSeconds": "0"},
     "enterprise": {"Source": "queue", "RolePath": "/alerts/", "ReservedConcurrency": "9", "XRayTracing": "true",
                    "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary", "LogGroupKmsKeyArn": KEYS[0]},
@@ -79,6 +80,7 @@ def look(aws, name):
               for logical in ("DeadLetters", "LogQueue", "MailQueue") if logical in ids}
     topics = {logical: aws.sns.get_topic_attributes(TopicArn=ids[logical])["Attributes"]
               for logical in ("Topic", "AlarmTopic", "MailTopic") if logical in ids}
+    table = aws.dynamodb.describe_table(TableName=ids["StateTable"])["Table"] if "StateTable" in ids else {}
     rule = aws.events.describe_rule(Name=ids["LogRule"]) if "LogRule" in ids else {}
     found = {
         "outputs": outputs,
@@ -92,6 +94,7 @@ def look(aws, name):
         "mappings": sorted((each["EventSourceArn"], each["BatchSize"], each.get("MaximumBatchingWindowInSeconds") or 0,
                             each["FunctionResponseTypes"], each["ScalingConfig"]["MaximumConcurrency"])
                            for each in lambda_.list_event_source_mappings(FunctionName=name)["EventSourceMappings"]),
+        "table": [table.get(key) for key in ("KeySchema", "AttributeDefinitions")],
         "rule": json.loads(rule.get("EventPattern", "{}")),
     }
     text = json.dumps(found, sort_keys=True)

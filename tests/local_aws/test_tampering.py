@@ -10,7 +10,8 @@ from local_aws import ACCOUNT, REGION, LocalAws, binary, record
 MORE = [f"arn:aws:sns:{REGION}:{ACCOUNT}:{name}" for name in ("more", "more.fifo")]
 # The types of what a stack has that a call can name, and nobody else has.
 NAMED = ("S3::Bucket", "CloudTrail::Trail", "SNS::Topic", "SNS::Subscription", "Lambda::Function", "Logs::LogGroup",
-         "SQS::Queue", "IAM::Role", "Events::Rule", "Lambda::EventSourceMapping", "CloudWatch::Alarm")
+         "SQS::Queue", "IAM::Role", "Events::Rule", "Lambda::EventSourceMapping", "CloudWatch::Alarm",
+         "DynamoDB::Table")
 
 
 class Stack:
@@ -20,7 +21,7 @@ class Stack:
         self.keys, self.log_topic, self.more = [], None, []
         if name == "with-keys":
             self.keys = [aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
-            parameters |= {"KmsKeyArn": self.keys[0], "TrailKmsKeyArn": self.keys[1]}
+            parameters |= {"KmsKeyArn": self.keys[0], "TrailKmsKeyArn": self.keys[1], "Memory": "table"}
         elif name == "by-queue":
             self.log_topic = aws.sns.create_topic(Name="announcements")["TopicArn"]
             self.more, self.configuration_bucket = MORE, "the.configuration"
@@ -86,6 +87,12 @@ def calls(stack):
                 yield "sqs", event, {"queueUrl": url}
             arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{url.rsplit('/', 1)[-1]}"
             yield "sqs", "StartMessageMoveTask", {"sourceArn": arn}
+    if table := ids.get("StateTable"):
+        for called in (table, f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{table}"):
+            for event in ("UpdateTable", "DeleteTable", "UpdateTimeToLive"):
+                yield "dynamodb", event, {"tableName": called}
+            for event in ("PutResourcePolicy", "DeleteResourcePolicy"):
+                yield "dynamodb", event, {"resourceArn": called}
     for mapping in filter(None, [ids.get("QueueMapping"), ids.get("MailMapping")]):
         for event in ("UpdateEventSourceMapping20150331", "DeleteEventSourceMapping20150331"):
             yield "lambda", event, {"uUID": mapping}

@@ -109,6 +109,12 @@ def test_everything_that_keeps_data_is_encrypted_with_the_key_and_refuses_plain_
             [denied] = [statement for statement in statements(policies) if statement["Effect"] == "Deny"]
             assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}, name
             assert denied["Action"] == ("sqs:*" if kind == "AWS::SQS::Queue" else "sns:Publish"), name
+        if kind == "AWS::DynamoDB::Table":
+            own = {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": {"Ref": "KmsKeyArn"}}
+            assert properties["SSESpecification"] == {"If": ["WithKey", own, {"Ref": "AWS::NoValue"}]}
+            [allowed] = [statement for statement in statements(RESOURCES["FunctionRole"])
+                         if {"GetAtt": f"{name}.Arn"} == statement.get("Resource")]
+            assert allowed["Condition"] == {"Bool": {"aws:SecureTransport": "true"}}
         if kind == "AWS::S3::Bucket":
             [rule] = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
             assert rule["ServerSideEncryptionByDefault"] == {
@@ -119,11 +125,13 @@ def test_everything_that_keeps_data_is_encrypted_with_the_key_and_refuses_plain_
 def test_the_role_gets_of_each_key_what_it_needs_by_way_of_the_services_only():
     role = {statement["Sid"]: statement for statement in statements(RESOURCES["FunctionRole"]) if "Sid" in statement}
     own, trail = role["UseEncryptedTopicsQueuesAndBucket"], role["ReadEncryptedLogs"]
-    more = role["UseKeysOfOtherTopicsAndOfTheConfiguration"]
+    more, table = role["UseKeysOfOtherTopicsAndOfTheConfiguration"], role["UseEncryptedTable"]
     assert own["Action"] == more["Action"] == ["kms:Decrypt", "kms:GenerateDataKey"]
     assert (own["Resource"], more["Resource"]) == ({"Ref": "KmsKeyArn"}, {"Ref": "MoreKmsKeyArns"})
     assert trail["Action"] == "kms:Decrypt" and trail["Resource"] == {"Ref": "TrailKmsKeyArn"}
+    assert table["Action"] == ["kms:Decrypt", "kms:DescribeKey"] and table["Resource"] == {"Ref": "KmsKeyArn"}
     for statement, expected, services in ((own, "StringEquals", {"sns", "sqs", "s3"}), (trail, "StringEquals", {"s3"}),
+                                          (table, "StringEquals", {"dynamodb"}),
                                           (more, "StringLike", {"sns", "sqs", "s3"})):
         [(operator, condition)] = statement["Condition"].items()
         hosts = list(values(condition["kms:ViaService"]))
@@ -153,6 +161,14 @@ def test_the_key_policy_to_copy_lets_in_each_service_under_conditions_that_it_me
 def test_a_new_trail_encrypts_with_its_own_key_else_with_the_stacks():
     key = {"If": ["WithKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
     assert RESOURCES["Trail"]["Properties"]["KMSKeyId"] == {"If": ["WithTrailKey", {"Ref": "TrailKmsKeyArn"}, key]}
+
+
+def test_the_table_has_the_key_and_the_time_to_live_that_the_function_uses_and_goes_with_the_stack():
+    table = RESOURCES["StateTable"]
+    assert table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Delete"
+    assert table["Properties"]["KeySchema"] == [{"AttributeName": "id", "KeyType": "HASH"}]
+    assert table["Properties"]["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert not table["Properties"]["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
 
 
 def test_waiting_announcements_and_logs_outlive_the_stack():
@@ -229,7 +245,7 @@ def test_the_alarms_are_for_every_way_to_fail():
     watched = {(stat["Namespace"], stat["MetricName"]) for name in ALARMS for stat in stats(name)}
     assert watched == {
         (OWN, "Logs"), (OWN, "HandedBack"), (OWN, "ConfigurationUnavailable"), (OWN, "InvalidConfiguration"),
-        (OWN, "PublishFailed"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles"),
+        (OWN, "PublishFailed"), (OWN, "StateUnavailable"), ("AWS/Lambda", "Errors"), ("AWS/Lambda", "Throttles"),
         ("AWS/Lambda", "DeadLetterErrors"), ("AWS/SQS", "ApproximateNumberOfMessagesVisible"),
         ("AWS/SQS", "ApproximateAgeOfOldestMessage"), ("AWS/Events", "InvocationsFailedToBeSentToDlq"),
         ("AWS/SNS", "NumberOfMessagesPublished"), ("AWS/SNS", "NumberOfNotificationsDelivered"),
@@ -267,7 +283,7 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
     """Cause each failure, and find the metric that its alarm watches in the log of the function."""
     with LocalAws() as aws:
         aws.s3.create_bucket(Bucket=BUCKET)
-        outputs = aws.deploy("watched", Source="queue")
+        outputs = aws.deploy("watched", Source="queue", Memory="table")
         told = aws.subscribe(outputs["AlarmTopicArn"])
         log = json.loads((FIXTURES / "logs" / "iam-signin-sts.json").read_text())
         aws.put_log(log_key("a"), log)
@@ -284,6 +300,7 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
         gone = {"topicARN": "arn:aws:sns:us-east-1:123456789012:gone"}
         assert invoke({**good, "sns": gone})[0]["errorType"] == "PublishFailed"
         rule = {"name": "users", "regexp": "User", "metrics": True}
+        aws.dynamodb.delete_table(TableName=outputs["StateTableName"])
         assert not invoke({**good, "rules": [rule]})[1]
         aws.sqs.send_message(QueueUrl=outputs["QueueUrl"], MessageBody="garbage")
 
@@ -309,9 +326,9 @@ def test_each_failure_of_the_function_has_the_metric_that_its_alarm_watches_and_
             pairs = [{"Name": key, "Value": value} for key, value in dimensions]
             aws.cloudwatch.put_metric_data(Namespace=namespace, MetricData=[
                 {"MetricName": name, "Dimensions": pairs, "Value": total}])
-        assert aws.alarms(told, 6) == {
+        assert aws.alarms(told, 7) == {
             f"watched-{name}" for name in ("FunctionErrors", "ConfigurationUnavailable", "InvalidConfiguration",
-                                           "AlertsNotPublished", "MessagesHandedBack", "users")}
+                                           "AlertsNotPublished", "MessagesHandedBack", "StateUnavailable", "users")}
 
 
 def test_alarms_on_metrics_of_lambda_and_sqs_name_the_right_function_and_queues():
@@ -332,4 +349,5 @@ def test_alarms_on_metrics_of_lambda_and_sqs_name_the_right_function_and_queues(
 def test_alarms_are_there_only_where_what_they_watch_is():
     assert {name: each["Condition"] for name, each in ALARMS.items() if "Condition" in each} == {
         "QueueFallsBehind": "ByQueue", "MessagesHandedBack": "QueueOrMail", "MailFallsBehind": "MailDigest",
-        "MailNotDelivered": "MailDigest", "EventsLostByRule": "ByRule"}
+        "MailNotDelivered": "MailDigest", "EventsLostByRule": "ByRule",
+        "StateUnavailable": "WithTable"}

@@ -21,6 +21,10 @@ ADDRESSES = ["10.0.0.1", "10.0.0.255", "10.1.2.3", "192.168.1.77", "203.0.113.9"
 TIMES = ["2026-01-01T00:00:00Z", "2026-01-01T23:59:59Z", "2026-01-02T00:00:00Z", "2026-01-02T12:00:00.5Z",
          "2026-02-28T23:59:59Z", "2026-03-01T00:00:00Z", "2026-02-30T00:00:00Z", "2026-01-01", "yesterday", ""]
 DAYS = ["2025-12-31", "2026-01-01", "2026-01-02", "2026-02-28", "2028-02-29"]
+SPANS = ["1s", "86399s", "12h", "720m", "1d", "59d", "90d"]
+# Few of them differ from record to record.
+GROUPS = ["userIdentity.userName", "awsRegion", "userIdentity.type", "readOnly", "nothing",
+          "requestParameters.items.items.n"]
 KEYS = ["userName", "items", "a.b", "ünder", "n", "type", "cidrIp"]
 
 
@@ -239,6 +243,19 @@ def random_entry(rng, records, record=None):
     if rng.random() < 0.3:
         entry["reason"] = "a reason"
     return entry
+
+
+def random_stages(rng):
+    """Some of threshold, firstSeen and suppress."""
+    stages = {}
+    for key, span, share in (("threshold", "within", 0.6), ("firstSeen", "within", 0.4), ("suppress", "for", 0.6)):
+        if rng.random() < share:
+            stages[key] = {"by": rng.sample(GROUPS, rng.choice([1, 1, 2])), span: rng.choice(SPANS)}
+    if "threshold" in stages:
+        stages["threshold"]["count"] = rng.choice([2, 2, 3, 5])
+        if rng.random() < 0.4:
+            stages["threshold"]["distinct"] = rng.choice(["eventName", *GROUPS])
+    return stages
 
 
 def random_rule(rng, name, records):

@@ -33,9 +33,10 @@ class Scan:
     def matches(self, logs):
         """(log, record, topic → names of rules) of each record that alerts. An event counts once."""
         default_topic = self.configuration.document.get("sns", {}).get("topicARN")
-        seen = set()
+        seen, memory = set(), {}
         for log, records in logs.items():
-            for record, names in zip(records, self.configuration.alerts(records, seen=seen), strict=True):
+            alerts = self.configuration.alerts(records, seen=seen, memory=memory)
+            for record, names in zip(records, alerts, strict=True):
                 topics = defaultdict(list)
                 for name in names:
                     topics[self.configuration.rules[name].get("topicARN", default_topic)].append(name)
@@ -66,10 +67,16 @@ def identity(record):
     return compact([record.get(key) for key in ("eventID", "requestID", "eventTime", "eventName", "awsRegion")])
 
 
+def place(path):
+    """What orders a log among the others: the time in its name and its path from `AWSLogs/` on, if it has a time."""
+    time = re.fullmatch(r"[^_]*_[^_]*_[^_]*_([0-9]{8}T[0-9]{4}Z)(_.*)?", path.name)
+    return (time[1], re.sub(".*(?=AWSLogs/)", "", str(path))) if time else ("", "")
+
+
 def read_logs(folder):
-    """Path → records of each log in a folder."""
+    """Path → records of each log in a folder, in the order in which `scan` takes them."""
     logs = {}
-    for path in sorted(Path(folder).rglob("*")):
+    for path in sorted(sorted(Path(folder).rglob("*")), key=place):
         if path.name.endswith((".json", ".json.gz")):
             data = path.read_bytes()
             logs[str(path)] = parse(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)["Records"]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from jsonschema import Draft202012Validator
 from local_aws import ROOT, binary
-from random_rules import TOPICS, random_configuration, random_logs
+from random_rules import TOPICS, random_configuration, random_logs, random_stages
 from rules_oracle import PACKS, Configuration, compact, parse, plain_json
 
 SCHEMA = json.loads((ROOT / "src" / "rules" / "schema.json").read_text())
@@ -38,13 +38,16 @@ WHOLE = {
          "enabled": True, "dryRun": False, "metrics": False, "runbook": "Ask.", "references": ["https://example.com"],
          "tags": ["attack.t1078", "own"], "author": "somebody", "topicARN": TOPICS[1], "format": "chatbot",
          "tests": [{"name": "none", "record": {"a": None}, "alerts": False}, {"records": [{}, {}], "alerts": 0}]},
-        {"name": "one of many", "any": [{"regexp": "x"}]},
+        {"name": "one of many", "any": [{"regexp": "x"}],
+         "threshold": {"count": 5, "by": ["a", r"b\.c.d"], "within": "10m", "distinct": "e"},
+         "firstSeen": {"by": ["a"], "within": "30d"}, "suppress": {"by": ["a"], "for": "7776000s"}},
     ],
     "ignore": [{"unless": {"readOnly": "true"}, "until": "2027-12-31"}],
     "accounts": {"123456789012": "production"},
     "maxAlertsPerLog": 100,
 }
-PACKED = {"packs": ["cis"], "rules": [{"name": "cis-4.1-unauthorized-api-calls", "severity": "high", "unless": {}}]}
+PACKED = {"packs": ["cis"], "rules": [{"name": "cis-4.1-unauthorized-api-calls", "severity": "high", "unless": {},
+                                       "suppress": {"by": ["a"], "for": "1h"}}]}
 VALUES = [None, True, 0, 1, -1, 1.5, 1e2, "", " ", "x", [], ["x"], {}, {"x": "y"}, [{}], {"x": 1}]
 
 # Texts for certain keys, and for the members of certain lists.
@@ -60,6 +63,12 @@ TEXTS = {
              "fe80::1%eth0", " 10.0.0.0/8", "10.0.0.0/", "10.0.0.0/08"],
     "sameAs": ["a", r"a\.b", "a..b", ".a", "a.", r"a\.", "\\"],
     "packs": ["cis", "pci"],
+    "count": [2, 1e3, 1001, 2.5, "2"],
+    "within": (spans := ["1s", "007m", "2160h", "90d", "0s", "91d", "2161h", "129601m", "7776001s", "1w", "10 m",
+                         "1.5h", "10", "h", "+1h", "1H", "1h30m"]),
+    "for": spans,
+    "by": (paths := ["a", r"a\.b", "a..b", ".a", "a.", r"a\.", "\\", " "]),
+    "distinct": paths,
 }
 PATHS = ["a.b", r"a\.", "", ".a", "a.", "a..b"]
 NAMES = {"where": PATHS, "unless": PATHS, "element": PATHS,
@@ -220,6 +229,32 @@ def test_it_accepts_the_configurations_of_the_manual(tmp_path):
     assert len(found) > 5
     for text in found:
         assert (check(text, tmp_path), schema_accepts(text)) == (([], []), True), text
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_random_rules_hold_back_is_what_python_holds_back(seed, tmp_path):
+    rng = random.Random(seed)
+    # A configuration has no room for many whole records.
+    keys = ("eventID", "eventTime", "eventName", "awsRegion", "readOnly", "userIdentity", "requestParameters")
+    records = [{key: record[key] for key in keys if key in record and len(compact(record[key])) < 200}
+               for each in random_logs(rng, tmp_path, repeats=False).values() for record in each]
+    rules, matches, sent = [], 0, 0
+    for n in range(50):
+        rule = {"name": f"rule {n}", "regexp": rng.choice([".", "User", "^(Create|Delete)"])}
+        bare, rule = rule, rule | random_stages(rng)
+        rules.append(rule | {"tests": []})
+        for _ in range(2):
+            log = [rng.choice(records) for _ in range(rng.choice([3, 10, 40]))]
+            if rng.random() < 0.3:
+                log.sort(key=lambda record: compact(record.get("eventTime")))
+            alone = [Configuration(compact({"rules": [each]})) for each in (bare, rule)]
+            before, alerts = (sum(map(len, each.alerts(log))) for each in alone)
+            rules[-1]["tests"].append({"records": log, "alerts": alerts})
+            matches, sent = matches + before, sent + alerts
+    text = compact({"rules": rules})
+    assert schema_accepts(text)
+    assert check(text, tmp_path / "check") == ([], [])
+    assert 0.1 < sent / matches < 0.8, (sent, matches)
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -28,7 +28,8 @@ struct Suite {
 /// Checks a configuration file, and writes the results of its tests to a file of JUnit's form.
 pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
     let name = file.display().to_string();
-    let is_file = |other: &Path| other == file || same(other, file);
+    let is_file =
+        |path: &Path| path == file || path.canonicalize().is_ok_and(|it| file.canonicalize().ok() == Some(it));
     if junit.is_some_and(is_file) {
         say_error(&format!("{name}: --junit names the configuration itself: name another file for the results"));
         return ExitCode::from(WRONG_INPUT);
@@ -62,38 +63,31 @@ pub(super) fn check(file: &Path, junit: Option<&Path>) -> ExitCode {
     let passed = suites.map(|Suite { name, outcomes, untested }| {
         format!("  {}: {} passed{}\n", escape(name), counted(outcomes.len(), "test"), without_tests(untested))
     });
-    print(&(text + &passed.collect::<String>()))
-}
-
-/// Whether two paths lead to one file.
-fn same(one: &Path, other: &Path) -> bool {
-    one.canonicalize().is_ok_and(|one| other.canonicalize().is_ok_and(|other| one == other))
+    print(&(text + &passed.collect::<String>()), ExitCode::SUCCESS)
 }
 
 /// The results of the tests of a configuration, and of those of its packs as they are shipped.
-fn suites(name: &str, filter: Filter, packs: Vec<Filter>) -> Vec<Suite> {
+fn suites(name: &str, mut filter: Filter, packs: Vec<Filter>) -> Vec<Suite> {
     let names: Vec<_> = filter.packs.iter().map(|pack| format!("pack {pack}")).collect();
-    let is_own = |rule: &&Rule| !packs.iter().flat_map(|pack| &pack.rules).any(|of_pack| of_pack.name == rule.name);
+    let is_of_pack = |rule: &Rule| packs.iter().flat_map(|pack| &pack.rules).any(|it| it.name == rule.name);
     let untested = filter.rules.iter().filter(|rule| rule.tests.is_empty() && rule.name != config::DEFAULT_RULE);
-    let untested = untested.filter(is_own).map(|rule| rule.name.clone()).collect();
-    let suite = |(name, mut filter, untested): (String, Filter, Vec<String>)| Suite {
-        name,
-        outcomes: trial::run(&mut filter),
-        untested,
-    };
-    let packs = names.into_iter().zip(packs).map(|(name, pack)| (name, pack, Vec::new()));
-    [(name.to_owned(), filter, untested)].into_iter().chain(packs).map(suite).collect()
+    let untested = untested.filter(|rule| !is_of_pack(rule)).map(|rule| rule.name.clone()).collect();
+    let mut suites = vec![Suite { name: name.to_owned(), outcomes: trial::run(&mut filter), untested }];
+    for (name, mut pack) in names.into_iter().zip(packs) {
+        suites.push(Suite { name, outcomes: trial::run(&mut pack), untested: Vec::new() });
+    }
+    suites
 }
 
 /// The rules of a file that have no tests.
 fn without_tests(names: &[String]) -> String {
-    let shown: Vec<_> = names.iter().take(SHOWN).map(String::as_str).collect();
-    let has = if names.len() == 1 { "has" } else { "have" };
-    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
-    match names.len() {
-        0 => String::new(),
-        n => format!("; {} {has} none: {}{more}", counted(n, "rule"), escape(&shown.join(", "))),
+    if names.is_empty() {
+        return String::new();
     }
+    let has = if names.len() == 1 { "has" } else { "have" };
+    let shown = escape(&names[..names.len().min(SHOWN)].join(", "));
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("; {} {has} none: {shown}{more}", counted(names.len(), "rule"))
 }
 
 /// Writes the failures to stderr; gives their number.

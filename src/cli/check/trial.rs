@@ -1,10 +1,13 @@
 //! Runs the tests of rules: on each test's records, as one log, a rule must make as many alerts as the test says.
 
+use std::collections::HashMap;
+
 use super::super::console::counted;
+use crate::alert::GroupId;
 use crate::evaluate::{Evaluator, Verdict};
 use crate::log::{LogFile, Malformed, Record, readable};
-use crate::memory::Groups;
-use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, explain};
+use crate::memory::{Groups, Sighting};
+use crate::rules::{Filter, Learned, Matcher, Rule, RuleTest, Stage, explain};
 
 /// The most failing tests, and the most records of each, that are explained.
 const EXPLAINED: usize = 20;
@@ -26,12 +29,12 @@ pub(in crate::cli) struct Outcome {
 }
 
 /// What became of a record.
-enum Fate {
+enum Fate<'f> {
     Alert,
     /// The log has had its event already.
     Repeat,
-    /// The rule's threshold, firstSeen or suppress holds it back.
-    Held,
+    /// This stage of the rule holds it back, which has seen so many matches of its group.
+    Held(&'f Stage, u64),
     Nothing,
 }
 
@@ -59,16 +62,16 @@ pub(in crate::cli) fn run(filter: &mut Filter) -> Vec<Outcome> {
 }
 
 /// What becomes of the records of a test, as far as its rule is concerned.
-fn fates(
-    filter: &Filter,
+fn fates<'f>(
+    filter: &'f Filter,
     learned: &Learned,
     log_file: &mut LogFile,
     rule: &Rule,
     test: &RuleTest,
-) -> Result<Vec<Fate>, Malformed> {
+) -> Result<Vec<Fate<'f>>, Malformed> {
     let log = format!("{{\"Records\":[{}]}}", test.records.join(","));
     let mut evaluator = Evaluator::new(Matcher::new(filter, learned), "the test", None);
-    let (mut fates, mut groups) = (Vec::new(), Groups::new(MEMORY));
+    let (mut fates, mut memory, mut seen) = (Vec::new(), Groups::new(MEMORY), HashMap::new());
     for piece in [Some(log.as_bytes()), None] {
         let mut records = log_file.read(piece);
         while let Some(record) = records.next()? {
@@ -79,11 +82,10 @@ fn fates(
                     if matched.duplicates > 0 { Fate::Repeat } else { Fate::Alert }
                 }
                 Verdict::Pending(pending) => {
-                    let mut of_rule = pending.sightings().iter().filter(|sighting| sighting.rule.name == rule.name);
-                    match of_rule.next() {
-                        Some(sighting) if groups.decide(sighting, NOW).held => Fate::Held,
-                        _ if pending.alerts(rule) => Fate::Alert,
-                        _ => Fate::Nothing,
+                    match pending.sightings().iter().find(|sighting| sighting.rule.name == rule.name) {
+                        Some(sighting) => decided(sighting, &mut memory, &mut seen),
+                        None if pending.alerts(rule) => Fate::Alert,
+                        None => Fate::Nothing,
                     }
                 }
                 _ => Fate::Nothing,
@@ -93,7 +95,20 @@ fn fates(
     Ok(fates)
 }
 
-fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate], explained: bool) -> Option<Vec<String>> {
+/// What the memory makes of a match. `seen` counts the matches by group.
+fn decided<'f>(sighting: &Sighting<'f>, memory: &mut Groups, seen: &mut HashMap<GroupId, u64>) -> Fate<'f> {
+    let (decision, mut fate) = (memory.decide(sighting, NOW), Fate::Alert);
+    for (stage, group, _) in sighting.stages().take(decision.told.len() + 1) {
+        let number = seen.entry(group).or_insert(0);
+        *number += 1;
+        if decision.held {
+            fate = Fate::Held(stage, *number);
+        }
+    }
+    fate
+}
+
+fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate<'_>], explained: bool) -> Option<Vec<String>> {
     let alerts = fates.iter().filter(|fate| matches!(fate, Fate::Alert)).count() as u64;
     let (passes, expected) = match test.alerts {
         None => (alerts > 0, "at least one alert".to_owned()),
@@ -108,9 +123,13 @@ fn failure(filter: &Filter, rule: &Rule, test: &RuleTest, fates: &[Fate], explai
     if !explained {
         return Some(vec![failure]);
     }
-    let why = |record: &str, fate: &Fate| match fate {
+    let why = |record: &str, fate: &Fate<'_>| match fate {
         Fate::Repeat => vec!["no alert, because a record before it has its eventID: they are one event".to_owned()],
-        Fate::Held => vec!["no alert, because the rule's threshold, firstSeen or suppress holds it back".to_owned()],
+        Fate::Held(stage, number) => vec![format!(
+            "no alert, because {} holds it back: it is match {number} with the same {}",
+            stage.name(),
+            stage.by_text()
+        )],
         Fate::Alert | Fate::Nothing => {
             let json = readable(record.as_bytes());
             Record::parse(&json).map_or_else(|problem| vec![problem], |record| explain(filter, rule, &record))

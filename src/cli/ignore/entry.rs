@@ -84,10 +84,9 @@ impl Entry {
     pub(super) fn as_configuration(&self, record: &Value) -> Vec<u8> {
         let [source, name, identity] = ["eventSource", "eventName", "userIdentity"].map(|key| record.get(key));
         let record = json!({ "eventSource": source, "eventName": name, "userIdentity": identity });
-        let tests = json!([{ "record": record, "alerts": true }]);
         let Entry { source, regexp, wheres, unless, .. } = self;
-        let mut rule = json!({ "name": "entry", "source": source, "regexp": regexp, "where": wheres, "tests": tests });
-        rule["unless"] = json!(unless);
+        let rule = json!({ "name": "entry", "source": source, "regexp": regexp, "where": wheres, "unless": unless,
+            "tests": [{ "record": record, "alerts": true }] });
         json!({ "rules": [rule] }).to_string().into_bytes()
     }
 }

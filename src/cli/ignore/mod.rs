@@ -21,6 +21,10 @@ use crate::rules::{Filter, Format, config};
 const EXAMPLES: usize = 5;
 const SHOWN: usize = 120;
 
+/// The keys under which alerts, SNS, SQS, EventBridge and the event history hold a record or another envelope.
+const ENVELOPES: [&str; 10] =
+    ["event", "detail", "Sns", "Message", "body", "Body", "CloudTrailEvent", "Records", "Messages", "Events"];
+
 const NEEDED: &str = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` \
      prints for a log";
 
@@ -44,7 +48,7 @@ pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCod
     };
     let filter = if paths.is_empty() { Ok(None) } else { load(config, NAME_IT).map(Some) };
     let Ok(filter) = filter else { return ExitCode::from(WRONG_INPUT) };
-    let printed = print(&entry.to_text());
+    let printed = print(&entry.to_text(), ExitCode::SUCCESS);
     if entry.is_for_role {
         say("It takes all sessions of the role, because a program has made up the name of this one.");
     }
@@ -79,8 +83,7 @@ fn places(rules: &[String]) -> String {
     format!("{places}Or, for all rules, add it to `ignore` at the top level.\n")
 }
 
-/// The record in an alert and the alert's rules, also in what SNS, SQS, EventBridge and the event history put around alerts
-/// and records.
+/// The record in an alert and the alert's rules.
 fn record_in(text: &str) -> Result<(Value, Vec<String>), String> {
     if serde_json::Deserializer::from_str(text).into_iter::<Value>().take(2).flatten().count() == 2 {
         return Err("it holds several alerts: give one, for example with `head -1`".to_owned());
@@ -97,22 +100,15 @@ fn record_of(mut value: Value) -> Result<(Value, Vec<String>), String> {
     }
     let rules = value.get("rules").and_then(Value::as_array).into_iter().flatten();
     let rules: Vec<_> = rules.filter_map(Value::as_str).map(str::to_owned).collect();
-    for key in ["event", "detail", "Sns"] {
-        if let Some(inner @ Value::Object(_)) = value.get_mut(key) {
-            return record_of(inner.take()).map(|(record, named)| (record, [rules, named].concat()));
-        }
-    }
-    for key in ["Message", "body", "Body", "CloudTrailEvent"] {
-        if let Some(Value::String(text)) = value.get(key) {
-            return record_in(text);
-        }
-    }
-    for key in ["Records", "Messages", "Events"] {
-        match value.get_mut(key) {
-            Some(Value::Array(one)) if one.len() == 1 => return record_of(one.swap_remove(0)),
-            Some(Value::Array(several)) => return Err(format!("it has {} {key}: {NEEDED}", several.len())),
-            _ => {}
-        }
+    for key in ENVELOPES {
+        let inner = match value.get_mut(key).map(Value::take) {
+            Some(Value::String(text)) => record_in(&text),
+            Some(Value::Array(mut one)) if one.len() == 1 => record_of(one.swap_remove(0)),
+            Some(Value::Array(several)) => Err(format!("it has {} {key}: {NEEDED}", several.len())),
+            Some(inner @ Value::Object(_)) => record_of(inner),
+            _ => continue,
+        };
+        return inner.map(|(record, named)| (record, [rules, named].concat()));
     }
     if value.get("summary").is_some() {
         return Err(format!("it is a summary, which stands for many records: {NEEDED}"));
@@ -135,9 +131,12 @@ fn entry_for(record: &Value) -> Result<(Entry, Filter), String> {
 
 /// Shows which matches of logs the entry would silence.
 fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
-    // A summary or a dry run would hide examples.
+    // A summary, a dry run or a match that is held back would hide examples. An entry takes matches before all of these.
     filter.max_alerts_per_log = None;
-    filter.rules.iter_mut().for_each(|rule| rule.dry_run = false);
+    for rule in &mut filter.rules {
+        rule.dry_run = false;
+        rule.stages.clear();
+    }
     let mut examples = Vec::new();
     let (scanned, result) = scan::logs(&filter, Some(only), Format::Json, paths, config, |alerts| {
         let left = EXAMPLES - examples.len();

@@ -88,23 +88,19 @@ fn add(condition: &mut Vec<Literal>, literal: Literal) -> Option<Literal> {
 
 /// The keys of a condition, those of one line together.
 fn lines(condition: &[Literal], indent: usize) -> Vec<String> {
-    let key = |(path, check, passes): &Literal| match (path.as_str(), check) {
-        _ if !passes => "unless",
-        ("eventSource", Check::Pattern(_)) => "source",
-        ("eventName", Check::Pattern(_)) => "regexp",
-        _ => "where",
-    };
-    let tests = |wanted: &str| {
-        let tests = condition.iter().filter(|literal| key(literal) == wanted);
-        tests.map(|(path, check, _)| (path.clone(), check.json())).collect::<Vec<_>>()
-    };
-    let call =
-        ["source", "regexp"].map(|name| tests(name).iter().map(|(_, json)| member(name, json)).collect::<Vec<_>>());
-    let objects = ["where", "unless"].map(|name| {
-        let tests: Vec<_> = tests(name).iter().map(|(path, json)| member(path, json)).collect();
-        if tests.is_empty() { String::new() } else { member(name, &object(&tests, indent)) }
-    });
-    [call.concat().join(", ")].into_iter().chain(objects).filter(|line| !line.is_empty()).collect()
+    let (mut call, mut wheres, mut unless) = (Vec::new(), Vec::new(), Vec::new());
+    for (path, check, passes) in condition {
+        let json = check.json();
+        match (path.as_str(), check) {
+            _ if !passes => unless.push(member(path, &json)),
+            ("eventSource", Check::Pattern(_)) => call.insert(0, member("source", &json)),
+            ("eventName", Check::Pattern(_)) => call.push(member("regexp", &json)),
+            _ => wheres.push(member(path, &json)),
+        }
+    }
+    let objects = [("where", wheres), ("unless", unless)].into_iter().filter(|(_, tests)| !tests.is_empty());
+    let call = (!call.is_empty()).then(|| call.join(", "));
+    call.into_iter().chain(objects.map(|(key, tests)| member(key, &object(&tests, indent)))).collect()
 }
 
 /// The lines that a rule has for an expression: its condition, `any` and `ignore`.

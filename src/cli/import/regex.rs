@@ -17,41 +17,40 @@ pub(super) fn translated(regex: &str, is_multiline: bool) -> Result<String, Stri
     let (mut is_in_class, mut behind_quantifier) = (false, false);
     let mut rest = regex;
     while let Some(first) = rest.chars().next() {
-        let next = rest[first.len_utf8()..].chars().next();
+        let after = &rest[first.len_utf8()..];
+        let next = after.chars().next();
         let is_quantifier = !is_in_class && "*+?{".contains(first);
         // PCRE takes braces around anything but numbers as they are, blanks only before its version 10.43.
-        let in_braces = rest[first.len_utf8()..].split_once('}').map_or("-", |(inside, _)| inside);
+        let in_braces = after.split_once('}').map_or("-", |(inside, _)| inside);
         let is_literal = first == '{' && !in_braces.chars().all(|c| c.is_ascii_digit() || c == ',');
-        // `a+?` is lazy, which does not matter; `a++` is possessive in PCRE, and repeated here.
-        let is_refused = match (first, next) {
-            ('\\', Some(next)) => {
-                let is_known = ESCAPES.iter().any(|(known, _)| *known == next) && !(is_in_class && next == 'b');
-                !is_known && (next.is_alphanumeric() || "<>".contains(next)) && !"tnrfAz".contains(next)
+        let as_it_is = |length: usize| Ok((length, &rest[..length]));
+        // The length of the next part and what stands for it, or else how many characters show what is refused.
+        let part = match (first, next) {
+            ('\\', Some(next)) => match ESCAPES.iter().find(|(known, _)| *known == next) {
+                Some((_, text)) if !(is_in_class && next == 'b') => Ok((2, *text)),
+                _ if (next.is_alphanumeric() || "<>".contains(next)) && !"tnrfAz".contains(next) => Err(3),
+                _ => as_it_is(1 + next.len_utf8()),
+            },
+            ('(', Some('?')) if !is_in_class => {
+                let is_known = ["(?:", "(?i)", "(?i:"].iter().any(|known| rest.starts_with(known));
+                if is_known { as_it_is(2) } else { Err(3) }
             }
-            ('(', Some('?')) if !is_in_class => !["(?:", "(?i)", "(?i:"].iter().any(|known| rest.starts_with(known)),
-            ('$', Some(next)) if !is_in_class && !is_multiline => !"|)".contains(next),
-            ('[', _) => is_in_class,
-            ('&' | '-' | '~', next) if is_in_class => next == Some(first),
-            _ => is_quantifier && (behind_quantifier && first != '?' || is_literal),
-        };
-        if is_refused {
-            let part: String = rest.chars().take(if "\\(".contains(first) { 3 } else { 2 }).collect();
-            return Err(format!("`{part}` may mean something else here"));
-        }
-        let length = match (first, next) {
-            ('\\', Some(next)) => 1 + next.len_utf8(),
-            ('(', Some('?')) if !is_in_class => 2,
-            ('[', Some('^')) if rest.starts_with("[^]") => 3,
-            ('[', Some(']' | '^')) => 2,
-            _ => first.len_utf8(),
-        };
-        let escape = ESCAPES.iter().find(|(escape, _)| first == '\\' && next == Some(*escape));
-        translated += match escape {
-            Some((_, text)) => text,
+            ('$', Some(next)) if !is_in_class && !is_multiline && !"|)".contains(next) => Err(2),
             // PCRE's also stands before a line break at the end.
-            None if first == '$' && !is_in_class && !is_multiline => r"\n?$",
-            None => &rest[..length],
+            ('$', _) if !is_in_class && !is_multiline => Ok((1, r"\n?$")),
+            ('[', _) if is_in_class => Err(2),
+            ('[', Some('^')) if rest.starts_with("[^]") => as_it_is(3),
+            ('[', Some(']' | '^')) => as_it_is(2),
+            ('&' | '-' | '~', _) if is_in_class && next == Some(first) => Err(2),
+            // `a+?` is lazy, which does not matter; `a++` is possessive in PCRE, and repeated here.
+            _ if is_quantifier && (behind_quantifier && first != '?' || is_literal) => Err(2),
+            _ => as_it_is(first.len_utf8()),
         };
+        let (length, text) = part.map_err(|shown| {
+            let refused: String = rest.chars().take(shown).collect();
+            format!("`{refused}` may mean something else here")
+        })?;
+        translated += text;
         is_in_class = (is_in_class || first == '[') && first != ']';
         behind_quantifier = is_quantifier || first == '}';
         rest = &rest[length..];

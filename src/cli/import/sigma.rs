@@ -46,8 +46,7 @@ fn only_rule(mut file: SigmaCollection) -> Result<SigmaRule, String> {
             let (_, condition) =
                 errors.split(" | ^").next().unwrap_or_default().split_once(" | 1 | ").unwrap_or_default();
             let what = if condition.contains('|') {
-                "counts records, and a rule here looks at one: leave out what begins with `|` and `timeframe`, then use \
-                 `metrics` with an alarm"
+                "counts records: leave out what begins with `|` and `timeframe`, then give the rule a `threshold`"
             } else {
                 "has more than and, or, not, (), `1 of` and `all of`: leave it out"
             };
@@ -67,11 +66,10 @@ fn expression(condition: &ConditionExpr, named: &BTreeMap<&str, &Detection>) -> 
         ConditionExpr::And(parts) => Expression::all(each(parts)?),
         ConditionExpr::Or(parts) => Expression::any(each(parts)?),
         ConditionExpr::Not(part) => Expression::Not(Box::new(expression(part, named)?)),
-        ConditionExpr::Identifier(name) => {
-            let detection =
-                named.get(name.as_str()).ok_or_else(|| format!("its condition names `{name}`: it has none"))?;
-            selection(detection)?
-        }
+        ConditionExpr::Identifier(name) => match named.get(name.as_str()) {
+            Some(detection) => selection(detection)?,
+            None => return Err(format!("its condition names `{name}`: it has none")),
+        },
         ConditionExpr::Selector { quantifier, pattern } => {
             let chosen = named.iter().filter(|(name, _)| pattern.matches_detection_name(name));
             let chosen = chosen.map(|(_, detection)| selection(detection)).collect::<Result<Vec<_>, _>>()?;
@@ -102,22 +100,21 @@ fn texts(name: &str, rule: &SigmaRule) -> [Vec<String>; 2] {
     let text = |key: &str, text: &str| member(key, &quoted(&words(text)));
     let texts = |key: &str, texts: Vec<String>| (!texts.is_empty()).then(|| member(key, &list(&texts, 6)));
     let severity = rule.level.map(|level| if level == Level::Informational { "info" } else { level.as_str() });
+    let severity = severity.map(|severity| format!(", {}", text("severity", severity))).unwrap_or_default();
     let status = rule.status.filter(|status| matches!(status, Status::Deprecated | Status::Unsupported));
-    let mut description = vec![rule.title.clone()];
-    description.extend(rule.description.clone());
-    description.extend(status.map(|status| format!("Its authors call it {}", format!("{status:?}").to_lowercase())));
-    description.extend(
+    let sentences = [
+        Some(rule.title.clone()),
+        rule.description.clone(),
+        status.map(|status| format!("Its authors call it {}", format!("{status:?}").to_lowercase())),
         (!rule.falsepositives.is_empty()).then(|| format!("False positives: {}", rule.falsepositives.join(". "))),
-    );
-    description.extend(rule.license.as_ref().map(|license| format!("Licence: {license}")));
-    let description: Vec<_> =
-        description.iter().map(|text| format!("{}.", words(text).trim_end_matches('.'))).collect();
-    let name = [Some(text("name", name)), severity.map(|severity| text("severity", severity))];
-    let head = [name.into_iter().flatten().collect::<Vec<_>>().join(", "), text("description", &description.join(" "))];
+        rule.license.as_ref().map(|license| format!("Licence: {license}")),
+    ];
+    let sentences = sentences.iter().flatten().map(|text| format!("{}.", words(text).trim_end_matches('.')));
+    let description = text("description", &sentences.collect::<Vec<_>>().join(" "));
     let references = rule.references.iter().cloned().chain(rule.id.iter().map(|id| format!("sigma:{id}"))).collect();
     let author = rule.author.as_ref().map(|author| text("author", author));
     let tail = [texts("references", references), texts("tags", rule.tags.clone()), author];
-    [head.to_vec(), tail.into_iter().flatten().collect()]
+    [vec![text("name", name) + &severity, description], tail.into_iter().flatten().collect()]
 }
 
 /// A text on one line.
@@ -269,7 +266,7 @@ mod tests {
             ("{s: {a: x}, condition: 2 of them}", "`2 of them` of its condition: write out the combinations"),
             (
                 "{s: {a: x}, condition: s | count() > 5}",
-                "its condition `s | count() > 5` counts records, and a rule here looks at one: leave out what begins with `|` and `timeframe`, then use `metrics` with an alarm",
+                "its condition `s | count() > 5` counts records: leave out what begins with `|` and `timeframe`, then give the rule a `threshold`",
             ),
             ("{s: {a: x}, condition: s xor s}", "has more than and, or, not, (), `1 of` and `all of`: leave it out"),
             ("{s: {a: x, a: y}, condition: s}", "it is not a valid Sigma rule: YAML parse error"),

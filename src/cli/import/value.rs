@@ -10,9 +10,6 @@ use super::regex;
 /// Numbers below it are exact as doubles.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
-/// Stands for the field in a refusal.
-const FIELD: &str = "FIELD";
-
 pub(super) const KEYWORDS: &str = "it searches for keywords in the whole record: name the fields instead";
 
 /// What a field of a selection asks for.
@@ -25,22 +22,21 @@ pub(super) fn tests(item: &DetectionItem) -> Result<Expression, String> {
     let others = |modifier: &Modifier| !matches!(modifier, Modifier::Cased | Modifier::All);
     let modifiers: Vec<_> = given.iter().copied().filter(others).collect();
     let test = |check| Expression::Test(path.clone(), check);
-    let mut patterns = Vec::new();
-    let mut tests = Vec::new();
+    let is_call = matches!(path.as_str(), "eventSource" | "eventName");
+    let (mut patterns, mut tests) = (Vec::new(), Vec::new());
     for value in &item.values {
-        match (check(&modifiers, is_cased, value), value) {
-            (_, SigmaValue::Null) if given.is_empty() => {
-                let any_text = Check::Pattern(Pattern::regex(String::new()));
-                tests.push(Expression::Not(Box::new(test(any_text))));
-            }
-            (Ok(Check::Pattern(pattern)), _) if all => patterns.push(pattern.to_string()),
+        if given.is_empty() && *value == SigmaValue::Null {
+            let any_text = Check::Pattern(Pattern::regex(String::new()));
+            tests.push(Expression::Not(Box::new(test(any_text))));
+            continue;
+        }
+        match check(&path, &modifiers, is_cased, value).map_err(|why| format!("`{path}`: {why}"))? {
+            Check::Pattern(pattern) if all => patterns.push(pattern.to_string()),
             // `source` and `regexp` look at texts only.
-            (Ok(Check::Pattern(pattern)), value)
-                if matches!(path.as_str(), "eventSource" | "eventName") && !matches!(value, SigmaValue::String(_)) =>
-            {
+            Check::Pattern(pattern) if is_call && !matches!(value, SigmaValue::String(_)) => {
                 tests.push(test(Check::Object(quoted(&pattern.to_string()))));
             }
-            (check, _) => tests.push(test(check.map_err(|why| format!("`{path}`: {}", why.replace(FIELD, &path)))?)),
+            check => tests.push(test(check)),
         }
     }
     if !patterns.is_empty() {
@@ -53,7 +49,7 @@ pub(super) fn tests(item: &DetectionItem) -> Result<Expression, String> {
     }
 }
 
-fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<Check, String> {
+fn check(path: &str, modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<Check, String> {
     use Modifier::{
         Cidr, Contains, DotAll, EndsWith, FieldRef, Gt, Gte, IgnoreCase, Lt, Lte, Multiline, Re, StartsWith,
     };
@@ -63,7 +59,7 @@ fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<C
             let (from_start, to_end) = (matches!(modifiers, [] | [StartsWith]), matches!(modifiers, [] | [EndsWith]));
             Ok(Check::Pattern(Pattern::string(&text, from_start, to_end, is_cased)))
         }
-        _ if is_cased => Err(refusal(modifiers, value)),
+        _ if is_cased => Err(refusal(path, modifiers, value)),
         ([Re, flags @ ..], Some(text), _) if flags.iter().all(|f| matches!(f, IgnoreCase | Multiline | DotAll)) => {
             let regex = regex::translated(&text.original, flags.contains(&Multiline))
                 .map_err(|why| format!("of `{text}`, {why}: write it otherwise"))?;
@@ -81,7 +77,7 @@ fn check(modifiers: &[Modifier], is_cased: bool, value: &SigmaValue) -> Result<C
         ([Gte], _, Some(number)) => object("atLeast", &number.to_string()),
         ([Lt], _, Some(number)) => object("atMost", &format!("{:?}", number.next_down())),
         ([Lte], _, Some(number)) => object("atMost", &number.to_string()),
-        _ => Err(refusal(modifiers, value)),
+        _ => Err(refusal(path, modifiers, value)),
     }
 }
 
@@ -101,7 +97,7 @@ fn number(value: &SigmaValue) -> Option<f64> {
     value.to_string().parse::<f64>().ok().filter(|number| is_number && number.abs() < EXACT)
 }
 
-fn refusal(modifiers: &[Modifier], value: &SigmaValue) -> String {
+fn refusal(path: &str, modifiers: &[Modifier], value: &SigmaValue) -> String {
     let names: Vec<_> = modifiers.iter().map(|modifier| format!("{modifier:?}").to_lowercase()).collect();
     let names = names.join("|");
     let selection = "into a selection of its own, with `not` before it in the condition";
@@ -110,7 +106,7 @@ fn refusal(modifiers: &[Modifier], value: &SigmaValue) -> String {
         [Modifier::Exists] => {
             format!(
                 "`exists` tells an absent field from `null`, and a test here can't. For `exists: true`, write \
-                 `filter: {{ {FIELD}: null }}` and `and not filter` in the condition"
+                 `filter: {{ {path}: null }}` and `and not filter` in the condition"
             )
         }
         [Modifier::Neq] => format!("`neq` leaves open whether absence counts: put the value {selection}"),

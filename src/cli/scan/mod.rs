@@ -1,28 +1,30 @@
 //! `scan`: the alerts that log files would send. Logs are read on all cores, and their alerts printed in order.
 
 mod in_order;
+mod known;
 mod paths;
+mod print;
 mod seen;
 mod span;
 mod statistics;
 mod work;
 mod worker;
 
-use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::in_order::InOrder;
+use self::print::Printer;
 use self::seen::Seen;
 use self::statistics::Statistics;
 use self::work::Work;
-use self::worker::{Part, Printable, Worker};
+use self::worker::Worker;
 use super::console::{self, NAME_IT, WRONG_INPUT, load, say, say_error};
 use crate::rules::{Filter, Format, suggestion};
 
@@ -94,64 +96,9 @@ pub(super) fn logs<'f>(
         }
         let _guard = parts.close_on_panic();
         // A reader who has gone, or a full disk, ends the scanning, too.
-        print(&parts, &seen, &mut statistics, &progress, show).inspect_err(|_| parts.close())
+        let printer = Printer::new(filter, format, (&parts, &seen), &mut statistics, &progress, show);
+        printer.print(&logs).inspect_err(|_| parts.close())
     });
     progress.finish_and_clear();
     (statistics, printed)
-}
-
-/// Hands over the alerts of all logs, log by log, and counts.
-fn print<'f>(
-    parts: &InOrder<Arc<Part<'f>>>,
-    seen: &Seen,
-    statistics: &mut Statistics<'f>,
-    progress: &ProgressBar,
-    mut show: impl FnMut(&str) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut log = 0;
-    // The rules of which the log's summaries may speak: its other summaries are about events of the logs before it.
-    let mut flooded = HashSet::new();
-    while let Some(part) = parts.next() {
-        let mut text = String::new();
-        // Taken once for many matches, because the threads that read need it for each.
-        let earlier = seen.events();
-        for Printable { matched, event, names, alerts } in &part.results {
-            if let Some(matched) = matched {
-                if event.is_some_and(|event| earlier.is_in_earlier(event, log)) {
-                    statistics.repeats += 1;
-                    continue;
-                }
-                statistics.count(matched, names);
-                if matched.summarised > 0 {
-                    flooded.extend(matched.hits.iter().map(|hit| hit.rule.name.as_str()));
-                }
-            }
-            for alert in alerts {
-                if matched.is_none() && !alert.rules.iter().any(|rule| flooded.contains(rule.as_str())) {
-                    continue;
-                }
-                statistics.count_message(&alert.rules);
-                text.push_str(&alert.text);
-            }
-        }
-        drop(earlier);
-        if !text.is_empty() {
-            progress.suspend(|| show(&text))?;
-        }
-        if let Some(end) = &part.end {
-            flooded.clear();
-            log += 1;
-            match &end.error {
-                Some(error) => {
-                    progress.suspend(|| say_error(error));
-                    statistics.failed += 1;
-                }
-                None => statistics.logs += 1,
-            }
-            statistics.count_log(end);
-            progress.set_message(format!("{} matches", statistics.matches));
-            progress.inc(1);
-        }
-    }
-    Ok(())
 }

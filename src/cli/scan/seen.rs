@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use foldhash::fast::RandomState;
 
-use crate::evaluate::Match;
 use crate::rules::Hit;
 
 /// The most events that are remembered, in about 40 MB. The logs that repeat an event are near each other.
@@ -20,9 +19,8 @@ pub(super) struct Seen(Mutex<Events>);
 pub(super) struct Events(HashMap<u128, usize, RandomState>);
 
 /// What a match's event is known by. One that alerts is not a repeat of one that exceptions took, or a dry run.
-pub(super) fn event(matched: &Match<'_>) -> Option<u128> {
-    let alerts = matched.hits.iter().any(Hit::alerts);
-    matched.event.map(|event| event ^ u128::from(alerts))
+pub(super) fn event(event: Option<u128>, hits: &[Hit<'_>]) -> Option<u128> {
+    event.map(|event| event ^ u128::from(hits.iter().any(Hit::alerts)))
 }
 
 impl Seen {

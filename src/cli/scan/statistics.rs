@@ -15,7 +15,7 @@ use crate::rules::{Check, Filter, Rule, Test};
 const TOP: usize = 3;
 
 /// The columns of counts. The first two are always shown, the others if a rule has a count in it.
-const COLUMNS: [&str; 5] = ["matches", "alerts", "dry", "ignored", "expired"];
+const COLUMNS: [&str; 6] = ["matches", "alerts", "suppressed", "dry", "ignored", "expired"];
 
 /// How many bytes the callers and event names of all rules may take, so that years of logs can be scanned: the sessions of a
 /// role may have a new name each.
@@ -39,6 +39,7 @@ pub(in crate::cli) struct Statistics<'f> {
     pub(super) logs: u64,
     records: u64,
     ignored: u64,
+    suppressed: u64,
     /// Records that rules match, each event once, ignored ones too.
     pub(in crate::cli) matches: u64,
     /// Matches of an event that was in another log already.
@@ -72,9 +73,9 @@ impl Default for Found {
 
 impl Found {
     /// The counts of [`COLUMNS`].
-    fn columns(&self) -> [u64; 5] {
-        let RuleCounts { matches, alerts, dry, ignored, expired, .. } = self.of_rule;
-        [matches, alerts, dry, ignored, expired]
+    fn columns(&self) -> [u64; 6] {
+        let RuleCounts { matches, alerts, suppressed, dry, ignored, expired } = self.of_rule;
+        [matches, alerts, suppressed, dry, ignored, expired]
     }
 }
 
@@ -85,6 +86,7 @@ impl<'f> Statistics<'f> {
             logs: 0,
             records: 0,
             ignored: 0,
+            suppressed: 0,
             matches: 0,
             repeats: 0,
             skipped: 0,
@@ -100,6 +102,7 @@ impl<'f> Statistics<'f> {
     pub(super) fn count(&mut self, matched: &Match<'f>, [who, event_name]: &[Option<String>; 2]) {
         self.matches += 1;
         self.ignored += u64::from(matched.is_ignored());
+        self.suppressed += u64::from(matched.is_suppressed());
         for hit in &matched.hits {
             let counts = self.rules.entry(&hit.rule.name).or_default();
             counts.of_rule.count(hit);
@@ -141,8 +144,13 @@ impl<'f> Statistics<'f> {
 
     /// How many records rules match.
     pub(in crate::cli) fn matched(&self) -> String {
-        let ignored = if self.ignored > 0 { format!(", {} of them ignored", self.ignored) } else { String::new() };
-        counted(self.matches, "match") + &ignored
+        let mut text = counted(self.matches, "match");
+        for (n, what) in [(self.ignored, "ignored"), (self.suppressed, "suppressed")] {
+            if n > 0 {
+                let _ = write!(text, ", {n} of them {what}");
+            }
+        }
+        text
     }
 
     /// What has been read, with what is said behind the records.
@@ -175,13 +183,15 @@ impl<'f> Statistics<'f> {
         counts.sort_by_key(|(name, counts)| (Reverse(counts.of_rule.matches), **name));
         let counts: Vec<_> = counts.into_iter().map(|(name, counts)| (escape(name), counts)).collect();
         let width = counts.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default().max(4);
-        let mut is_shown = [true, true, false, false, false];
+        let mut is_shown = [true, true, false, false, false, false];
         for (_, found) in &counts {
             is_shown.iter_mut().zip(found.columns()).for_each(|(is_shown, n)| *is_shown |= n > 0);
         }
-        let cells = |cells: [String; 5]| {
-            let shown = cells.iter().zip(is_shown).filter(|(_, is_shown)| *is_shown);
-            shown.map(|(cell, _)| format!("{cell:>7}")).collect::<Vec<_>>().join("  ")
+        let cells = |cells: [String; 6]| {
+            let shown = cells.iter().zip(COLUMNS).zip(is_shown).filter(|(_, is_shown)| *is_shown);
+            let cell =
+                |((cell, name), _): ((&String, &str), bool)| format!("{cell:>width$}", width = name.len().max(7));
+            shown.map(cell).collect::<Vec<_>>().join("  ")
         };
         if !counts.is_empty() {
             let names = cells(COLUMNS.map(str::to_owned));

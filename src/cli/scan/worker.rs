@@ -11,11 +11,12 @@ use std::sync::Arc;
 use console::Style;
 
 use super::in_order::{Closed, InOrder};
+use super::known::{Known, Outcome};
 use super::paths::is_stdin;
 use super::seen::{self, Seen};
 use super::statistics::LogCounts;
 use crate::alert::Alert;
-use crate::evaluate::{Evaluator, Match, Verdict};
+use crate::evaluate::{Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
 
@@ -30,6 +31,8 @@ pub(super) struct Worker<'a, 'f> {
     only: Option<(&'f Filter, Learned)>,
     format: Format,
     seen: &'a Seen,
+    /// Where rules look into every record.
+    known: Option<Known>,
     log_file: LogFile,
     buffer: Vec<u8>,
     output: Output<'a, 'f>,
@@ -43,11 +46,12 @@ pub(super) struct Part<'f> {
     pub(super) end: Option<LogCounts>,
 }
 
-/// A match, or a summary, with its alerts ready to be printed.
+/// A match, or a summary, with its alerts ready to be printed; or a match about which the memory decides when it is its turn.
 #[derive(Default)]
 pub(super) struct Printable<'f> {
     /// `None` for a summary.
     pub(super) matched: Option<Match<'f>>,
+    pub(super) pending: Option<Box<Pending<'f>>>,
     /// The hash of the match's event.
     pub(super) event: Option<u128>,
     /// The caller and the name of the event.
@@ -69,9 +73,11 @@ impl<'a, 'f> Worker<'a, 'f> {
         seen: &'a Seen,
         parts: &'a InOrder<Arc<Part<'f>>>,
     ) -> Self {
+        let learned = Learned::with_paths(filter);
         Worker {
             filter,
-            learned: Learned::with_paths(filter),
+            known: learned.looks_into_all().then(Known::default),
+            learned,
             only: only.map(|only| (only, Learned::new(only))),
             format,
             seen,
@@ -94,7 +100,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
-        let Worker { filter, learned, only, format, seen, log_file, buffer, output } = self;
+        let Worker { filter, learned, only, format, seen, known, log_file, buffer, output } = self;
         log_file.restart();
         let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
         let name = path.display().to_string();
@@ -104,6 +110,13 @@ impl<'a, 'f> Worker<'a, 'f> {
             output.free_printed();
             let mut records = log_file.read(piece);
             while let Some(record) = records.next()? {
+                let mut known = known.as_mut().map(|known| (known.key(record.bytes), known));
+                let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
+                if outcome.is_some_and(|outcome| outcome.holds_in(number)) {
+                    counts.records += 1;
+                    counts.repeats += u64::from(outcome != Some(Outcome::Unmatched));
+                    continue;
+                }
                 counts.span.extend(record.bytes);
                 let is_left_out = match &mut only {
                     Some(only) => matches!(only.evaluate(&record)?, Verdict::Unmatched),
@@ -111,20 +124,33 @@ impl<'a, 'f> Worker<'a, 'f> {
                 };
                 let verdict = if is_left_out { Verdict::Unmatched } else { evaluator.evaluate(&record)? };
                 counts.records += 1;
+                let mut note = |outcome| known.iter_mut().for_each(|(key, known)| known.note(*key, outcome));
+                let event = match &verdict {
+                    Verdict::Unmatched => {
+                        note(Outcome::Unmatched);
+                        continue;
+                    }
+                    Verdict::Matched(matched, _) => seen::event(matched.event, &matched.hits),
+                    Verdict::Pending(pending) => seen::event(pending.event, &pending.hits),
+                };
+                if let Some(event) = event {
+                    note(Outcome::MatchedIn(number));
+                    if seen.events().note(event, number) {
+                        counts.repeats += 1;
+                        continue;
+                    }
+                }
+                let mut found = Printable { event, ..Printable::default() };
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        let event = seen::event(&matched);
-                        if event.is_some_and(|event| seen.events().note(event, number)) {
-                            counts.repeats += 1;
-                            continue;
-                        }
-                        let names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
-                        let alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
-                        output.add(number, Printable { matched: Some(matched), event, names, alerts })?;
+                        found.names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
+                        found.alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        found.matched = Some(matched);
                     }
+                    Verdict::Pending(pending) => found.pending = Some(pending),
                     Verdict::Unmatched => {}
-                    Verdict::Pending(_) => {} // to come
                 }
+                output.add(number, found)?;
             }
             Ok(())
         };
@@ -162,12 +188,13 @@ impl Printable<'_> {
             let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();
             size_of::<PrintedAlert>() + rules + body.capacity() + 2 * ALLOCATION
         });
-        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + alerts.sum::<usize>()
+        let pending = self.pending.as_ref().map_or(0, |pending| pending.size());
+        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + alerts.sum::<usize>() + pending
     }
 }
 
 impl PrintedAlert {
-    fn of(alert: Alert, format: Format) -> Self {
+    pub(super) fn of(alert: Alert, format: Format) -> Self {
         let text = if format == Format::Json {
             format!("{}\n", alert.body)
         } else {

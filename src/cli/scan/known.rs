@@ -1,0 +1,79 @@
+//! The records that a thread has decided about: one that comes again, byte for byte, needs no second look.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use foldhash::fast::RandomState;
+
+/// The most records that are remembered, in about 4 MB. Logs that repeat each other's records are near each other.
+const LIMIT: usize = 110_000;
+
+/// What became of records.
+#[derive(Default)]
+pub(super) struct Known {
+    /// By a [key](Self::key).
+    outcomes: HashMap<u128, Outcome, RandomState>,
+    seeds: [RandomState; 2],
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Outcome {
+    /// No rule matches it.
+    Unmatched,
+    /// Rules match it, and it has an event that was noted for the log of this number.
+    MatchedIn(usize),
+}
+
+impl Outcome {
+    /// Whether the record would have the same outcome in a log, if it came there again.
+    pub(super) fn holds_in(self, log: usize) -> bool {
+        [Outcome::Unmatched, Outcome::MatchedIn(log)].contains(&self)
+    }
+}
+
+impl Known {
+    /// A hash of 128 bits, with seeds that each run and thread chooses anew: nobody can write a record that passes for
+    /// another one, to hide a match.
+    pub(super) fn key(&self, record: &[u8]) -> u128 {
+        let [high, low] = self.seeds.each_ref().map(|seed| u128::from(seed.hash_one(record)));
+        high << 64 | low
+    }
+
+    pub(super) fn outcome(&self, key: u128) -> Option<Outcome> {
+        self.outcomes.get(&key).copied()
+    }
+
+    pub(super) fn note(&mut self, key: u128, outcome: Outcome) {
+        if self.outcomes.len() == LIMIT {
+            self.outcomes.clear();
+        }
+        self.outcomes.insert(key, outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_bytes_have_the_same_outcome_within_bounds() {
+        let mut known = Known::default();
+        let [a, b, c] = ["a", "b", "c"].map(|record| known.key(record.as_bytes()));
+        known.note(a, Outcome::Unmatched);
+        known.note(b, Outcome::MatchedIn(1));
+        known.note(b, Outcome::MatchedIn(2));
+        assert_eq!(
+            [a, b, c].map(|key| known.outcome(key)),
+            [Some(Outcome::Unmatched), Some(Outcome::MatchedIn(2)), None]
+        );
+        assert_eq!([a, b, c], ["a", "b", "c"].map(|record| known.key(record.as_bytes())));
+        assert_ne!(a >> 64, a & u128::from(u64::MAX), "two seeds");
+        let holds = |outcome: Outcome| [1, 2].map(|log| outcome.holds_in(log));
+        assert_eq!([Outcome::Unmatched, Outcome::MatchedIn(2)].map(holds), [[true, true], [false, true]]);
+        for number in 0..LIMIT as u128 {
+            known.note(number, Outcome::Unmatched);
+        }
+        assert_eq!((known.outcome(a), known.outcomes.len() <= LIMIT), (None, true), "it forgets them");
+    }
+}
