@@ -497,8 +497,8 @@ mod tests {
     /// What a group has still to tell: of the held matches, and of alerts that may not have been published.
     fn untold(group: &Group) -> [u64; 2] {
         let group = serde_json::to_value(group).unwrap();
-        let alerts = group["alerts"].as_array().into_iter().flatten();
-        let on_their_way = alerts.filter_map(|alert| alert["tells"]["held"]["count"].as_u64()).sum();
+        let tells = group["tells"].as_array().into_iter().flatten();
+        let on_their_way = tells.filter_map(|tells| tells["held"]["count"].as_u64()).sum();
         [group["held"]["count"].as_u64().unwrap_or(0), on_their_way]
     }
 
