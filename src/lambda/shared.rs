@@ -212,10 +212,10 @@ impl<S: Store> Shared<S> {
                 befores.iter_mut().filter(|before| before.is_none()).for_each(|before| *before = read.next());
             }
             let change = &change;
-            let asked = groups.iter().zip(befores).map(|((group, of), before)| async move {
+            let work = groups.iter().zip(befores).map(|((group, of), before)| async move {
                 self.change_one(&group_id(*group), before?, deadline, |known| change(known, of)).await
             });
-            let changed: Vec<_> = stream::iter(asked.collect::<Vec<_>>()).buffered(WRITES_AT_ONCE).collect().await;
+            let changed: Vec<_> = stream::iter(work.collect::<Vec<_>>()).buffered(WRITES_AT_ONCE).collect().await;
             for ((group, _), changed) in groups.iter().zip(changed) {
                 results.push(changed.map(|(after, result)| {
                     let size = after.size();
@@ -497,8 +497,8 @@ mod tests {
     /// What a group has still to tell: of the held matches, and of alerts that may not have been published.
     fn untold(group: &Group) -> [u64; 2] {
         let group = serde_json::to_value(group).unwrap();
-        let alerts = group["alerts"].as_array().into_iter().flatten();
-        let on_their_way = alerts.filter_map(|alert| alert["tells"]["held"]["count"].as_u64()).sum();
+        let tells = group["tells"].as_array().into_iter().flatten();
+        let on_their_way = tells.filter_map(|tells| tells["held"]["count"].as_u64()).sum();
         [group["held"]["count"].as_u64().unwrap_or(0), on_their_way]
     }
 

@@ -504,7 +504,7 @@ async fn large_matches_of_many_logs_that_wait_for_the_memory_stay_within_memory(
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     world.invoke(&put_keys(&keys)).await.unwrap_err();
     let counts = world.logged().await;
-    assert!(counts["suppressed"].as_u64() > Some(20) && counts["published"] == 1, "{counts}");
+    assert!(counts["matched"].as_u64() > Some(20), "{counts}");
     let peak = world.lambda.memory_peak();
     assert!(peak < 64, "{peak} MiB");
 }
