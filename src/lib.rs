@@ -6,9 +6,11 @@
 //! lambda/event ─► aws/s3 ─► log/ ─► rules/ ─► evaluate ─► alert/ ─► lambda/outbox ─► aws/sns
 //! which logs      bytes     records  which     repeats,    message    batches          SNS
 //!                                    match     floods
+//!                                              ▲
+//!                                              └─ memory/: which matches are held back
 //! ```
 //!
-//! `log`, `rules`, `alert` and `evaluate` are pure: no AWS, no clock, no environment, no async. [`lambda`] handles one
+//! `log`, `rules`, `alert`, `memory` and `evaluate` are pure: no AWS, no clock, no environment, no async. [`lambda`] handles one
 //! invocation, [`cli`] one command. `docs/architecture.md` says what each module may use.
 
 mod alert;
