@@ -12,7 +12,7 @@ use crate::runtime_api::Lambda;
 use crate::world::{BUCKET, CONFIG, KEY, TIMEOUT, TOPIC, World, add_up, metrics, put_keys};
 use crate::{gzip, log};
 
-const ENVIRONMENT: [(&str, &str); 2] = [("TOPIC_ARN", TOPIC), ("STATE_TABLE", TABLE)];
+pub const ENVIRONMENT: [(&str, &str); 2] = [("TOPIC_ARN", TOPIC), ("STATE_TABLE", TABLE)];
 
 /// The calls of a log, in the order of its records: each by a caller, so many seconds after midnight.
 fn calls(name: &str, calls: impl IntoIterator<Item = (String, u64)>) -> Vec<Value> {
@@ -63,9 +63,8 @@ fn put_log(aws: &FakeAws, key: &str, calls: &[Value]) {
 }
 
 /// Ends the environment, and starts another one with the same table.
-async fn another_environment(World { aws, lambda, .. }: World) -> World {
-    drop(lambda);
-    World::start(aws, &ENVIRONMENT, TIMEOUT).await
+async fn another_environment(world: World) -> World {
+    world.restarted(&ENVIRONMENT).await
 }
 
 /// The (event, matches held back) of messages.
@@ -142,9 +141,49 @@ async fn only_matches_ask_the_table_and_a_suppressed_flood_takes_few_requests() 
 }
 
 #[tokio::test]
+async fn what_is_held_back_counts_in_the_answer_the_log_line_and_the_metrics() {
+    for environment in [&ENVIRONMENT[..], &ENVIRONMENT[..1]] {
+        let aws = FakeAws::start().await;
+        let bob = rule("bob", &json!({ "where": { "userIdentity.arn": "/bob$" } }));
+        let quiet = rule("quiet", &json!({ "dryRun": true }));
+        put_rules(&aws, &[hourly(), bob, quiet]);
+        let mut world = World::start(aws, environment, TIMEOUT).await;
+        // Three of alice are held back. Bob's are sent, although the first rule holds two of them back.
+        let callers = ["alice", "bob", "alice", "bob", "alice", "bob", "alice"].map(str::to_owned);
+        let mut log = calls("a", callers.into_iter().zip(0..));
+        // The event comes again.
+        log.push(log[1].clone());
+        put_log(&world.aws, KEY, &log);
+        let answer = world.counts(&put_keys(&[KEY])).await;
+        let by_rule = json!({ "hourly": { "matches": 8, "alerts": 8, "suppressed": 5 },
+            "bob": { "matches": 4, "alerts": 4 }, "quiet": { "matches": 8, "dry": 8 } });
+        let logged = world.logged().await;
+        let metrics_of = |lines: &[Value]| metrics(lines.last().unwrap());
+        assert_eq!(answer["rules"], by_rule);
+        assert_eq!((&logged["rules"], &logged["suppressed"]), (&by_rule, &json!(3)));
+        assert_eq!((&answer["alerts"], sums(&answer)), (&json!(8), (4, 3, 1)));
+        assert_eq!(metrics_of(&world.lines().await).get("Suppressed"), Some(&3));
+
+        // With failures.
+        world.aws.topic_fault(TOPIC, SnsFault::Denies("b-0"));
+        let callers = ["carol", "carol", "dave", "carol"].map(str::to_owned);
+        put_log(&world.aws, KEY, &calls("b", callers.into_iter().zip(0..)));
+        let logged = world.fails(&put_keys(&[KEY]), "PublishFailed", &["1 alerts"]).await;
+        assert_eq!((&logged["failed"], sums(&logged)), (&json!(1), (1, 2, 0)));
+        assert_eq!(metrics_of(&world.lines().await).get("Suppressed"), Some(&2));
+        world.aws.mend();
+
+        // Nothing is held back, and no metric is paid for.
+        put_log(&world.aws, KEY, &by_alice("c", [3_600]));
+        let counts = world.counts(&put_keys(&[KEY])).await;
+        assert_eq!(counts["rules"]["hourly"], json!({ "matches": 1, "alerts": 1 }));
+        assert_eq!(metrics_of(&world.lines().await).get("Suppressed"), None);
+    }
+}
+
+#[tokio::test]
 async fn environments_share_groups_and_what_was_published() {
-    let mut world = world_of_rules(&[hourly(), rule("each", &json!({ "severity": "low" }))]).await;
-    put_rules(&world.aws, &[hourly()]);
+    let mut world = world_of_rules(&[hourly()]).await;
     let first = by_alice("a", [0, 10, 20]);
     assert_eq!(handle(&mut world, &first).await, told_by("a-0", 0));
     let mut world = another_environment(world).await;
@@ -162,6 +201,17 @@ async fn environments_share_groups_and_what_was_published() {
     assert_eq!(requests(&world), [""; 0], "the environment remembers for itself what was published");
 }
 
+/// A log for each hour of a day, of 20 calls by three callers.
+fn put_day(aws: &FakeAws) -> Vec<String> {
+    let put = |hour: u64| {
+        let key = format!("log-{hour}");
+        let of_hour = (0..20).map(|n| (format!("caller-{}", n % 3), hour * 3_600 + n * (n % 7) * 13));
+        put_log(aws, &key, &calls(&key, of_hour));
+        key
+    };
+    (0..24).map(put).collect()
+}
+
 #[tokio::test]
 async fn a_replay_of_a_day_sends_nothing_and_with_one_rule_more_its_alerts() {
     let threshold = json!({ "threshold": { "count": 5, "by": ["userIdentity.arn"], "within": "10m" } });
@@ -176,13 +226,7 @@ async fn a_replay_of_a_day_sends_nothing_and_with_one_rule_more_its_alerts() {
         rules.into_iter().enumerate().map(with_topic).collect()
     };
     let mut world = world_of_rules(&rules("")).await;
-    let mut keys = Vec::new();
-    for hour in 0..24_u64 {
-        let key = format!("log-{hour}");
-        let of_hour = (0..20).map(|n| (format!("caller-{}", n % 3), hour * 3_600 + n * (n % 7) * 13));
-        put_log(&world.aws, &key, &calls(&key, of_hour));
-        keys.push(key);
-    }
+    let keys = put_day(&world.aws);
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     for keys in keys.chunks(4) {
         world.counts(&put_keys(keys)).await;
@@ -213,6 +257,59 @@ async fn a_replay_of_a_day_sends_nothing_and_with_one_rule_more_its_alerts() {
     assert!(messages.iter().all(|message| message.topic.ends_with("-more")));
 }
 
+/// A message names the rules that did not hold its match back.
+#[tokio::test]
+async fn a_replay_of_a_day_sends_nothing_where_rules_share_a_topic() {
+    let by = |path: &str| json!({ "suppress": { "by": [path], "for": "1h" } });
+    let rules =
+        [hourly(), rule("by event", &by("eventName")), rule("by region", &by("awsRegion")), rule("each", &json!({}))];
+    let mut world = world_of_rules(&rules).await;
+    let keys = put_day(&world.aws);
+    let mut keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    for keys in keys.chunks(4) {
+        world.counts(&put_keys(keys)).await;
+    }
+    assert_eq!(world.aws.messages().len(), 24 * 20);
+    // Also in another order.
+    for _ in 0..2 {
+        world = another_environment(world).await;
+        for keys in keys.chunks(4) {
+            let counts = world.counts(&put_keys(keys)).await;
+            assert_eq!(sums(&counts), (0, 0, 4 * 20), "{keys:?}: {counts}");
+            assert_eq!((world.aws.messages().len(), error_of_table(&mut world).await), (0, None));
+        }
+        keys.reverse();
+    }
+}
+
+#[tokio::test]
+async fn a_redrive_of_a_day_that_sns_refused_sends_every_alert() {
+    for restarts in [false, true] {
+        let mut world = world_of_rules(&[hourly()]).await;
+        world.aws.sns_fault(SnsFault::Status(403, "AuthorizationError"), ALWAYS);
+        let keys: Vec<_> = (0..24).map(|hour| format!("log-{hour}")).collect();
+        for (hour, key) in (0..).zip(&keys) {
+            put_log(&world.aws, key, &by_alice(key, [3_600 * hour, 3_600 * hour + 10]));
+            world.fails(&put_keys(&[key]), "PublishFailed", &[]).await;
+        }
+        assert_eq!(world.aws.messages().len(), 0);
+        world.aws.mend();
+        if restarts {
+            world = another_environment(world).await;
+        }
+        for key in &keys {
+            world.counts(&put_keys(&[key])).await;
+        }
+        let messages = told(&world.aws.messages());
+        let events: Vec<_> = messages.iter().map(|(event, _)| event.clone()).collect();
+        let mut expected: Vec<_> = keys.iter().map(|key| format!("{key}-0")).collect();
+        expected.sort();
+        assert_eq!(events, expected, "{restarts}");
+        // Each tells what the hour before it held back.
+        assert!(messages[1..].iter().all(|(_, held)| *held > 0), "{restarts}: {messages:?}");
+    }
+}
+
 #[tokio::test]
 async fn five_environments_at_once_send_one_message_a_window_and_their_counts_add_up() {
     // On a busy machine the table may seem slow. Then all alerts go out, and it has to be tried again.
@@ -224,16 +321,35 @@ async fn five_environments_at_once_send_one_message_a_window_and_their_counts_ad
     panic!("the table was always too slow");
 }
 
+/// Calls of a role at these seconds that were refused, with a session for each log.
+fn refusals(session: &str, seconds: impl IntoIterator<Item = u64>) -> Vec<Value> {
+    let mut calls = by_alice(session, seconds);
+    for call in &mut calls {
+        call["errorCode"] = json!("AccessDenied");
+        call["userIdentity"] = json!({
+            "type": "AssumedRole",
+            "arn": format!("arn:aws:sts::123456789012:assumed-role/report/{session}"),
+            "sessionContext": { "sessionIssuer": { "type": "Role", "arn": "arn:aws:iam::123456789012:role/report" } },
+        });
+    }
+    calls
+}
+
 async fn five_environments_at_once() -> bool {
     const LOGS: u64 = 12;
     let aws = FakeAws::start().await;
-    put_rules(&aws, &[hourly()]);
+    let role = "userIdentity.sessionContext.sessionIssuer.arn";
+    put_rules(
+        &aws,
+        &[json!({ "name": "refused", "where": { "errorCode": "^AccessDenied" },
+        "suppress": { "by": [role], "for": "1h" } })],
+    );
     let windows = 3;
     let keys: Vec<_> = (0..LOGS).map(|log| format!("log-{log}")).collect();
     for (number, key) in (0..LOGS).zip(&keys) {
         // 10,000 in all, at all times of the windows.
         let seconds = (0..10_000).filter(|n| n % LOGS == number).map(|n| n * 3_600 * windows / 10_000);
-        put_log(&aws, key, &by_alice(key, seconds));
+        put_log(&aws, key, &refusals(key, seconds));
     }
     let mut running = JoinSet::new();
     for environment in 0..5 {
@@ -321,9 +437,7 @@ async fn where_the_table_fails_every_alert_goes_out_and_one_error_names_the_caus
     for Row { name, fault, change, table, error, sent } in rows {
         let mut world = world_of_rules(&[hourly()]).await;
         assert_eq!(handle(&mut world, &by_alice("a", [0])).await, told_by("a-0", 0), "{name}");
-        let World { aws, lambda, .. } = world;
-        drop(lambda);
-        let mut world = World::start(aws, &[ENVIRONMENT[0], ("STATE_TABLE", table)], TIMEOUT).await;
+        let mut world = world.restarted(&[ENVIRONMENT[0], ("STATE_TABLE", table)]).await;
         if let Some((operation, before, fault, times)) = fault {
             world.aws.table_fault(operation, before, fault, times);
         }
@@ -505,6 +619,24 @@ async fn large_matches_of_many_logs_that_wait_for_the_memory_stay_within_memory(
     world.invoke(&put_keys(&keys)).await.unwrap_err();
     let counts = world.logged().await;
     assert!(counts["matched"].as_u64() > Some(20), "{counts}");
+    let peak = world.lambda.memory_peak();
+    assert!(peak < 64, "{peak} MiB");
+}
+
+/// Each of the rules has a group of each caller.
+#[tokio::test]
+async fn an_environment_without_a_table_forgets_groups_and_stays_within_memory() {
+    let aws = FakeAws::start().await;
+    let twice = json!({ "threshold": { "count": 2, "by": ["userIdentity.arn"], "within": "1h" } });
+    let rules: Vec<_> = (0..25).map(|number| rule(&number.to_string(), &twice)).collect();
+    put_rules(&aws, &rules);
+    let mut world = World::start(aws, &ENVIRONMENT[..1], TIMEOUT).await;
+    // A second call of the first one, which is forgotten, and one of the last.
+    let callers = (0..8_000).chain([0, 7_999]).map(|number| (format!("caller-{number}"), 0));
+    put_log(&world.aws, KEY, &calls("a", callers));
+    world.counts(&put_keys(&[KEY])).await;
+    assert_eq!(sums(&world.logged().await), (1, 8_001, 0));
+    assert_eq!(told(&world.aws.messages()), told_by("a-8001", 25));
     let peak = world.lambda.memory_peak();
     assert!(peak < 64, "{peak} MiB");
 }

@@ -71,6 +71,13 @@ impl World {
         World { aws, lambda, invocations: 0 }
     }
 
+    /// Ends the environment, and starts another one.
+    pub async fn restarted(self, environment: &[(&str, &str)]) -> Self {
+        let World { aws, lambda, .. } = self;
+        drop(lambda);
+        World::start(aws, environment, TIMEOUT).await
+    }
+
     pub async fn invoke(&mut self, payload: &Value) -> Result<Value, Failure> {
         self.invocations += 1;
         self.lambda.invoke(payload).await
