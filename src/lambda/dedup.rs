@@ -28,6 +28,20 @@ impl AlertKey {
     }
 }
 
+/// The most rules of an alert by which it is known one by one.
+const RULES_LIMIT: usize = 10;
+
+/// By what all environments know an alert that was published: for each of its rules, that the rule has told its topic of the
+/// event. A replay may name fewer rules, since the memory holds back the others. For an alert of very many rules, for all of
+/// them together; for one without id, by nothing.
+pub(super) fn marks(alert: &Alert, topic: &TopicArn) -> Vec<AlertKey> {
+    let Some(id) = &alert.id else { return Vec::new() };
+    if alert.rules.len() > RULES_LIMIT {
+        return AlertKey::of(alert, topic).into_iter().collect();
+    }
+    alert.rules.iter().map(|rule| AlertKey(id::hash([topic.as_str(), id, rule]))).collect()
+}
+
 impl fmt::Display for AlertKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts};
+use super::dedup::{AlertKey, COUNT_LIMIT, RecentAlerts, marks};
 use super::memory::Memory;
 use super::queues::{Admission, Batch, Entry, Queues};
 use super::report::Report;
@@ -164,9 +164,12 @@ impl<'a> Outbox<'a> {
     /// Sends a batch, less what other environments have sent, and counts what became of it.
     async fn send(&self, Batch { mut entries, mut given_up }: Batch) {
         let Some(topic) = entries.first().map(|first| self.state.borrow_mut().topic(&first.topic)) else { return };
-        let published =
-            self.memory.published(&entries.iter().filter_map(|entry| entry.key).collect(), self.deadline).await;
-        let is_new = |entry: &&Entry| entry.key.is_none_or(|key| !published.contains(&key));
+        let marks = |entry: &Entry| marks(&entry.alert, &entry.topic);
+        let published = self.memory.published(&entries.iter().flat_map(marks).collect(), self.deadline).await;
+        let is_new = |entry: &&Entry| {
+            let marks = marks(entry);
+            marks.is_empty() || !marks.iter().all(|mark| published.contains(mark))
+        };
         entries.sort_by_key(|entry| !is_new(&entry));
         let alerts: Vec<&Alert> = entries.iter().take_while(is_new).map(|entry| &entry.alert).collect();
         let repeated = alerts.len();
@@ -193,7 +196,7 @@ impl<'a> Outbox<'a> {
             for ((entry, result), is_taken) in entries.into_iter().zip(results).zip(is_taken.into_inner()) {
                 match result {
                     Err(cause) if !is_taken => state.fail(entry, cause),
-                    _ => taken.extend(entry.key),
+                    _ => taken.extend(marks(&entry)),
                 }
             }
             self.left.notify_waiters();

@@ -16,6 +16,9 @@ use crate::rules::{Stage, StageKind};
 /// The most alerts that a group remembers: the latest ones.
 const ALERTS_LIMIT: usize = 16;
 
+/// The most alerts whose events it knows when they come again: those of a day with an alert each quarter of an hour.
+const EVENTS_LIMIT: usize = 100;
+
 /// The most alerts that may be on their way with something to tell.
 const TELLS_LIMIT: usize = 100;
 
@@ -28,9 +31,9 @@ const ON_ITS_WAY: u64 = 15 * 60;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Group {
-    /// The latest ones, in the order of their times.
+    /// The latest ones, with the hashes of their events, in the order of their times. At most [`EVENTS_LIMIT`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    alerts: Vec<Alerted>,
+    alerts: Vec<(Time, u64)>,
     /// What alerts have to tell that have not been published yet, as far as the group knows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     tells: Vec<Tells>,
@@ -44,13 +47,6 @@ pub(crate) struct Group {
     /// many as the rule counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     counted: Vec<(u64, Time)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Alerted {
-    time: Time,
-    event: u64,
 }
 
 /// What the alert about an event has to tell.
@@ -95,11 +91,11 @@ impl Group {
             StageKind::Threshold { count, .. } => {
                 self.count(*count, span, sighted)
                     && !self.is_near_alert(time, span)
-                    && self.alerts.last().is_none_or(|alert| time > alert.time)
+                    && self.alerts.last().is_none_or(|(alert, _)| time > *alert)
             }
         };
         // An event never suppresses itself: its alert may not have been published.
-        if self.alerts.iter().any(|alert| alert.event == sighted.event) {
+        if self.alerts.iter().any(|(_, event)| *event == sighted.event) {
             let tells = self.tells.iter().find(|tells| tells.event == sighted.event);
             return Outcome::Passes(tells.map(|tells| tells.held));
         }
@@ -119,18 +115,23 @@ impl Group {
     /// The memory that it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>()
-            + self.alerts.capacity() * size_of::<Alerted>()
+            + self.alerts.capacity() * size_of::<(Time, u64)>()
             + self.tells.capacity() * size_of::<Tells>()
             + self.counted.capacity() * size_of::<(u64, Time)>()
     }
 
+    /// The times of the alerts that it remembers.
+    fn remembered(&self) -> impl ExactSizeIterator<Item = Time> {
+        self.alerts.iter().rev().take(ALERTS_LIMIT).map(|(time, _)| *time)
+    }
+
     fn is_near_alert(&self, time: Time, span: Duration) -> bool {
-        self.alerts.iter().any(|alert| alert.time.distance(time) < span)
+        self.remembered().any(|alert| alert.distance(time) < span)
     }
 
     /// Whether alerts near the time may have been forgotten.
     fn is_before_all_alerts(&self, time: Time) -> bool {
-        self.alerts.len() == ALERTS_LIMIT && self.alerts.iter().all(|alert| time < alert.time)
+        self.remembered().len() == ALERTS_LIMIT && self.remembered().all(|alert| time < alert)
     }
 
     /// Counts a match; gives whether it is one of `limit` within a span. The logs of a span come in any order, so that it
@@ -155,10 +156,10 @@ impl Group {
 
     /// Remembers an alert; gives what it has to tell.
     fn alert(&mut self, time: Time, event: u64, now: u64) -> Option<Held> {
-        let place = self.alerts.partition_point(|alert| alert.time <= time);
+        let place = self.alerts.partition_point(|(alert, _)| *alert <= time);
         self.alerts.reserve_exact(1);
-        self.alerts.insert(place, Alerted { time, event });
-        self.alerts.drain(..self.alerts.len().saturating_sub(ALERTS_LIMIT));
+        self.alerts.insert(place, (time, event));
+        self.alerts.drain(..self.alerts.len().saturating_sub(EVENTS_LIMIT));
         let mut untold = mem::take(&mut self.tells);
         self.tells = untold.extract_if(.., |tells| now.saturating_sub(tells.since) <= ON_ITS_WAY).collect();
         if self.tells.len() == TELLS_LIMIT {
@@ -239,16 +240,20 @@ mod tests {
 
     impl Story {
         /// The latest alerts, in the order of their times.
-        fn remembered(&self) -> Vec<&Match> {
+        fn latest(&self, count: usize) -> Vec<&Match> {
             let mut alerts: Vec<_> = self.alerts.iter().collect();
             alerts.sort_by_key(|alert| alert.at);
-            alerts.split_off(alerts.len().saturating_sub(16))
+            alerts.split_off(alerts.len().saturating_sub(count))
+        }
+
+        fn knows(&self, event: u64) -> bool {
+            self.latest(100).iter().any(|alert| alert.event == event)
         }
 
         fn passes(&self, stage: &Stage, new: &Match, in_order: bool) -> bool {
-            let remembered = self.remembered();
+            let remembered = self.latest(16);
             let is_near = |alert: &Match| alert.at.abs_diff(new.at) < SPAN;
-            if remembered.iter().any(|alert| alert.event == new.event) {
+            if self.knows(new.event) {
                 return true;
             }
             match &stage.kind {
@@ -288,7 +293,7 @@ mod tests {
         /// Decides about a match; gives what its alert tells.
         fn decide(&mut self, stage: &Stage, new: &Match, now: u64, in_order: bool) -> Option<BTreeSet<usize>> {
             let passes = self.passes(stage, new, in_order);
-            let is_again = self.remembered().iter().any(|alert| alert.event == new.event);
+            let is_again = self.knows(new.event);
             self.matches.push(new.clone());
             if !passes {
                 self.untold.insert(self.matches.len() - 1);
@@ -359,10 +364,12 @@ mod tests {
             now += wait;
 
             let limit = if let StageKind::Threshold { count, .. } = stage.kind { count } else { 0 };
-            assert!(group.alerts.len() <= 16 && group.counted.len() <= limit);
-            assert!(group.alerts.windows(2).all(|pair| {
-                pair[0].time < pair[1].time && pair[0].time.distance(pair[1].time) >= Duration::from_millis(SPAN)
-            }));
+            assert!(group.alerts.len() <= 100 && group.counted.len() <= limit);
+            assert!(
+                group.alerts.windows(2).all(|pair| {
+                    pair[0].0 < pair[1].0 && pair[0].0.distance(pair[1].0) >= Duration::from_millis(SPAN)
+                })
+            );
             let json = serde_json::to_string(&group).unwrap();
             assert_eq!(serde_json::from_str::<Group>(&json).unwrap(), group, "{json}");
         }
