@@ -323,6 +323,8 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
                 for rule in rules {
                     let flood = self.floods.entry(&rule.name).or_insert_with(|| Flood::new(rule));
                     flood.add(alerts.call(), event, &mut self.floods_room);
+                    let of_rule = alerts.told.iter().filter(|told| ptr::eq(told.rule, rule));
+                    of_rule.for_each(|told| flood.add_told(told, &mut self.floods_room));
                 }
                 summarised += 1;
             } else {

@@ -5,7 +5,7 @@ use super::context::Context;
 use super::facts;
 use super::flood::Flood;
 use super::message::{ACCOUNT, Advice, Alert, REGION, RESULT, VALUE_LIMIT, attributes, severity};
-use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, REFERENCES, RUNBOOK, Summary};
+use super::render::{CONSOLE, Content, Detail, Kind, Line, Principal, REFERENCES, RUNBOOK, Summary, Threshold};
 use super::sanitize::truncate_and_count;
 use super::subject;
 use super::tally::Others;
@@ -61,7 +61,12 @@ pub(crate) fn about(
         who: call.who.clone(),
         result: Some(call.result()),
         thread_of: call.steady_name.as_deref(),
-        told,
+        threshold: told.iter().find_map(|Told { stage, .. }| match stage.kind {
+            StageKind::Threshold { count, .. } => Some(Threshold { count, within: stage.span.to_string() }),
+            _ => None,
+        }),
+        held: told.iter().filter_map(|told| told.held).reduce(Held::and),
+        receipts: told.iter().filter(|told| told.held.is_some()).map(|told| told.receipt).collect(),
         detail: Detail::Event(record),
         id: call.event_id.clone(),
         account: call.account.clone(),
@@ -103,6 +108,10 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         Line::new("Who", who.clone()),
         Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
     ];
+    lines.extend(flood.held.map(|held| {
+        let Held { count, from, to } = held;
+        Line::new("Held", Some(format!("{count} more between {from} and {to} were not sent")))
+    }));
     lines.extend(advice_lines(&advice));
     lines.extend([
         Line::new("Account", account.map(|account| context.account_in_full(account))),
@@ -118,7 +127,9 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         who,
         result,
         thread_of: None,
-        told: &[],
+        threshold: None,
+        held: flood.held,
+        receipts: flood.receipts.clone(),
         detail: Detail::Summary(Summary {
             more: flood.more,
             first: flood.first.as_deref(),
@@ -149,8 +160,13 @@ fn told_lines(rules: &[&Rule], told: &[Told<'_>]) -> impl Iterator<Item = Line> 
     let held = told.iter().filter_map(|Told { rule, stage, held, .. }| {
         let Held { count, from, to } = (*held)?;
         let (from, to, were) = (from.to_string(), to.to_string(), if count == 1 { "was" } else { "were" });
+        let others = match (&stage.kind, count) {
+            (StageKind::Threshold { .. }, 1) => "other",
+            (StageKind::Threshold { .. }, _) => "others",
+            _ => "more",
+        };
         let when = if from == to { format!("at {from}") } else { format!("between {from} and {to}") };
-        Some(format!("{count} more {when} with the same {} {were} not sent{}", stage.by_text(), of(rule)))
+        Some(format!("{count} {others} {when} with the same {} {were} not sent{}", stage.by_text(), of(rule)))
     });
     said([("Count", counts.collect::<Vec<_>>().join("; ")), ("Held", held.collect::<Vec<_>>().join("; "))])
 }

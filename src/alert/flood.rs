@@ -3,6 +3,7 @@
 use super::call::Call;
 use super::message::NOTHING;
 use super::tally::{Tally, Top};
+use super::told::{Held, Receipt, Told};
 use crate::rules::Rule;
 
 /// The most callers, and the most kinds of event, that are told apart of a rule's alerts on one log. AWS's services make a
@@ -31,6 +32,9 @@ pub(crate) struct Flood<'f> {
     callers: Tally<String>,
     /// By source and name of the event.
     kinds: Tally<(String, String)>,
+    /// What they had to tell of matches that were held back, and their groups.
+    pub(super) held: Option<Held>,
+    pub(super) receipts: Vec<Receipt>,
     /// The attributes that all of them have in common; `None` before the first one.
     common: Option<Vec<(&'static str, String)>>,
 }
@@ -38,7 +42,18 @@ pub(crate) struct Flood<'f> {
 impl<'f> Flood<'f> {
     pub(crate) fn new(rule: &'f Rule) -> Self {
         let (callers, kinds) = (Tally::new(KINDS_LIMIT), Tally::new(KINDS_LIMIT));
-        Flood { rule, more: 0, events: 0, first: None, last: None, callers, kinds, common: None }
+        Flood {
+            rule,
+            more: 0,
+            events: 0,
+            first: None,
+            last: None,
+            callers,
+            kinds,
+            held: None,
+            receipts: Vec::new(),
+            common: None,
+        }
     }
 
     /// Adds an alert on the event with this hash. `room` is what is left of [`FLOODS_ROOM`].
@@ -63,6 +78,15 @@ impl<'f> Flood<'f> {
         let kind = [&call.event_source, &call.event_name].map(|text| cut(text.as_deref(), TEXT_LIMIT));
         let size = kind.iter().map(String::len).sum();
         self.kinds.count(kind.into(), size, room);
+    }
+
+    /// Adds what an alert had to tell, as far as there is room.
+    pub(crate) fn add_told(&mut self, told: &Told<'_>, room: &mut usize) {
+        if let (Some(held), Some(left)) = (told.held, room.checked_sub(size_of::<Receipt>())) {
+            *room = left;
+            self.held = Some(self.held.map_or(held, |before| before.and(held)));
+            self.receipts.push(told.receipt);
+        }
     }
 
     /// The attributes that all of them have in common.

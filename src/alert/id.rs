@@ -5,12 +5,24 @@ use sha2::{Digest, Sha256};
 /// The first half of the SHA-256 of texts, each preceded by its length. The standard library's hash may change with a
 /// release, and two environments would then know the same alert by two ids.
 pub(crate) fn hash<'a>(texts: impl IntoIterator<Item = &'a str>) -> u128 {
-    let mut sha = Sha256::new();
-    for text in texts {
-        sha.update((text.len() as u64).to_be_bytes());
-        sha.update(text);
+    let mut hash = Hash::default();
+    texts.into_iter().for_each(|text| hash.add(text));
+    hash.finish()
+}
+
+/// The same of texts that come one by one.
+#[derive(Default)]
+pub(crate) struct Hash(Sha256);
+
+impl Hash {
+    pub(crate) fn add(&mut self, text: &str) {
+        self.0.update((text.len() as u64).to_be_bytes());
+        self.0.update(text);
     }
-    sha.finalize().iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+
+    pub(crate) fn finish(self) -> u128 {
+        self.0.finalize().iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+    }
 }
 
 #[cfg(test)]

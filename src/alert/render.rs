@@ -13,9 +13,9 @@ use super::message::{
 };
 use super::sanitize::{escape, escape_for_chat, truncate};
 use super::tally::Others;
-use super::told::{Held, Told};
+use super::told::{Held, Receipt};
 use crate::log::Record;
-use crate::rules::{Format, Rule, StageKind, TopicArn};
+use crate::rules::{Format, Rule, TopicArn};
 
 /// The labels of the lines that a chat shows in another way: links, and what it calls next steps.
 pub(super) const CONSOLE: &str = "Console";
@@ -59,8 +59,11 @@ pub(super) struct Content<'a, 'r> {
     pub(super) result: Option<&'a str>,
     /// The caller whose alerts of the same rules make one thread of a chat; `None` for the thread of their summaries.
     pub(super) thread_of: Option<&'a str>,
-    /// What the rules have to tell of matches before it.
-    pub(super) told: &'a [Told<'a>],
+    /// The count and the duration of the first rule with a threshold.
+    pub(super) threshold: Option<Threshold>,
+    /// The matches that were held back before it, and the groups that keep their count until it is published.
+    pub(super) held: Option<Held>,
+    pub(super) receipts: Vec<Receipt>,
     pub(super) detail: Detail<'a, 'r>,
     pub(super) id: Option<String>,
     pub(super) account: Option<String>,
@@ -127,9 +130,9 @@ pub(super) struct Principal<'a> {
 
 /// The key `threshold` of a message in JSON.
 #[derive(Serialize)]
-struct Threshold {
-    count: usize,
-    within: String,
+pub(super) struct Threshold {
+    pub(super) count: usize,
+    pub(super) within: String,
 }
 
 /// The key `held` of a message in JSON.
@@ -160,7 +163,7 @@ impl Content<'_, '_> {
             subject: self.subject,
             body,
             attributes: self.attributes,
-            receipts: self.told.iter().filter(|told| told.held.is_some()).map(|told| told.receipt).collect(),
+            receipts: self.receipts,
         }
     }
 
@@ -194,7 +197,7 @@ impl Content<'_, '_> {
             topic: Option<&'a str>,
             log: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
-            threshold: Option<Threshold>,
+            threshold: Option<&'a Threshold>,
             #[serde(skip_serializing_if = "Option::is_none")]
             held: Option<HeldBack>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -218,11 +221,8 @@ impl Content<'_, '_> {
             who: self.who.as_deref(),
             topic,
             log,
-            threshold: self.told.iter().find_map(|told| match told.stage.kind {
-                StageKind::Threshold { count, .. } => Some(Threshold { count, within: told.stage.span.to_string() }),
-                _ => None,
-            }),
-            held: self.told.iter().filter_map(|told| told.held).reduce(Held::and).map(|held| HeldBack {
+            threshold: self.threshold.as_ref(),
+            held: self.held.map(|held| HeldBack {
                 count: held.count,
                 from: held.from.to_string(),
                 to: held.to.to_string(),

@@ -51,7 +51,8 @@ struct State<'a> {
     added: RecentAlerts,
     counts: Report,
     failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
-    /// Those of alerts that were published.
+    /// Those of alerts that were published now. What a repeat has to tell may be other than what was told when it was
+    /// published, so that another alert is to tell it.
     receipts: Vec<Receipt>,
 }
 
@@ -91,7 +92,7 @@ impl<'a> Outbox<'a> {
         let Some(topic) = alert.topic.clone() else { return };
         tracing::debug!(%log, id = alert.id, rules = ?alert.rules, subject = alert.subject, "match");
         let key = AlertKey::of(&alert, &topic);
-        if !self.state.borrow_mut().is_new(key, &alert) {
+        if !self.state.borrow_mut().is_new(key) {
             return;
         }
         let mut entry = Entry { alert, topic, log: log.clone(), key };
@@ -242,15 +243,11 @@ const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and othe
 
 impl State<'_> {
     /// Counts an alert, and tells whether it is to be sent.
-    fn is_new(&mut self, key: Option<AlertKey>, alert: &Alert) -> bool {
+    fn is_new(&mut self, key: Option<AlertKey>) -> bool {
         self.counts.alerts += 1;
         let Some(key) = key else { return true };
         let now = SystemTime::now();
-        let was_published = self.published.contains(key);
-        if was_published {
-            self.receipts.extend(&alert.receipts);
-        }
-        let is_known = self.added.contains(key) || was_published;
+        let is_known = self.added.contains(key) || self.published.contains(key);
         self.counts.duplicates += u64::from(is_known);
         self.added.insert(key, now);
         !is_known
@@ -278,7 +275,6 @@ impl State<'_> {
     fn repeated(&mut self, entry: &Entry) {
         self.queues.progressed(&entry.topic, Instant::now());
         self.counts.duplicates += 1;
-        self.receipts.extend(&entry.alert.receipts);
         if let Some(key) = entry.key {
             self.published.insert(key, SystemTime::now());
         }

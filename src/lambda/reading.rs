@@ -40,6 +40,8 @@ pub(super) struct Reading<'a, 'o> {
     outbox: &'a Outbox<'o>,
     /// When reading must stop.
     deadline: SystemTime,
+    /// When the memory is asked no more: a slow table may take half of the time, and no alert along.
+    end_of_memory: SystemTime,
     /// The configurations that were usable when they were asked for, which is once.
     refreshed: RefCell<HashMap<S3Object, Rc<OnceCell<()>>>>,
     places: Places,
@@ -58,12 +60,14 @@ impl<'a, 'o> Reading<'a, 'o> {
         report: &'a mut Report,
         deadline: SystemTime,
     ) -> Self {
+        let now = SystemTime::now();
         Reading {
             s3,
             configs,
             memory,
             outbox,
             deadline,
+            end_of_memory: now + deadline.duration_since(now).unwrap_or_default() / 2,
             refreshed: RefCell::default(),
             places: Places::new(deadline),
             open: Cell::new(0),
@@ -159,8 +163,8 @@ impl LogReader<'_, '_, '_> {
     async fn decide(&mut self) -> Result<(), Error> {
         let pending = mem::take(&mut self.pending);
         self.pending_size = 0;
-        let Reading { memory, outbox, report, deadline, .. } = self.reading;
-        for (pending, decisions) in pending.iter().zip(memory.decide(&pending, *deadline).await) {
+        let Reading { memory, outbox, report, end_of_memory, .. } = self.reading;
+        for (pending, decisions) in pending.iter().zip(memory.decide(&pending, *end_of_memory).await) {
             let decided = self.evaluator.decided(pending, decisions);
             let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
             report.borrow_mut().count(&matched);

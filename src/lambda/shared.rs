@@ -269,7 +269,11 @@ impl<S: Store> Shared<S> {
         if self.has_failed.get() {
             return None;
         }
-        let done = if SystemTime::now() < deadline { work.await } else { Err("the time was up".to_owned()) };
+        let done = if SystemTime::now() < deadline {
+            work.await
+        } else {
+            Err("it is too slow: the time for it was up".to_owned())
+        };
         let log = |cause: &String| {
             if !self.has_failed.replace(true) {
                 let table = self.store.name();

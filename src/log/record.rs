@@ -110,6 +110,11 @@ impl<'a> Record<'a> {
         self.0.texts(path, Place::Raw)
     }
 
+    /// Visits the same texts one by one: a record may have millions.
+    pub(crate) fn visit_raw_texts(&self, path: &[impl AsRef<str>], mut visitor: impl FnMut(&str)) {
+        self.0.visit_texts(path, Place::Raw, &mut |text| visitor(&text));
+    }
+
     /// The objects at a path of keys, each with the fields of a record. An array on the way or at the end stands for each of
     /// its elements.
     pub(crate) fn objects(&self, path: &[impl AsRef<str>]) -> Vec<Record<'a>> {
@@ -192,16 +197,24 @@ impl<'a> Value<'a> {
     /// `place` is that of the texts.
     fn texts(&self, path: &[impl AsRef<str>], place: Place) -> Vec<String> {
         let mut found = Vec::new();
+        self.visit_texts(path, place, &mut |text| found.push(text.into_owned()));
+        found
+    }
+
+    fn visit_texts(&self, path: &[impl AsRef<str>], place: Place, visitor: &mut impl FnMut(Cow<'_, str>)) {
         self.visit(path, &mut |Value { json, .. }| match json.as_bytes().first() {
             Some(b'{' | b'"') if place != Place::Raw && json.len() > SHOWN_LIMIT => {
-                found.extend(string(&left_out(json)).map(Cow::into_owned));
+                string(&left_out(json)).map(&mut *visitor);
             }
-            Some(b'{') => found.push(compact(json, place)),
-            Some(b'"') => found.extend(string(json).map(|text| redact(&text, place).into_owned())),
+            Some(b'{') => visitor(compact(json, place).into()),
+            Some(b'"') => {
+                if let Some(text) = string(json) {
+                    visitor(redact(&text, place));
+                }
+            }
             Some(b'n') | None => {}
-            Some(_) => found.push(redact(json, place).into_owned()),
+            Some(_) => visitor(redact(json, place)),
         });
-        found
     }
 
     /// Visits the values at a path of keys of an object, each element of an array by itself.

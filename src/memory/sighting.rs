@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 
 use super::group::Sighted;
-use crate::alert::{GroupId, id};
+use crate::alert::GroupId;
+use crate::alert::id::{self, Hash};
 use crate::log::{Record, Time};
 use crate::rules::{Filter, Rule, Stage, StageKind, TopicArn, path_text};
 
@@ -50,21 +51,35 @@ impl<'f> Sighting<'f> {
 
 impl InGroup {
     fn of(rule: [&str; 2], stage: &Stage, record: &Record<'_>) -> Self {
-        // The number of texts at each path keeps `a, b` and nothing apart from `a` and `b`.
-        let mut texts: Vec<String> = rule.into_iter().chain([stage.name()]).map(str::to_owned).collect();
-        for path in &stage.by {
-            let found = record.raw_texts(path);
-            texts.push(path_text(path));
-            texts.push(found.len().to_string());
-            texts.extend(found);
+        let mut group = Hash::default();
+        // A changed stage begins anew: its groups would count other things.
+        let texts = rule.into_iter().chain([stage.name()]).map(str::to_owned).chain([stage.span.to_string()]);
+        texts.for_each(|text| group.add(&text));
+        if let StageKind::Threshold { count, distinct } = &stage.kind {
+            group.add(&count.to_string());
+            group.add(&distinct.as_deref().map(path_text).unwrap_or_default());
         }
-        let id = GroupId(id::hash(texts.iter().map(String::as_str)));
+        for path in &stage.by {
+            let (mut texts, mut count) = (Hash::default(), 0);
+            record.visit_raw_texts(path, |text| {
+                texts.add(text);
+                count += 1;
+            });
+            // The number of texts at each path keeps `a, b` and nothing apart from `a` and `b`.
+            group.add(&path_text(path));
+            group.add(&format!("{count} {:032x}", texts.finish()));
+        }
+        let id = GroupId(group.finish());
         let counted = match &stage.kind {
             StageKind::Threshold { count, distinct: Some(path) } => {
-                let texts = record.raw_texts(path);
-                let different: BTreeSet<u64> = texts.iter().map(|text| half(id::hash([text.as_str()]))).collect();
-                // More of them change nothing, and a record may have millions.
-                Some(different.into_iter().take(*count).collect())
+                let mut different = BTreeSet::new();
+                record.visit_raw_texts(path, |text| {
+                    // More of them change nothing.
+                    if different.len() < *count {
+                        different.insert(half(id::hash([text])));
+                    }
+                });
+                Some(different.into_iter().collect())
             }
             _ => None,
         };

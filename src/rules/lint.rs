@@ -88,14 +88,22 @@ impl Lint<'_> {
         let single = always_new.map(|path| {
             format!("`{path}` in `by` is new in each event, so each event is a group of its own: leave it out")
         });
-        let is_critical = rule.severity == Severity::Critical && matches!(stage.kind, StageKind::Suppress);
-        let critical = is_critical.then(|| {
-            let (span, by) = (stage.span.in_words(), stage.by_text());
-            format!(
-                "it holds back critical alerts within {span} of one with the same {by}: delete it if each must be sent"
-            )
+        let critical = (rule.severity == Severity::Critical).then(|| {
+            let by = stage.by_text();
+            let when = match stage.kind {
+                StageKind::Threshold { count, .. } => format!("until there are {count} with the same {by}"),
+                _ => format!("within {} of one with the same {by}", stage.span.in_words()),
+            };
+            format!("it holds back critical alerts {when}: delete it if each must be sent")
         });
-        stage.paths().filter_map(unknown).chain(single).chain(critical).collect()
+        let one_text = match &stage.kind {
+            StageKind::Threshold { distinct: Some(path), .. } if stage.by.contains(path) => Some(format!(
+                "`{}` is in `by` too, so that all matches of a group have one text: leave it out of `by`",
+                path_text(path)
+            )),
+            _ => None,
+        };
+        stage.paths().filter_map(unknown).chain(single).chain(one_text).chain(critical).collect()
     }
 
     /// The warnings about entries of an `ignore`, which may be that of a rule with this condition.

@@ -640,3 +640,18 @@ async fn an_environment_without_a_table_forgets_groups_and_stays_within_memory()
     let peak = world.lambda.memory_peak();
     assert!(peak < 64, "{peak} MiB");
 }
+
+#[tokio::test]
+async fn a_repeat_that_is_not_sent_takes_no_count_along() {
+    let mut world = world_of_rules(&[hourly()]).await;
+    let again = by_alice("again", [3_600]);
+    assert_eq!(handle(&mut world, &again).await, told_by("again-0", 0));
+    // Another stage begins with an empty memory, and the environment forgets what it has published.
+    put_rules(&world.aws, &[rule("hourly", &json!({ "suppress": { "by": ["userIdentity.arn"], "for": "59m" } }))]);
+    assert_eq!(handle(&mut world, &by_alice("a", [0, 10, 20])).await, told_by("a-0", 0));
+    assert_eq!(handle(&mut world, &again).await, []);
+    assert_eq!(sums(&world.logged().await), (0, 0, 1));
+    let untold =
+        world.aws.table(|table| table.groups().iter().map(|group| group["tells"][0]["held"]["count"].as_u64()).max());
+    assert_eq!(untold, Some(Some(2)), "a later alert is to tell them");
+}

@@ -798,3 +798,24 @@ async fn a_fifo_topic_groups_by_account_and_knows_events_and_summaries_again() {
         assert!(ids.contains(&*format!("00000000-0000-4000-8000-00000000000{n}")), "{ids:?}");
     }
 }
+
+#[test]
+fn a_summary_tells_what_its_alerts_had_to_tell() {
+    let rule = json!({ "name": "r", "regexp": ".", "suppress": { "by": ["awsRegion"], "for": "1m" } });
+    let configuration = json!({ "maxAlertsPerLog": 1, "rules": [rule] }).to_string();
+    let at = |second: usize| {
+        json!({
+            "eventName": "CreateUser", "awsRegion": "r", "eventID": second.to_string(),
+            "eventTime": format!("2026-11-20T21:{:02}:{:02}Z", second / 60, second % 60),
+        })
+    };
+    let folder = folder(&[
+        ("c.json", configuration.as_bytes()),
+        ("a.json", &log(&(0..600).map(at).collect::<Vec<_>>())),
+        ("b.json", &log(&[at(600)])),
+    ]);
+    let scanned =
+        run_in(folder.path(), &["scan", "--config", "c.json", "--format", "json", "a.json", "b.json"], Vec::new());
+    let held = |line: &str| serde_json::from_str::<Value>(line).unwrap()["held"]["count"].as_u64().unwrap_or(0);
+    assert_eq!(scanned.stdout.lines().map(held).collect::<Vec<_>>(), [0, 9 * 59, 59], "{scanned:?}");
+}

@@ -336,12 +336,27 @@ fn check_warns_of_groups_that_hold_nothing_back_and_of_those_that_hold_back_crit
             distinct("requestID"),
         ),
         (
-            critical("suppress", of_suppress),
+            critical("suppress", of_suppress.clone()),
             &[
                 "suppress: it holds back critical alerts within 2 hours of one with the same userIdentity.arn and awsRegion: \
                delete it if each must be sent",
             ],
-            critical("firstSeen", of_first_seen),
+            with(json!({ "suppress": of_suppress })),
+        ),
+        (
+            critical("firstSeen", of_first_seen.clone()),
+            &["firstSeen: it holds back critical alerts within 2 hours of one with the same userIdentity.arn"],
+            with(json!({ "firstSeen": of_first_seen })),
+        ),
+        (
+            critical("threshold", json!({ "count": 5, "by": ["awsRegion"], "within": "1h" })),
+            &["threshold: it holds back critical alerts until there are 5 with the same awsRegion"],
+            distinct("userIdentity.arn"),
+        ),
+        (
+            distinct("awsRegion"),
+            &["threshold: `awsRegion` is in `by` too, so that all matches of a group have one text"],
+            distinct("userAgent"),
         ),
     ]);
 }
