@@ -15,9 +15,6 @@ const LEAST: usize = 3;
 /// Few texts.
 const FEW: usize = 8;
 
-/// The most texts that are looked for in a pattern. To find hundreds takes longer than to parse the pattern.
-const FOUND: usize = 64;
-
 /// Texts of which a record's bytes must hold one.
 #[derive(Debug, Clone)]
 pub(super) struct Needle {
@@ -90,7 +87,7 @@ fn shortest(texts: &[String]) -> usize {
 /// Texts of which all matches of a pattern hold one, cut to what a log writes in one way only: those with which matches
 /// begin, or else those with which they end; `None` where there are none that are long enough.
 pub(super) fn plain_texts(parsed: &Hir) -> Option<Vec<String>> {
-    let of = |kind| cut(Extractor::new().kind(kind).limit_total(FOUND).extract(parsed).literals()?.iter().map(Literal::as_bytes));
+    let of = |kind| cut(Extractor::new().kind(kind).extract(parsed).literals()?.iter().map(Literal::as_bytes));
     of(ExtractKind::Prefix).or_else(|| of(ExtractKind::Suffix))
 }
 

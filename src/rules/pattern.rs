@@ -62,8 +62,8 @@ struct Compiled {
     search: OnceLock<Search>,
     /// Made where a test asks for it.
     needle: OnceLock<Option<Needle>>,
-    /// As [`plain_texts`] finds them, if they are known already.
-    plain_texts: Option<Option<Vec<String>>>,
+    /// As [`plain_texts`] finds them.
+    plain_texts: OnceLock<Option<Vec<String>>>,
     memory: usize,
 }
 
@@ -79,10 +79,6 @@ impl Compiled {
         let nothing = || Search::Texts(Texts { at_start: true, at_end: true, one_of: Vec::new() });
         let regex = || build(&parse(&self.text).ok()?, MEMORY_LIMIT).map(Search::Regex);
         self.search.get_or_init(|| regex().unwrap_or_else(nothing))
-    }
-
-    fn plain_texts(&self) -> Option<Vec<String>> {
-        self.plain_texts.clone().unwrap_or_else(|| plain_texts(&parse(&self.text).ok()?))
     }
 }
 
@@ -102,12 +98,13 @@ impl Pattern {
 
     /// What a record must hold if it is found in one of its texts; `None` where that is not certain.
     pub(super) fn needle(&self) -> Option<&Needle> {
-        self.0.needle.get_or_init(|| Needle::one_of(self.0.plain_texts()?)).as_ref()
+        let texts = || self.0.plain_texts.get_or_init(|| plain_texts(&parse(&self.0.text).ok()?));
+        self.0.needle.get_or_init(|| Needle::one_of(texts().clone()?)).as_ref()
     }
 
     /// Whether it can take seconds on a text of 100 KB.
     pub(super) fn is_slow(&self) -> bool {
-        let regex = if let Search::Regex(regex) = self.0.search() { regex } else { return false };
+        let Search::Regex(regex) = self.0.search() else { return false };
         regex.memory_usage() > SLOW && parse(&self.0.text).is_ok_and(|hir| is_slow(&hir, regex))
     }
 
@@ -179,8 +176,9 @@ impl Patterns {
             plain_texts.iter().flatten().flatten().map(|text| size_of::<String>() + text.len()).sum::<usize>();
         let memory = memory + of_plain + 2 * text.len() + PATTERN_MEMORY;
         self.spend(memory);
-        let (search, needle) = (search.map_or_else(OnceLock::new, OnceLock::from), OnceLock::new());
-        let (id, text_of_it) = (self.places.len(), text.clone());
+        let search = search.map_or_else(OnceLock::new, OnceLock::from);
+        let plain_texts = plain_texts.map_or_else(OnceLock::new, OnceLock::from);
+        let (id, text_of_it, needle) = (self.places.len(), text.clone(), OnceLock::new());
         let pattern = Pattern(Arc::new(Compiled { id, text: text_of_it, search, needle, plain_texts, memory }));
         self.known.insert(text, pattern.clone());
         self.places.push((at.to_owned(), pattern.clone()));
