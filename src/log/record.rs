@@ -170,7 +170,8 @@ impl<'a> Value<'a> {
     fn fields(&self) -> &Fields<'a> {
         self.fields.get_or_init(|| {
             let is_object = self.json.starts_with('{');
-            if is_object { serde_json::from_str(self.json).unwrap_or_default() } else { Fields::default() }
+            let fields = || Entries(USUAL_MEMBERS).deserialize(&mut serde_json::Deserializer::from_str(self.json));
+            if is_object { fields().unwrap_or_default() } else { Fields::default() }
         })
     }
 
@@ -242,8 +243,9 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A record has about so many.
+/// A record has about so many fields, and an object within it so many. Room for more would take the allocator's slow way.
 const USUAL_FIELDS: usize = 24;
+const USUAL_MEMBERS: usize = 8;
 
 /// The most fields of an object that are kept. An object of 16 MiB may have millions, and each takes more memory than text.
 const FIELDS_LIMIT: usize = 16_000;
@@ -267,26 +269,37 @@ struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Fields<'de>;
+        Entries(USUAL_FIELDS).deserialize(deserializer)
+    }
+}
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+/// Reads the fields of an object, with room for so many.
+struct Entries(usize);
+
+impl<'de> DeserializeSeed<'de> for Entries {
+    type Value = Fields<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Entries {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut entries = Vec::with_capacity(self.0);
+        while let Some((key, value)) = map.next_entry()? {
+            if entries.len() == FIELDS_LIMIT {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(Fields::TooMany);
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::with_capacity(USUAL_FIELDS);
-                while let Some((key, value)) = map.next_entry()? {
-                    if entries.len() == FIELDS_LIMIT {
-                        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                        return Ok(Fields::TooMany);
-                    }
-                    entries.push((key, Value::of(value)));
-                }
-                Ok(Fields::Known(entries))
-            }
+            entries.push((key, Value::of(value)));
         }
-        deserializer.deserialize_map(Entries)
+        Ok(Fields::Known(entries))
     }
 }
 

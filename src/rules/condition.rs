@@ -32,10 +32,10 @@ pub(crate) struct Test {
     /// The keys that lead to the value; arrays on the way count as any of their elements.
     pub(crate) path: Vec<String>,
     pub(crate) check: Check,
-    /// What the bytes of a passing record must hold: the last key, in quotes, and texts of each of the others. Less where
-    /// that is not certain.
+    /// What the bytes of a passing record must hold: the last key, in quotes, and that of the other path. Less where that
+    /// is not certain.
     key: Option<Needle>,
-    values: Vec<Needle>,
+    other_key: Option<Needle>,
 }
 
 /// What a test asks of the texts at its path. One of them must pass.
@@ -85,14 +85,9 @@ impl Scratch<'_> {
 
 impl Test {
     pub(crate) fn new(id: usize, path: Vec<String>, check: Check) -> Self {
-        let key = path.last().and_then(|key| Needle::key(key));
-        let values = match &check {
-            Check::Pattern(pattern) => pattern.needle().cloned().into_iter().collect(),
-            Check::All(patterns) => patterns.iter().filter_map(Pattern::needle).cloned().collect(),
-            Check::SameAs(other) => other.last().and_then(|key| Needle::key(key)).into_iter().collect(),
-            Check::Cidr(_) | Check::Range { .. } | Check::Element(_) => Vec::new(),
-        };
-        Test { id, path, check, key, values }
+        let of_last = |path: &[String]| path.last().and_then(|key| Needle::key(key));
+        let other_key = if let Check::SameAs(other) = &check { of_last(other) } else { None };
+        Test { id, key: of_last(&path), path, check, other_key }
     }
 
     /// The last key of the path.
@@ -102,7 +97,8 @@ impl Test {
 
     /// What is searched for in records before they are parsed.
     pub(super) fn needles(&self) -> impl Iterator<Item = &Needle> {
-        self.values.iter().chain(&self.key)
+        // The keys first, because the first search for a pattern's texts makes its needle.
+        self.key.iter().chain(&self.other_key).chain(self.patterns().iter().filter_map(Pattern::needle))
     }
 
     /// The memory of what is searched for in records, in bytes.
@@ -150,23 +146,25 @@ impl Test {
 
     /// Whether a record may pass, as far as can be told without parsing it.
     pub(super) fn may_pass(&self, record: &[u8]) -> bool {
-        self.values.iter().all(|needle| needle.is_in(record))
-            && self.may_have_value(record)
+        self.needles().all(|needle| needle.is_in(record))
             && match &self.check {
                 Check::Element(tests) => tests.iter().all(|test| test.may_pass(record)),
                 _ => true,
             }
     }
 
-    /// Whether a record passes. Notes in the scratch that it has a value at the path.
-    pub(super) fn passes(&self, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
+    /// Whether a record passes, if that `matters`. Notes in the scratch that it has a value at the path.
+    pub(super) fn passes(&self, record: &Record<'_>, matters: bool, scratch: &mut Scratch<'_>) -> bool {
         if let Check::Element(tests) = &self.check {
             let elements = record.objects(&self.path);
             self.note_value(elements.is_empty(), scratch);
-            return elements.iter().any(|element| all_pass(tests, element, scratch));
+            return elements.iter().any(|element| all_pass(tests, element, matters, scratch));
         }
         let texts = record.raw_texts(&self.path);
         self.note_value(texts.is_empty(), scratch);
+        if !matters {
+            return false;
+        }
         let mut find = |pattern: &Pattern, text: &str| scratch.searches.find(pattern, text);
         match &self.check {
             Check::Pattern(pattern) => texts.iter().any(|text| find(pattern, text)),
@@ -220,13 +218,13 @@ pub(crate) fn literals(pattern: &Pattern) -> Vec<String> {
     literals.filter_map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok()).collect()
 }
 
-/// Whether all tests pass. A path at which no record has had a value yet is looked up although the answer is known, if that
-/// is noted.
-fn all_pass(tests: &[Test], record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
-    let mut all = true;
+/// Whether all tests pass, if that `matters`. A path at which no record has had a value yet is looked up although the answer
+/// is known, if that is noted.
+fn all_pass(tests: &[Test], record: &Record<'_>, matters: bool, scratch: &mut Scratch<'_>) -> bool {
+    let mut all = matters;
     for test in tests {
         if all || test.is_unseen(scratch.paths_seen) {
-            all &= test.passes(record, scratch);
+            all &= test.passes(record, all, scratch);
         }
     }
     all
@@ -273,7 +271,8 @@ impl Condition {
 
     /// Whether a record passes the tests.
     pub(super) fn passes_tests(&self, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
-        all_pass(&self.wheres, record, scratch) && !self.unless.iter().any(|test| test.passes(record, scratch))
+        all_pass(&self.wheres, record, true, scratch)
+            && !self.unless.iter().any(|test| test.passes(record, true, scratch))
     }
 
     pub(super) fn matches(&self, call: CallName<'_>, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {

@@ -119,7 +119,9 @@ impl Reader {
         }
         let format = format.and_then(|format| self.format("format", format));
         let packs = packs.map(|packs| self.problems.array("packs", packs)).unwrap_or_default();
+        self.patterns.are_known = true;
         let packs = packs.into_iter().filter_map(|pack| self.pack(pack, &mut drafts)).collect();
+        self.patterns.are_known = false;
         for (i, rule) in
             rules.map(|rules| self.problems.array("rules", rules)).unwrap_or_default().into_iter().enumerate()
         {

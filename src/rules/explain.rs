@@ -76,7 +76,7 @@ impl Explainer<'_, '_> {
     }
 
     fn passes(&mut self, test: &Test, record: &Record<'_>) -> bool {
-        test.passes(record, &mut Scratch { searches: &mut self.searches, paths_seen: &mut [] })
+        test.passes(record, true, &mut Scratch { searches: &mut self.searches, paths_seen: &mut [] })
     }
 
     /// What a test asks, and of which values; of one of objects that fails, what each of them fails.

@@ -18,6 +18,7 @@ pub(crate) mod packs;
 mod paths;
 mod pattern;
 mod reader;
+mod spelled;
 mod stage;
 mod stage_reader;
 mod suggest;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use memchr::memmem::Finder;
 use regex_syntax::hir::Hir;
-use regex_syntax::hir::literal::{ExtractKind, Extractor, Seq};
+use regex_syntax::hir::literal::{ExtractKind, Extractor, Literal};
 
 use crate::log::is_plain;
 
@@ -85,17 +85,17 @@ fn shortest(texts: &[String]) -> usize {
 }
 
 /// Texts of which all matches of a pattern hold one, cut to what a log writes in one way only: those with which matches
-/// begin, which are given, or else those with which they end; `None` where there are none that are long enough.
-pub(super) fn plain_texts(parsed: &Hir, prefixes: &Seq) -> Option<Vec<String>> {
-    let is_long = |texts: &Vec<String>| shortest(texts) >= LEAST;
-    let suffixes = || Extractor::new().kind(ExtractKind::Suffix).extract(parsed);
-    cut(prefixes).filter(is_long).or_else(|| cut(&suffixes()).filter(is_long))
+/// begin, or else those with which they end; `None` where there are none that are long enough.
+pub(super) fn plain_texts(parsed: &Hir) -> Option<Vec<String>> {
+    let of = |kind| cut(Extractor::new().kind(kind).extract(parsed).literals()?.iter().map(Literal::as_bytes));
+    of(ExtractKind::Prefix).or_else(|| of(ExtractKind::Suffix))
 }
 
-fn cut(found: &Seq) -> Option<Vec<String>> {
+/// Texts, cut to what a log writes in one way only; `None` if that leaves too little of one.
+pub(super) fn cut<'t>(literals: impl Iterator<Item = &'t [u8]>) -> Option<Vec<String>> {
     let mut texts = Vec::new();
-    for literal in found.literals()? {
-        let runs = literal.as_bytes().split(|byte| !is_plain(*byte));
+    for literal in literals {
+        let runs = literal.split(|byte| !is_plain(*byte));
         // The first of the longest ones: names of programs are rarer than what follows them.
         let longest = runs.rev().max_by_key(|run| run.len())?;
         // A leading colon may be the one between a key and a value, which may have blanks around it.
@@ -109,7 +109,7 @@ fn cut(found: &Seq) -> Option<Vec<String>> {
         texts.sort_unstable();
         texts.dedup();
     }
-    (!texts.is_empty()).then_some(texts)
+    (shortest(&texts) >= LEAST).then_some(texts)
 }
 
 #[cfg(test)]

@@ -3,17 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
-use std::slice;
 use std::sync::{Arc, OnceLock};
 
-use memchr::memmem;
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
-use regex_syntax::hir::literal::{Extractor, Seq};
-use regex_syntax::hir::{Hir, HirKind, Look};
+use regex_syntax::hir::{Hir, Look};
 
-use super::needle::{Needle, plain_texts};
+use super::needle::{Needle, cut, plain_texts};
+use super::spelled::Texts;
 
 /// The most memory that the rules of a configuration may take, in bytes. A function of 256 MB has it twice while a new
 /// configuration is read, beside 64 MB for logs and alerts.
@@ -30,6 +28,9 @@ const PARSING_LIMIT: usize = MEMORY_LIMIT / 2;
 /// What a compiled pattern takes beside its automata, measured.
 const PATTERN_MEMORY: usize = 4 << 10;
 
+/// What a compiled pattern of a pack takes, on average.
+const PACK_PATTERN: usize = 40 << 10;
+
 /// The most memory of a lazy DFA, the engine that needs the same few nanoseconds for each byte.
 const LAZY_DFA: usize = 2 << 20;
 
@@ -42,9 +43,6 @@ const LARGE: usize = 100 << 10;
 
 /// Texts that are no longer than this, in bytes, take no time that counts.
 const SHORT: usize = 10_000;
-
-/// The most texts that are searched one after the other.
-const FEW_TEXTS: usize = 8;
 
 /// The most memory that is kept for the next searches of a filter, in bytes.
 const SEARCHES_LIMIT: usize = 24 << 20;
@@ -60,13 +58,13 @@ struct Compiled {
     /// Tells it from the other patterns of its configuration.
     id: usize,
     text: String,
-    search: Search,
-    /// As [`plain_texts`] finds them.
-    plain_texts: Option<Vec<String>>,
+    /// A pack's pattern is compiled when it is searched first: most of them never are.
+    search: OnceLock<Search>,
     /// Made where a test asks for it.
     needle: OnceLock<Option<Needle>>,
+    /// As [`plain_texts`] finds them.
+    plain_texts: OnceLock<Option<Vec<String>>>,
     memory: usize,
-    is_slow: bool,
 }
 
 enum Search {
@@ -75,36 +73,12 @@ enum Search {
     Regex(Regex),
 }
 
-/// One of them must be in a text; at its start, at its end, or be all of it, if so said.
-struct Texts {
-    at_start: bool,
-    at_end: bool,
-    one_of: Vec<String>,
-}
-
-impl Texts {
-    /// The texts that a pattern is made of; `None` if it is made of something else, or of many. `found` are the texts with
-    /// which its matches begin.
-    fn of(hir: &Hir, found: &Seq) -> Option<Self> {
-        let mut parts = if let HirKind::Concat(parts) = hir.kind() { parts } else { slice::from_ref(hir) };
-        let is_look = |part: Option<&Hir>, look| matches!(part.map(Hir::kind), Some(HirKind::Look(it)) if *it == look);
-        let at_start = is_look(parts.first(), Look::Start);
-        parts = &parts[usize::from(at_start)..];
-        let at_end = is_look(parts.last(), Look::End);
-        parts = &parts[..parts.len() - usize::from(at_end)];
-        let is_exact = found.is_exact() && parts.iter().all(|part| part.properties().look_set().is_empty());
-        let literals = found.literals().filter(|all| is_exact && (at_start || at_end || all.len() <= FEW_TEXTS))?;
-        let texts = literals.iter().map(|literal| String::from_utf8(literal.as_bytes().to_vec()).ok());
-        Some(Texts { at_start, at_end, one_of: texts.collect::<Option<_>>()? })
-    }
-
-    fn are_in(&self, text: &str) -> bool {
-        self.one_of.iter().any(|it| match (self.at_start, self.at_end) {
-            (true, true) => text == it,
-            (true, false) => text.starts_with(it),
-            (false, true) => text.ends_with(it),
-            (false, false) => memmem::find(text.as_bytes(), it.as_bytes()).is_some(),
-        })
+impl Compiled {
+    fn search(&self) -> &Search {
+        // What can't be compiled never gets here.
+        let nothing = || Search::Texts(Texts { at_start: true, at_end: true, one_of: Vec::new() });
+        let regex = || build(&parse(&self.text).ok()?, MEMORY_LIMIT).map(Search::Regex);
+        self.search.get_or_init(|| regex().unwrap_or_else(nothing))
     }
 }
 
@@ -116,7 +90,7 @@ impl Pattern {
 
     /// Whether it is found in a text, for a single search. Those of records go through [`Searches`].
     pub(crate) fn is_match(&self, text: &str) -> bool {
-        match &self.0.search {
+        match self.0.search() {
             Search::Texts(texts) => texts.are_in(text),
             Search::Regex(regex) => is_found(regex, &mut regex.create_cache(), text),
         }
@@ -124,12 +98,14 @@ impl Pattern {
 
     /// What a record must hold if it is found in one of its texts; `None` where that is not certain.
     pub(super) fn needle(&self) -> Option<&Needle> {
-        self.0.needle.get_or_init(|| Needle::one_of(self.0.plain_texts.clone()?)).as_ref()
+        let texts = || self.0.plain_texts.get_or_init(|| plain_texts(&parse(&self.0.text).ok()?));
+        self.0.needle.get_or_init(|| Needle::one_of(texts().clone()?)).as_ref()
     }
 
     /// Whether it can take seconds on a text of 100 KB.
     pub(super) fn is_slow(&self) -> bool {
-        self.0.is_slow
+        let Search::Regex(regex) = self.0.search() else { return false };
+        regex.memory_usage() > SLOW && parse(&self.0.text).is_ok_and(|hir| is_slow(&hir, regex))
     }
 
     /// The pattern and its size, and what would make it smaller.
@@ -161,6 +137,8 @@ pub(super) struct Patterns {
     memory: usize,
     /// What patterns may have taken that are too large.
     refused: usize,
+    /// Whether the patterns are those of a pack: valid, and not large.
+    pub(super) are_known: bool,
 }
 
 impl Patterns {
@@ -171,15 +149,17 @@ impl Patterns {
         if known.is_some() && !self.is_full() {
             return Ok(known.cloned());
         }
-        let hir = parse(&text)?;
         if self.is_full() {
-            return Ok(None);
+            return parse(&text).map(|_| None);
         }
-        let found = Extractor::new().extract(&hir);
-        let (search, memory, is_slow) = if let Some(texts) = Texts::of(&hir, &found) {
+        let (search, plain_texts, memory) = if let Some(texts) = Texts::of(&text) {
             let memory = texts.one_of.iter().map(|text| size_of::<String>() + text.len()).sum();
-            (Search::Texts(texts), memory, false)
+            let plain_texts = cut(texts.one_of.iter().map(String::as_bytes));
+            (Some(Search::Texts(texts)), Some(plain_texts), memory)
+        } else if self.are_known {
+            (None, None, PACK_PATTERN)
         } else {
+            let hir = parse(&text)?;
             let limit = (MEMORY_LIMIT - self.used()) / COMPILING;
             let Some(regex) = build(&hir, limit) else {
                 let is_too_large = self.used() < MEMORY_LIMIT / 2;
@@ -189,16 +169,17 @@ impl Patterns {
                     || format!("{} is too large when compiled{}: {SMALLER}", shown(&text), in_ascii(&text, limit));
                 return if is_too_large { Err(why()) } else { Ok(None) };
             };
-            let (memory, is_slow) = (regex.memory_usage(), is_slow(&hir, &regex));
-            (Search::Regex(regex), memory, is_slow)
+            let memory = regex.memory_usage();
+            (Some(Search::Regex(regex)), Some(plain_texts(&hir)), memory)
         };
-        let plain_texts = plain_texts(&hir, &found);
-        let of_plain = plain_texts.iter().flatten().map(|text| size_of::<String>() + text.len()).sum::<usize>();
+        let of_plain =
+            plain_texts.iter().flatten().flatten().map(|text| size_of::<String>() + text.len()).sum::<usize>();
         let memory = memory + of_plain + 2 * text.len() + PATTERN_MEMORY;
         self.spend(memory);
+        let search = search.map_or_else(OnceLock::new, OnceLock::from);
+        let plain_texts = plain_texts.map_or_else(OnceLock::new, OnceLock::from);
         let (id, text_of_it, needle) = (self.places.len(), text.clone(), OnceLock::new());
-        let pattern =
-            Pattern(Arc::new(Compiled { id, text: text_of_it, search, plain_texts, needle, memory, is_slow }));
+        let pattern = Pattern(Arc::new(Compiled { id, text: text_of_it, search, needle, plain_texts, memory }));
         self.known.insert(text, pattern.clone());
         self.places.push((at.to_owned(), pattern.clone()));
         Ok(Some(pattern))
@@ -283,10 +264,7 @@ fn is_slow(hir: &Hir, regex: &Regex) -> bool {
     let most_bytes = properties.maximum_len().filter(|_| starts_at_start);
     // The cache is the lazy DFA's, until another engine is in use.
     let has_lazy_dfa = || regex.create_cache().memory_usage() > 0;
-    regex.memory_usage() > SLOW
-        && most_bytes.is_none_or(|bytes| bytes > SHORT)
-        && !properties.is_alternation_literal()
-        && !has_lazy_dfa()
+    most_bytes.is_none_or(|bytes| bytes > SHORT) && !properties.is_alternation_literal() && !has_lazy_dfa()
 }
 
 /// What a pattern would take if it matched ASCII only, where that is much less.
@@ -326,8 +304,8 @@ impl Searches {
         if self.memory > SEARCHES_LIMIT {
             *self = Searches::default();
         }
-        let Compiled { id, search, .. } = &*pattern.0;
-        let regex = match search {
+        let id = &pattern.0.id;
+        let regex = match pattern.0.search() {
             Search::Texts(texts) => return texts.are_in(text),
             Search::Regex(regex) => regex,
         };
