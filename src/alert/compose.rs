@@ -501,7 +501,7 @@ mod tests {
                 vec![one(json!({"threshold": distinct}))],
                 Some(held(1, 0, 0)),
                 "20 different requestParameters.secretId in 1 hour with the same userIdentity.arn and awsRegion",
-                "1 more at 2026-11-20T10:02:00Z with the same userIdentity.arn and awsRegion was not sent",
+                "1 other at 2026-11-20T10:02:00Z with the same userIdentity.arn and awsRegion was not sent",
             ),
             (
                 vec![one(json!({"suppress": suppress}))],
@@ -517,7 +517,7 @@ mod tests {
                 }],
                 Some(held(2, 0, 0)),
                 "5 in 10 minutes with the same sourceIPAddress (rule a)",
-                "2 more at 2026-11-20T10:02:00Z with the same sourceIPAddress were not sent (rule a); 2 more at \
+                "2 others at 2026-11-20T10:02:00Z with the same sourceIPAddress were not sent (rule a); 2 more at \
                  2026-11-20T10:02:00Z with the same awsRegion were not sent (rule b)",
             ),
             (vec![one(json!({"suppress": suppress}))], None, "", ""),
@@ -567,7 +567,7 @@ mod tests {
         let config = rules(&(0..20).map(stage).collect());
         let body = |format| alert_in(format, &config, &create_user().to_string()).body;
         let text = body("text");
-        for line in ["Count   : 1000 different kkk", "Held    : 37 more between "] {
+        for line in ["Count   : 1000 different kkk", "Held    : 37 others between "] {
             let line = text.lines().find(|text| text.starts_with(line)).unwrap();
             assert!(line.ends_with(" characters more)") && line.len() < 4_100, "{}", line.len());
         }
