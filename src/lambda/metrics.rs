@@ -24,8 +24,9 @@ pub(super) fn write(report: &Report, settings: &Settings) {
         let _ = writeln!(io::stdout(), "{}", line(metrics, rule, settings, now));
     };
     // A line can't have several values of a dimension.
-    for (rule, matched) in &report.rule_metrics {
-        write(&[("Matched", *matched, COUNT)], Some(rule));
+    for (rule, [matched, suppressed]) in &report.rule_metrics {
+        let metrics = [("Matched", *matched, COUNT), ("Suppressed", *suppressed, COUNT)];
+        write(&metrics[..if *suppressed > 0 { 2 } else { 1 }], Some(rule));
     }
     write(&metrics(report), None);
 }

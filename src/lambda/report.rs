@@ -61,9 +61,9 @@ pub struct Report {
     /// How many bytes of [`RULES_LIMIT`] they take.
     #[serde(skip)]
     rules_size: usize,
-    /// Of rules with a metric: the matches that no exception took.
+    /// Of rules with a metric: the matches that no exception took, and those of them that the memory held back.
     #[serde(skip)]
-    pub(crate) rule_metrics: BTreeMap<String, u64>,
+    pub(crate) rule_metrics: BTreeMap<String, [u64; 2]>,
     /// Messages that SQS is to deliver again.
     #[serde(skip)]
     pub(crate) handed_back: u64,
@@ -132,7 +132,9 @@ impl Report {
     fn count_hit(&mut self, hit: &Hit<'_>) {
         let name = &hit.rule.name;
         if hit.rule.metrics && !hit.ignored {
-            *self.rule_metrics.entry(name.clone()).or_default() += 1;
+            let [matched, suppressed] = self.rule_metrics.entry(name.clone()).or_default();
+            *matched += 1;
+            *suppressed += u64::from(hit.held);
         }
         if let Some(counts) = self.rules.get_mut(name) {
             return counts.count(hit);

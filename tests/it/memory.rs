@@ -146,7 +146,9 @@ async fn what_is_held_back_counts_in_the_answer_the_log_line_and_the_metrics() {
         let aws = FakeAws::start().await;
         let bob = rule("bob", &json!({ "where": { "userIdentity.arn": "/bob$" } }));
         let quiet = rule("quiet", &json!({ "dryRun": true }));
-        put_rules(&aws, &[hourly(), bob, quiet]);
+        let mut hourly = hourly();
+        hourly["metrics"] = json!(true);
+        put_rules(&aws, &[hourly, bob, quiet]);
         let mut world = World::start(aws, environment, TIMEOUT).await;
         // Three of alice are held back. Bob's are sent, although the first rule holds two of them back.
         let callers = ["alice", "bob", "alice", "bob", "alice", "bob", "alice"].map(str::to_owned);
@@ -159,10 +161,14 @@ async fn what_is_held_back_counts_in_the_answer_the_log_line_and_the_metrics() {
             "bob": { "matches": 4, "alerts": 4 }, "quiet": { "matches": 8, "dry": 8 } });
         let logged = world.logged().await;
         let metrics_of = |lines: &[Value]| metrics(lines.last().unwrap());
+        let of_rule = |lines: &[Value]| metrics(lines.iter().rfind(|line| line["Rule"] == "hourly").unwrap());
+        let named = |metrics: &[(&str, u64)]| metrics.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
         assert_eq!(answer["rules"], by_rule);
         assert_eq!((&logged["rules"], &logged["suppressed"]), (&by_rule, &json!(3)));
         assert_eq!((&answer["alerts"], sums(&answer)), (&json!(8), (4, 3, 1)));
-        assert_eq!(metrics_of(&world.lines().await).get("Suppressed"), Some(&3));
+        let lines = world.lines().await;
+        assert_eq!(metrics_of(&lines).get("Suppressed"), Some(&3));
+        assert_eq!(of_rule(&lines), named(&[("Matched", 8), ("Suppressed", 5)]));
 
         // With failures.
         world.aws.topic_fault(TOPIC, SnsFault::Denies("b-0"));
@@ -177,7 +183,9 @@ async fn what_is_held_back_counts_in_the_answer_the_log_line_and_the_metrics() {
         put_log(&world.aws, KEY, &by_alice("c", [3_600]));
         let counts = world.counts(&put_keys(&[KEY])).await;
         assert_eq!(counts["rules"]["hourly"], json!({ "matches": 1, "alerts": 1 }));
-        assert_eq!(metrics_of(&world.lines().await).get("Suppressed"), None);
+        let lines = world.lines().await;
+        assert_eq!(metrics_of(&lines).get("Suppressed"), None);
+        assert_eq!(of_rule(&lines), named(&[("Matched", 1)]));
     }
 }
 
