@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -119,12 +119,17 @@ impl<'a> Record<'a> {
     /// its elements.
     pub(crate) fn objects(&self, path: &[impl AsRef<str>]) -> Vec<Record<'a>> {
         let mut found = Vec::new();
+        self.visit_objects(path, |object| found.push(Record(object.0.clone())));
+        found
+    }
+
+    /// Visits the same objects one by one.
+    pub(crate) fn visit_objects(&self, path: &[impl AsRef<str>], mut visitor: impl FnMut(&Record<'a>)) {
         self.0.visit(path, &mut |value| {
             if value.json.starts_with('{') {
-                found.push(Record(Value { json: value.json, fields: OnceCell::new() }));
+                visitor(&Record(Value { json: value.json, fields: OnceCell::new() }));
             }
         });
-        found
     }
 }
 
@@ -228,9 +233,9 @@ impl<'a> Value<'a> {
     fn visit_within(&self, path: &[impl AsRef<str>], arrays: usize, visitor: &mut impl FnMut(&Value<'a>)) {
         match (self.json.as_bytes().first(), path.split_first()) {
             (Some(b'['), _) if arrays > 0 => {
-                for element in serde_json::from_str::<Vec<&RawValue>>(self.json).unwrap_or_default() {
-                    Value::of(element).visit_within(path, arrays - 1, visitor);
-                }
+                let each = Each(|element| Value::of(element).visit_within(path, arrays - 1, visitor));
+                // It has been parsed as a part of the record.
+                let _ = each.deserialize(&mut serde_json::Deserializer::from_str(self.json));
             }
             (Some(b'{'), Some((first, rest))) => {
                 if let Some(value) = self.get(first.as_ref()) {
@@ -240,6 +245,32 @@ impl<'a> Value<'a> {
             (Some(b'['), _) | (_, Some(_)) => {}
             (_, None) => visitor(self),
         }
+    }
+}
+
+/// Visits the elements of an array one by one: there may be millions.
+struct Each<F>(F);
+
+impl<'a, F: FnMut(&'a RawValue)> DeserializeSeed<'a> for Each<F> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'a, F: FnMut(&'a RawValue)> Visitor<'a> for Each<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
+        while let Some(element) = elements.next_element()? {
+            (self.0)(element);
+        }
+        Ok(())
     }
 }
 

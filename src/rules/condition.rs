@@ -155,35 +155,40 @@ impl Test {
 
     /// Whether a record passes, if that `matters`. Notes in the scratch that it has a value at the path.
     pub(super) fn passes(&self, record: &Record<'_>, matters: bool, scratch: &mut Scratch<'_>) -> bool {
+        let (mut is_absent, mut passes) = (true, false);
         if let Check::Element(tests) = &self.check {
-            let elements = record.objects(&self.path);
-            self.note_value(elements.is_empty(), scratch);
-            return elements.iter().any(|element| all_pass(tests, element, matters, scratch));
+            record.visit_objects(&self.path, |element| {
+                is_absent = false;
+                passes = passes || all_pass(tests, element, matters, scratch);
+            });
+            self.note_value(is_absent, scratch);
+            return passes;
         }
-        let texts = record.raw_texts(&self.path);
-        self.note_value(texts.is_empty(), scratch);
-        if !matters {
-            return false;
-        }
-        let mut find = |pattern: &Pattern, text: &str| scratch.searches.find(pattern, text);
-        match &self.check {
-            Check::Pattern(pattern) => texts.iter().any(|text| find(pattern, text)),
-            Check::All(patterns) => texts.iter().any(|text| patterns.iter().all(|pattern| find(pattern, text))),
-            Check::Cidr(networks) => {
-                let addresses = texts.iter().filter_map(|text| text.parse::<IpAddr>().ok());
-                addresses.into_iter().any(|address| networks.iter().any(|network| network.contains(&address)))
+        let mut others: Option<HashSet<String>> = None;
+        let searches = &mut *scratch.searches;
+        // One by one, since a record may have millions.
+        record.visit_raw_texts(&self.path, |text| {
+            is_absent = false;
+            if passes || !matters {
+                return;
             }
-            Check::Range { at_least, at_most } => {
-                let is_within =
-                    |number: f64| at_least.is_none_or(|n| number >= n) && at_most.is_none_or(|n| number <= n);
-                texts.iter().filter_map(|text| number(text)).any(is_within)
-            }
-            Check::SameAs(other) if !texts.is_empty() => {
-                let others: HashSet<_> = record.raw_texts(other).into_iter().collect();
-                texts.iter().any(|text| others.contains(text))
-            }
-            Check::SameAs(_) | Check::Element(_) => false,
-        }
+            passes = match &self.check {
+                Check::Pattern(pattern) => searches.find(pattern, text),
+                Check::All(patterns) => patterns.iter().all(|pattern| searches.find(pattern, text)),
+                Check::Cidr(networks) => {
+                    let address = text.parse::<IpAddr>();
+                    address.is_ok_and(|address| networks.iter().any(|network| network.contains(&address)))
+                }
+                Check::Range { at_least, at_most } => number(text)
+                    .is_some_and(|number| at_least.is_none_or(|n| number >= n) && at_most.is_none_or(|n| number <= n)),
+                Check::SameAs(other) => {
+                    others.get_or_insert_with(|| record.raw_texts(other).into_iter().collect()).contains(text)
+                }
+                Check::Element(_) => false,
+            };
+        });
+        self.note_value(is_absent, scratch);
+        passes
     }
 
     fn note_value(&self, is_absent: bool, scratch: &mut Scratch<'_>) {

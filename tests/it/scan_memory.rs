@@ -266,3 +266,26 @@ fn a_million_groups_take_bounded_memory() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains(", 40000 of them suppressed, "), "{said}");
 }
+
+/// A record may have millions of texts at a path of a rule.
+#[test]
+fn a_record_with_very_many_texts_at_a_path_takes_little_memory() {
+    let mut record = call(0, "alice", 0);
+    record["requestParameters"] = json!({ "n": vec![0; 2_000_000] });
+    let path = "requestParameters.n";
+    for keys in [
+        json!({ "where": { path: "^1$" } }),
+        json!({ "where": { path: { "element": { "a": "." } } } }),
+        json!({ "suppress": { "by": [path], "for": "1h" } }),
+    ] {
+        let mut rule = json!({ "name": "r", "source": "iam" });
+        rule.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+        let configuration = json!({ "rules": [rule] }).to_string();
+        let folder = folder(&[("c.json", configuration.as_bytes()), ("log.json", &log(&[record.clone()]))]);
+        let limited = format!("ulimit -d {} && exec '{PROGRAM}' scan --config c.json log.json", 64 << 10);
+        let mut command = Command::new("sh");
+        let output = command.env_clear().current_dir(folder.path()).args(["-c", &limited]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 log, 1 record, "), "{keys}: {said}");
+    }
+}
