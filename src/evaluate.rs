@@ -26,7 +26,8 @@ pub struct Evaluator<'a, 'f, 'l> {
     events: HashSet<u128>,
     /// Whether every match has to wait for those before it of which the memory decides, so that the right ones are summarised.
     in_order: bool,
-    limiter: Limiter<'a, 'f>,
+    /// Makes the alerts of matches about which the memory has decided, too.
+    pub(crate) limiter: Limiter<'a, 'f>,
 }
 
 /// Makes the alerts of one log, up to its limit, and summaries for the rest.
@@ -241,21 +242,6 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         Ok(Verdict::Matched(matched, Box::new(alerts)))
     }
 
-    /// Makes the alerts of a match as the memory decided, by sighting.
-    ///
-    /// # Errors
-    /// The record is not JSON, as [`evaluate`](Self::evaluate) would have said before.
-    pub(crate) fn decided<'m>(
-        &mut self,
-        pending: &'m Pending<'f>,
-        decisions: Vec<Decision<'f>>,
-    ) -> Result<(Match<'f>, Alerts<'m>), String>
-    where
-        'a: 'm,
-    {
-        self.limiter.decided(pending, decisions)
-    }
-
     /// Notes an event; gives whether the log has had it. A record without eventID is never taken for a repeat.
     fn note_event(&mut self, event: u128) -> bool {
         if self.events.len() == EVENTS_LIMIT {
@@ -281,7 +267,10 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
         }
     }
 
-    /// As [`Evaluator::decided`].
+    /// Makes the alerts of a match as the memory decided, by sighting.
+    ///
+    /// # Errors
+    /// The record is not JSON, as [`Evaluator::evaluate`] would have said before.
     pub(crate) fn decided<'m>(
         &mut self,
         pending: &'m Pending<'f>,

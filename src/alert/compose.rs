@@ -108,10 +108,7 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
         Line::new("Who", who.clone()),
         Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
     ];
-    lines.extend(flood.held.map(|held| {
-        let Held { count, from, to } = held;
-        Line::new("Held", Some(format!("{count} more between {from} and {to} were not sent")))
-    }));
+    lines.extend(flood.held.map(|held| Line::new("Held", Some(held_text(held, "more", "")))));
     lines.extend(advice_lines(&advice));
     lines.extend([
         Line::new("Account", account.map(|account| context.account_in_full(account))),
@@ -158,17 +155,21 @@ fn told_lines(rules: &[&Rule], told: &[Told<'_>]) -> impl Iterator<Item = Line> 
         Some(format!("{count}{different} in {within} with the same {}{}", stage.by_text(), of(rule)))
     });
     let held = told.iter().filter_map(|Told { rule, stage, held, .. }| {
-        let Held { count, from, to } = (*held)?;
-        let (from, to, were) = (from.to_string(), to.to_string(), if count == 1 { "was" } else { "were" });
-        let others = match (&stage.kind, count) {
+        let held = (*held)?;
+        let others = match (&stage.kind, held.count) {
             (StageKind::Threshold { .. }, 1) => "other",
             (StageKind::Threshold { .. }, _) => "others",
             _ => "more",
         };
-        let when = if from == to { format!("at {from}") } else { format!("between {from} and {to}") };
-        Some(format!("{count} {others} {when} with the same {} {were} not sent{}", stage.by_text(), of(rule)))
+        Some(held_text(held, others, &format!(" with the same {}", stage.by_text())) + &of(rule))
     });
     said([("Count", counts.collect::<Vec<_>>().join("; ")), ("Held", held.collect::<Vec<_>>().join("; "))])
+}
+
+fn held_text(Held { count, from, to }: Held, others: &str, of: &str) -> String {
+    let (from, to, were) = (from.to_string(), to.to_string(), if count == 1 { "was" } else { "were" });
+    let when = if from == to { format!("at {from}") } else { format!("between {from} and {to}") };
+    format!("{count} {others} {when}{of} {were} not sent")
 }
 
 /// The lines of what the rules say, each if they say it.

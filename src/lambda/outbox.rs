@@ -215,7 +215,8 @@ impl<'a> Outbox<'a> {
         report.failed += failed.values().flat_map(BTreeMap::values).sum::<u64>();
         if published.is_full() {
             tracing::warn!(
-                "{COUNT_LIMIT} alerts were published within 15 minutes: a retry may repeat all beyond these"
+                "{COUNT_LIMIT} alerts were published within 15 minutes: without a state table, a retry may repeat all beyond \
+                 these"
             );
         }
         let errors = |((log, topic), causes): ((Rc<S3Object>, TopicArn), BTreeMap<String, u64>)| {

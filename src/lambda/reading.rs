@@ -165,7 +165,7 @@ impl LogReader<'_, '_, '_> {
         self.pending_size = 0;
         let Reading { memory, outbox, report, end_of_memory, .. } = self.reading;
         for (pending, decisions) in pending.iter().zip(memory.decide(&pending, *end_of_memory).await) {
-            let decided = self.evaluator.decided(pending, decisions);
+            let decided = self.evaluator.limiter.decided(pending, decisions);
             let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
             report.borrow_mut().count(&matched);
             for alert in alerts {

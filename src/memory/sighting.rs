@@ -27,8 +27,8 @@ struct InGroup {
 }
 
 impl<'f> Sighting<'f> {
-    /// A match of a rule of that filter. `event` gives the hash of the event. `None` for a rule without stages, and for a record without a valid `eventTime`, on
-    /// which a rule always alerts.
+    /// A match of a rule of that filter; `event` gives the hash of the event. `None` for a rule without stages, and for a
+    /// record without a valid `eventTime`, on which a rule always alerts.
     pub(crate) fn of(filter: &Filter, rule: &'f Rule, record: &Record<'_>, event: impl Fn() -> u128) -> Option<Self> {
         if rule.stages.is_empty() {
             return None;
@@ -53,8 +53,10 @@ impl InGroup {
     fn of(rule: [&str; 2], stage: &Stage, record: &Record<'_>) -> Self {
         let mut group = Hash::default();
         // A changed stage begins anew: its groups would count other things.
-        let texts = rule.into_iter().chain([stage.name()]).map(str::to_owned).chain([stage.span.to_string()]);
-        texts.for_each(|text| group.add(&text));
+        let [topic, name] = rule;
+        for text in [topic, name, stage.name(), &stage.span.to_string()] {
+            group.add(text);
+        }
         if let StageKind::Threshold { count, distinct } = &stage.kind {
             group.add(&count.to_string());
             group.add(&distinct.as_deref().map(path_text).unwrap_or_default());
