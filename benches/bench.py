@@ -22,7 +22,8 @@ from pathlib import Path
 from statistics import median
 
 import test_instructions as instructions
-from logs import BINARY, FOLDER, RARE_ONLY, ROOT, json_size, made_up, plain, real, record
+from logs import BINARY, FOLDER, RARE_ONLY, ROOT, archive, json_size, made_up, plain, real, record
+from s3 import BUCKET, S3
 from servers import TOPIC, Function, first_hello
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -31,6 +32,7 @@ RUNS = 9
 REAL_RUNS = 15
 START_RUNS = 15
 JQ_RUNS = 3
+S3_RUNS = 5
 FUNCTION_RUNS = 5
 LATENCIES = (20, 100)  # milliseconds
 NODE_PACKAGES = ["@aws-sdk/client-s3@3.1169.0", "@aws-sdk/client-sns@3.1169.0"]
@@ -57,6 +59,13 @@ def limited(value, limit, form, what):
     if value > limit:
         exceeded.append(f"{what}: {form.format(value)}, over {form.format(limit)}")
     return f"{form.format(value)} ({'at most' if value <= limit else 'OVER'} {form.format(limit)})"
+
+
+def at_least(value, limit, form, what):
+    """A figure beside its limit from below."""
+    if value < limit:
+        exceeded.append(f"{what}: {form.format(value)}, under {form.format(limit)}")
+    return f"{form.format(value)} ({'at least' if value >= limit else 'UNDER'} {form.format(limit)})"
 
 
 def table(title, header, rows):
@@ -188,6 +197,36 @@ def by_cores(large, small):
     table("Scanning a folder that holds the log of 50 MB, last by its name, and fifty of 1 MB: time on the wall; no "
           f"record matches; medians of {RUNS} rounds.", ["cores", "time", "ratio"],
           [["1", ms(one), ""], ["2", ms(two), ratio]])
+
+
+def from_s3():
+    """Scanning an archive in S3 beside the same files on the disk: seconds on the clock."""
+    config, latency, rows = configuration("rare", RARE_ONLY), 0.05, []
+
+    def seconds(place, **environment):
+        start = time.perf_counter()
+        subprocess.run([BINARY, "scan", "--config", config, place], env=os.environ | environment, check=True,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return time.perf_counter() - start
+
+    for what, logs, kilobytes in (("small logs", 5_000, 20), ("large logs", 200, 600)):
+        folder, place = archive(logs, kilobytes), f"s3://{BUCKET}/"
+        with S3(folder) as near:
+            rounds = [(seconds(folder), seconds(place, **near.environment)) for _ in range(S3_RUNS)]
+        with S3(folder, latency) as far:
+            late = seconds(place, **far.environment)
+        disk, s3 = medians(rounds)
+        ratio, times = median(each[1] / each[0] for each in rounds), far.requests * latency / late
+        ratio_shown, times_shown = f"{ratio:.2f}", f"{times:.0f} times"
+        if what == "large logs":
+            ratio_shown = limited(ratio, 1.3, "{:.2f}", f"time of scanning {what} in S3, of that on the disk")
+        else:
+            times_shown = at_least(times, 15, "{:.0f} times", f"scanning {what} in S3, beside one request after the other")
+        rows.append([f"{logs} {what}", f"{kilobytes} KB", ms(disk), ms(s3), ratio_shown, far.requests, ms(late),
+                     times_shown])
+    table(f"Scanning in S3: time on the clock. The fake S3 shares the machine's cores. With a latency of "
+          f"{latency * 1e3:.0f} ms, the last column compares with one request after the other.",
+          ["archive", "each", "disk", "S3, no latency", "ratio", "requests", "S3, latency", "faster"], rows)
 
 
 def with_jq(what, log):
@@ -359,6 +398,7 @@ def main():
     if folder:
         with_packs(folder)
     by_cores(made[50], made[1])
+    from_s3()
     in_process(executables["scan"], reference[1])
     by_instructions()
     with_jq(*reference)

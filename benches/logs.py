@@ -23,6 +23,7 @@ CALLS = {
 # What no made-up record is unless it is asked for, and a configuration for it in the original form.
 RARE = ("iam", "CreateUser")
 RARE_ONLY = {"source": r"^iam\.amazonaws\.com$", "regexp": "^CreateUser$"}
+RECORDS_PER_KB = 5  # of gzip, about
 
 
 def record(rng, rare=False):
@@ -91,6 +92,25 @@ def made_up(megabytes):
         rng = random.Random(megabytes)
         store(path, (record(rng, rare=number % 100 == 99) for number in count()), megabytes * 1_000_000)
     return path
+
+
+def archive(logs, kilobytes):
+    """A folder of so many logs in CloudTrail's layout, each of about that many KB when gzipped."""
+    root = FOLDER / f"archive-{logs}-{kilobytes}KB"
+    if not root.exists():
+        print(f"Generating {root.relative_to(ROOT)}", flush=True)
+        rng, unfinished = random.Random(logs), root.with_suffix(".part")
+        folder = unfinished / "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20"
+        folder.mkdir(parents=True, exist_ok=True)
+        # A few contents are enough: nothing compares them.
+        contents = [gzip.compress(plain([record(rng, rare=n % 100 == 99) for n in range(kilobytes * RECORDS_PER_KB)]), 6)
+                    for _ in range(8)]
+        for number in range(logs):
+            hour, minute = divmod(number * 1440 // logs, 60)
+            name = f"123456789012_CloudTrail_us-east-1_20261120T{hour:02}{minute:02}Z_{number:016}.json.gz"
+            (folder / name).write_bytes(contents[number % len(contents)])
+        unfinished.rename(root)
+    return root
 
 
 def real(folder, repeated=1):

@@ -7,5 +7,6 @@ pub(crate) mod s3;
 pub(crate) mod sns;
 
 pub use self::dynamodb::Table;
+pub(crate) use self::s3::LogBytes;
 pub use self::s3::S3;
 pub use self::sns::Sns;

@@ -5,10 +5,13 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 struct State<T> {
-    /// The results of each task that are not handed over yet, each with its size, and whether it is the last one.
-    queues: Vec<VecDeque<(T, usize, bool)>>,
+    /// The results of `front` and of the tasks after it that are not handed over yet, each with its size, and whether it is
+    /// the last one.
+    queues: VecDeque<VecDeque<(T, usize, bool)>>,
     /// The task whose results are handed over now.
     front: usize,
+    /// How many tasks there are, once that is known.
+    tasks: Option<usize>,
     /// The size of all results that wait.
     waiting: usize,
     closed: bool,
@@ -30,17 +33,22 @@ pub(super) struct InOrder<T> {
 pub(super) struct Closed;
 
 impl<T> InOrder<T> {
-    /// For so many tasks. `limit` is the most that waits, in the unit of the sizes that `send` gets.
-    pub(super) fn new(tasks: usize, limit: usize) -> Self {
-        let queues = (0..tasks).map(|_| VecDeque::new()).collect();
-        let state = Mutex::new(State { queues, front: 0, waiting: 0, closed: false });
-        InOrder { state, changed: Condvar::new(), limit }
+    /// `limit` is the most that waits, in the unit of the sizes that `send` gets.
+    pub(super) fn new(limit: usize) -> Self {
+        let state = State { queues: VecDeque::new(), front: 0, tasks: None, waiting: 0, closed: false };
+        InOrder { state: Mutex::new(state), changed: Condvar::new(), limit }
+    }
+
+    /// Says how many tasks there are.
+    pub(super) fn end(&self, tasks: usize) {
+        self.lock().tasks = Some(tasks);
+        self.changed.notify_all();
     }
 
     /// Takes a result of a task, and whether it is the last one. Blocks while too much waits already.
     pub(super) fn send(&self, task: usize, item: T, size: usize, last: bool) -> Result<(), Closed> {
         let must_wait = |state: &mut State<T>| {
-            let is_wanted_now = state.front == task && state.queues[task].is_empty();
+            let is_wanted_now = state.front == task && state.queues.front().is_none_or(VecDeque::is_empty);
             !state.closed && !is_wanted_now && state.waiting > 0 && state.waiting + size > self.limit
         };
         let state = self.changed.wait_while(self.lock(), must_wait);
@@ -49,7 +57,11 @@ impl<T> InOrder<T> {
             return Err(Closed);
         }
         state.waiting += size;
-        state.queues[task].push_back((item, size, last));
+        let ahead = task - state.front;
+        if state.queues.len() <= ahead {
+            state.queues.resize_with(ahead + 1, VecDeque::new);
+        }
+        state.queues[ahead].push_back((item, size, last));
         drop(state);
         self.changed.notify_all();
         Ok(())
@@ -58,12 +70,10 @@ impl<T> InOrder<T> {
     /// The next result in order; blocks until it is there. `None` after the last one of the last task, or once closed.
     pub(super) fn next(&self) -> Option<T> {
         let mut state = self.lock();
-        while !state.closed {
-            let front = state.front;
-            let queue = state.queues.get_mut(front)?;
-            if let Some((item, size, last)) = queue.pop_front() {
+        while !state.closed && state.tasks != Some(state.front) {
+            if let Some((item, size, last)) = state.queues.front_mut().and_then(VecDeque::pop_front) {
                 if last {
-                    *queue = VecDeque::new();
+                    state.queues.pop_front();
                     state.front += 1;
                 }
                 state.waiting -= size;
@@ -110,7 +120,7 @@ mod tests {
     fn results_come_in_the_order_of_the_tasks_whichever_is_first() {
         // With a limit of one, every result but the one that is wanted waits.
         for limit in [1, 10, 1_000] {
-            let results = InOrder::new(20, limit);
+            let results = InOrder::new(limit);
             thread::scope(|scope| {
                 for tasks in [(0..20).step_by(2).collect::<Vec<_>>(), (0..20).skip(1).step_by(2).collect()] {
                     let results = &results;
@@ -122,6 +132,7 @@ mod tests {
                         }
                     });
                 }
+                results.end(20);
                 let expected: Vec<_> = (0..20).flat_map(|task| (0..5).map(move |i| (task, i))).collect();
                 assert_eq!(std::iter::from_fn(|| results.next()).collect::<Vec<_>>(), expected);
             });
@@ -130,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_waiting_producer_learns_that_its_result_is_not_wanted() {
-        let results = InOrder::new(2, 10);
+        let results = InOrder::new(10);
         results.send(1, "early", 10, false).unwrap();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| results.send(1, "too much", 10, true));
@@ -142,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_waiting() {
-        let results = InOrder::<()>::new(1, 10);
+        let results = InOrder::<()>::new(10);
         thread::scope(|scope| {
             let panicking = scope.spawn(|| {
                 let _guard = results.close_on_panic();

@@ -1,30 +1,39 @@
 //! `scan`: the alerts that log files would send. Logs are read on all cores, and their alerts printed in order.
 
+mod ahead;
 mod in_order;
+mod interrupt;
 mod known;
+mod merge;
 mod paths;
 mod print;
+mod progress;
 mod seen;
+mod source;
 mod span;
 mod statistics;
 mod work;
 mod worker;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use futures_util::FutureExt;
 
+use self::ahead::Ahead;
 use self::in_order::InOrder;
+use self::merge::{Merge, Stream};
 use self::print::Printer;
+use self::progress::{Progress, Whole};
 use self::seen::Seen;
+use self::source::{Found, Source};
 use self::statistics::Statistics;
 use self::work::Work;
-use self::worker::Worker;
+use self::worker::{Log, Part, Worker};
 use super::console::{self, NAME_IT, WRONG_INPUT, load, say, say_error};
 use crate::rules::{Filter, Format, suggestion};
 
@@ -70,35 +79,94 @@ pub(super) fn logs<'f>(
     show: impl FnMut(&str) -> io::Result<()>,
 ) -> (Statistics<'f>, io::Result<()>) {
     let mut statistics = Statistics::new(filter);
-    let logs = paths::logs_at(paths, config, &mut statistics);
-    let progress = ProgressBar::new(logs.len() as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} logs, {per_sec}, {msg}, {eta} left") {
-        progress.set_style(style);
-    }
-    let sizes = logs.iter().map(|log| fs::metadata(log).map_or(0, |file| file.len())).collect();
-    let work = Mutex::new(Work::new(sizes));
-    let (parts, seen) = (InOrder::new(logs.len(), WAITING_LIMIT), Seen::default());
-    let printed = thread::scope(|scope| {
-        let threads = thread::available_parallelism().map_or(1, usize::from).min(logs.len());
+    let found = paths::logs_at(paths, config, &mut statistics);
+    let whole = Whole::Bytes(found.iter().map(|log| log.size).sum());
+    let progress = Progress::new(whole);
+    let (work, parts, seen) = (Work::new(), InOrder::new(WAITING_LIMIT), Seen::default());
+    let ahead: Option<Ahead> = None;
+    let most_threads = if ahead.is_some() { usize::MAX } else { found.len() };
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(most_threads);
+    let streams = vec![Stream::Local(found.into_iter())];
+    let stop = || {
+        parts.close();
+        work.abandon();
+        ahead.iter().for_each(Ahead::stop);
+    };
+    let (interrupt, running) = interrupt::listen();
+    let interrupted = AtomicBool::new(false);
+    let (mut failed, mut printed) = (0, Ok(()));
+    thread::scope(|scope| {
+        // Its end ends the waiting for Ctrl-C.
+        let _running = running;
+        let feed = || feed(streams, ahead.as_ref(), &work, &parts, &progress);
+        // What is on the disk is known before the first log is taken, so that the largest one can be taken first.
+        let feeding = if ahead.is_some() { Ok(scope.spawn(feed)) } else { Err(feed()) };
+        let interrupted = &interrupted;
+        scope.spawn(move || {
+            if interrupt.wait() {
+                interrupted.store(true, Ordering::Relaxed);
+                stop();
+            }
+        });
         for i in 0..threads {
-            let (logs, work, parts, seen) = (&logs, &work, &parts, &seen);
-            // One thread keeps the order, so that the log that is printed next is always being read.
-            let take = move || work.lock().unwrap_or_else(PoisonError::into_inner).take(threads, i == 0);
+            let (work, parts, seen) = (&work, &parts, &seen);
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
                 let mut worker = Worker::new(filter, only, format, seen, parts);
-                while let Some(log) = take() {
-                    if worker.scan(log, &logs[log]).is_err() {
+                // One thread keeps the order, so that the log that is printed next is always being read.
+                while let Some((number, log)) = work.take(threads, i == 0) {
+                    if worker.scan(number, log).is_err() {
                         break;
                     }
                 }
             });
         }
         let _guard = parts.close_on_panic();
+        printed = Printer::new(filter, format, (&parts, &seen), &mut statistics, progress.clone(), show).print();
         // A reader who has gone, or a full disk, ends the scanning, too.
-        let printer = Printer::new(filter, format, (&parts, &seen), &mut statistics, &progress, show);
-        printer.print(&logs).inspect_err(|_| parts.close())
+        stop();
+        failed = feeding.map_or_else(|failed| failed, |feeding| feeding.join().unwrap_or_default());
     });
-    progress.finish_and_clear();
+    progress.finish();
+    statistics.failed += failed;
+    statistics.interrupted = interrupted.into_inner();
     (statistics, printed)
+}
+
+/// Hands the logs of all streams over to be scanned, those in S3 as soon as their bytes may be requested; gives how many
+/// listings failed.
+fn feed<'f>(
+    streams: Vec<Stream>,
+    ahead: Option<&Ahead>,
+    work: &Work<Log>,
+    parts: &InOrder<Arc<Part<'f>>>,
+    progress: &Progress,
+) -> u64 {
+    let mut failed = 0;
+    let feed = async {
+        let mut merge = Merge::new(streams).await;
+        loop {
+            let next = merge.next().await;
+            for failure in merge.failures() {
+                progress.suspend(|| say_error(&failure));
+                failed += 1;
+            }
+            let Some((Found { source, size, .. }, client)) = next else { break };
+            let download = match (&source, ahead, client) {
+                (Source::Object(object), Some(ahead), Some(client)) => match ahead.open(&client, object).await {
+                    Some(download) => Some(download),
+                    None => break,
+                },
+                _ => None,
+            };
+            work.add(size, Log { source, download });
+        }
+    };
+    match ahead {
+        Some(ahead) => ahead.handle().block_on(feed),
+        // Nothing has to be waited for.
+        None => feed.now_or_never().unwrap_or_default(),
+    }
+    parts.end(work.end());
+    failed
 }

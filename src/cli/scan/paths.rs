@@ -1,10 +1,12 @@
 //! The files to scan: those that are named, and the logs below folders.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
 use super::super::console::{say_error, say_warning};
+use super::source::{Found, Place, Source};
 use super::statistics::Statistics;
 use crate::log::{SkipReason, reason_to_skip};
 
@@ -12,15 +14,15 @@ use crate::log::{SkipReason, reason_to_skip};
 /// the order of the times in their names. Files that Lambda would skip are counted and left out. Of
 /// those that are named themselves, as a shell does it for `*.json.gz`, only CloudTrail's own that are not logs are left
 /// out.
-pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<PathBuf> {
+pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<Found> {
     let config = config.canonicalize().ok();
     let mut logs = Vec::new();
-    for path in paths {
+    for (argument, path) in paths.into_iter().enumerate() {
         if is_stdin(&path) || !path.is_dir() {
             let reason = if path.is_file() { reason_to_skip(&key_of(&path)) } else { None };
             match reason {
                 Some(SkipReason::Digest | SkipReason::Insight | SkipReason::Aggregated) => statistics.skipped += 1,
-                _ => logs.push(path),
+                _ => logs.push(found(path, argument)),
             }
             continue;
         }
@@ -32,7 +34,7 @@ pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Stati
                     if is_config || reason_to_skip(&key_of(entry.path())).is_some() {
                         statistics.skipped += 1;
                     } else {
-                        logs.push(entry.into_path());
+                        logs.push(found(entry.into_path(), argument));
                     }
                 }
                 Ok(_) => {}
@@ -46,25 +48,18 @@ pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Stati
             say_warning(&format!("{}: no .json.gz or .json file is below it", path.display()));
         }
     }
-    logs.sort_by_cached_key(|log| place(&log.to_string_lossy()));
+    logs.sort_by(|a, b| a.place.cmp(&b.place));
     logs
 }
 
-/// The place of a log among the others: the time in
-/// [its name](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html),
-/// `account_CloudTrail_region_YYYYMMDDTHHmmZ_unique.json.gz`, and its path from `AWSLogs/` on.
-fn place(path: &str) -> Option<(String, String)> {
-    let is_time = |text: &&str| {
-        let form = b"00000000T0000Z";
-        let is_so = |(b, form): (u8, &u8)| if *form == b'0' { b.is_ascii_digit() } else { b == *form };
-        text.len() == form.len() && text.bytes().zip(form).all(is_so)
-    };
-    let time = path.rsplit('/').next()?.split('_').nth(3).filter(is_time)?;
-    let at = path.rfind("AWSLogs/").unwrap_or_default();
-    Some((time.to_owned(), path.get(at..)?.to_owned()))
+fn found(path: PathBuf, argument: usize) -> Found {
+    let size = fs::metadata(&path).map_or(0, |file| file.len());
+    let place = Place::of(&path.to_string_lossy(), argument);
+    let source = if is_stdin(&path) { Source::Stdin } else { Source::File(path) };
+    Found { source, size, place }
 }
 
-pub(super) fn is_stdin(path: &Path) -> bool {
+fn is_stdin(path: &Path) -> bool {
     path == Path::new("-")
 }
 
@@ -80,33 +75,4 @@ fn key_of(path: &Path) -> String {
 fn is_named_as_log(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".json.gz") || name.ends_with(".json")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_place_of_a_log_is_the_time_in_its_name_and_its_path_from_awslogs_on() {
-        let name = "123456789012_CloudTrail_us-east-1_20261120T2110Z_abcdefghijklmnop.json.gz";
-        for (folder, from) in
-            [("AWSLogs/1/", "AWSLogs/1/"), ("/x/AWSLogs/y/AWSLogs/o-1/", "AWSLogs/o-1/"), ("./é/", "./é/"), ("", "")]
-        {
-            let expected = Some(("20261120T2110Z".to_owned(), format!("{from}{name}")));
-            assert_eq!(place(&format!("{folder}{name}")), expected, "{folder}");
-            assert!(place(&format!("{folder}{}", &name[..name.len() - 3])).is_some(), "unpacked");
-        }
-        for name in [
-            "-",
-            "",
-            "log.json.gz",
-            "a_b_c_20261120T211Z_x",
-            "a_b_c_20261120T211009Z_x",
-            "a_b_c_2026112éT2110_x",
-            "a_b_20261120T2110Z_x",
-            "123456789012_CloudTrail_us-east-1_20261120T2110Z_x/log.json",
-        ] {
-            assert_eq!(place(name), None, "{name}");
-        }
-    }
 }

@@ -2,15 +2,13 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use indicatif::ProgressBar;
 
 use super::super::console::say_error;
 use super::in_order::InOrder;
+use super::progress::{Done, Progress};
 use super::seen::Seen;
-use super::statistics::Statistics;
+use super::statistics::{LogCounts, Statistics};
 use super::worker::{Part, Printable, PrintedAlert};
 use crate::alert::Alert;
 use crate::evaluate::{Limiter, Pending};
@@ -30,7 +28,7 @@ pub(super) struct Printer<'p, 'f, S> {
     parts: &'p InOrder<Arc<Part<'f>>>,
     seen: &'p Seen,
     statistics: &'p mut Statistics<'f>,
-    progress: &'p ProgressBar,
+    progress: Progress,
     show: S,
     memory: Groups,
 }
@@ -41,58 +39,85 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         format: Format,
         (parts, seen): (&'p InOrder<Arc<Part<'f>>>, &'p Seen),
         statistics: &'p mut Statistics<'f>,
-        progress: &'p ProgressBar,
+        progress: Progress,
         show: S,
     ) -> Self {
         Printer { filter, format, parts, seen, statistics, progress, show, memory: Groups::new(MEMORY) }
     }
 
     /// Hands over the alerts of all logs, log by log, and counts.
-    pub(super) fn print(mut self, logs: &[PathBuf]) -> io::Result<()> {
-        logs.iter().enumerate().try_for_each(|(number, log)| self.log(number, &log.display().to_string()))
+    pub(super) fn print(mut self) -> io::Result<()> {
+        let mut number = 0;
+        while let Some(first) = self.parts.next() {
+            self.log(number, first)?;
+            number += 1;
+        }
+        Ok(())
     }
 
-    fn log(&mut self, number: usize, name: &str) -> io::Result<()> {
-        let mut limiter = Limiter::new(self.filter, name, Some(self.format));
+    /// Hands over the alerts of the log of this number, of which the first part has come.
+    fn log(&mut self, number: usize, first: Arc<Part<'f>>) -> io::Result<()> {
+        let name = first.log.clone();
+        let mut limiter = Limiter::new(self.filter, &name, Some(self.format));
         // The rules of which the summaries of the thread that read the log may speak: its other summaries are about events of
         // the logs before it.
         let mut flooded = HashSet::new();
-        while let Some(part) = self.parts.next() {
+        let mut next = Some(first);
+        while let Some(part) = next {
             let mut text = String::new();
-            // Asked once for many matches, because the threads that read need them for each.
-            let earlier = self.seen.events();
-            let is_repeat =
-                |found: &Printable<'_>| found.event.is_some_and(|event| earlier.is_in_earlier(event, number));
-            let repeats: Vec<_> = part.results.iter().map(is_repeat).collect();
-            drop(earlier);
-            for (found, is_repeat) in part.results.iter().zip(repeats) {
-                match &found.pending {
-                    _ if is_repeat => self.statistics.repeats += 1,
-                    Some(pending) => self.decide(pending, &mut limiter, &mut text)?,
-                    None => self.decided(found, &mut flooded, &mut text),
+            self.results(number, &part, &mut limiter, &mut flooded, &mut text)?;
+            if let Some(end) = &part.end {
+                for summary in limiter.summaries() {
+                    self.add(summary, &mut text);
                 }
-            }
-            let Some(end) = &part.end else {
                 self.show(&text)?;
-                continue;
-            };
-            for summary in limiter.summaries() {
-                self.add(summary, &mut text);
+                self.end(end, &name);
+                break;
             }
             self.show(&text)?;
-            match &end.error {
-                Some(error) => {
-                    self.progress.suspend(|| say_error(error));
-                    self.statistics.failed += 1;
-                }
-                None => self.statistics.logs += 1,
-            }
-            self.statistics.count_log(end);
-            self.progress.set_message(format!("{} matches", self.statistics.matches));
-            self.progress.inc(1);
-            break;
+            next = self.parts.next();
         }
         Ok(())
+    }
+
+    /// Adds the alerts of some results of a log to the text.
+    fn results<'a>(
+        &mut self,
+        number: usize,
+        part: &Part<'f>,
+        limiter: &mut Limiter<'a, 'f>,
+        flooded: &mut HashSet<&'f str>,
+        text: &mut String,
+    ) -> io::Result<()>
+    where
+        'f: 'a,
+    {
+        // Asked once for many matches, because the threads that read need them for each.
+        let earlier = self.seen.events();
+        let is_repeat = |found: &Printable<'_>| found.event.is_some_and(|event| earlier.is_in_earlier(event, number));
+        let repeats: Vec<_> = part.results.iter().map(is_repeat).collect();
+        drop(earlier);
+        for (found, is_repeat) in part.results.iter().zip(repeats) {
+            match &found.pending {
+                _ if is_repeat => self.statistics.repeats += 1,
+                Some(pending) => self.decide(pending, limiter, text)?,
+                None => self.decided(found, flooded, text),
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: &LogCounts, log: &str) {
+        match &end.error {
+            Some(error) => {
+                self.progress.suspend(|| say_error(error));
+                self.statistics.failed += 1;
+            }
+            None => self.statistics.logs += 1,
+        }
+        self.statistics.count_log(end);
+        let Statistics { logs, failed, bytes, records, matches, .. } = *self.statistics;
+        self.progress.show(Done { logs: logs + failed, bytes, records, matches }, log);
     }
 
     /// Asks the memory about a match, and adds its alerts to the text.

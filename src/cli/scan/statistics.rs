@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use super::super::console::{SOME_FAILED, counted};
+use super::interrupt::INTERRUPTED;
 use super::span::Span;
 use crate::alert::{NOTHING, Tally, escape};
 use crate::evaluate::{Match, RuleCounts};
@@ -23,6 +24,8 @@ const NAMES_ROOM: usize = 8 << 20;
 
 #[derive(Debug, Default)]
 pub(super) struct LogCounts {
+    /// As they are stored.
+    pub(super) bytes: u64,
     pub(super) records: u64,
     /// Matches of an event that this log, or one before it, has had.
     pub(super) repeats: u64,
@@ -37,7 +40,8 @@ pub(in crate::cli) struct Statistics<'f> {
     filter: &'f Filter,
     /// Logs that were read to their end.
     pub(super) logs: u64,
-    records: u64,
+    pub(super) bytes: u64,
+    pub(super) records: u64,
     ignored: u64,
     suppressed: u64,
     /// Records that rules match, each event once, ignored ones too.
@@ -48,6 +52,8 @@ pub(in crate::cli) struct Statistics<'f> {
     pub(super) skipped: u64,
     /// Files that could not be read.
     pub(super) failed: u64,
+    /// Whether the scan was interrupted, so that the rest is not known.
+    pub(super) interrupted: bool,
     span: Span,
     /// As in [`Learned`](crate::rules::Learned), of all logs.
     paths_seen: Vec<bool>,
@@ -84,6 +90,7 @@ impl<'f> Statistics<'f> {
         Statistics {
             filter,
             logs: 0,
+            bytes: 0,
             records: 0,
             ignored: 0,
             suppressed: 0,
@@ -91,6 +98,7 @@ impl<'f> Statistics<'f> {
             repeats: 0,
             skipped: 0,
             failed: 0,
+            interrupted: false,
             span: Span::default(),
             paths_seen: vec![false; filter.test_count],
             rules: HashMap::new(),
@@ -122,6 +130,7 @@ impl<'f> Statistics<'f> {
     }
 
     pub(super) fn count_log(&mut self, log: &LogCounts) {
+        self.bytes += log.bytes;
         self.records += log.records;
         self.repeats += log.repeats;
         if let Some((first, last)) = log.span.ends() {
@@ -134,7 +143,11 @@ impl<'f> Statistics<'f> {
 
     /// The status of the run.
     pub(in crate::cli) fn status(&self) -> ExitCode {
-        ExitCode::from(if self.failed == 0 { 0 } else { SOME_FAILED })
+        ExitCode::from(match self.failed {
+            _ if self.interrupted => INTERRUPTED,
+            0 => 0,
+            _ => SOME_FAILED,
+        })
     }
 
     /// What has been read, and how much of it rules match.
@@ -156,7 +169,8 @@ impl<'f> Statistics<'f> {
     /// What has been read, with what is said behind the records.
     pub(in crate::cli) fn read(&self, of_records: &str) -> String {
         let (logs, records) = (counted(self.logs, "log"), counted(self.records, "record"));
-        let mut text = format!("{logs}, {records}{of_records}");
+        let interrupted = if self.interrupted { "interrupted, so this is partial: " } else { "" };
+        let mut text = format!("{interrupted}{logs}, {records}{of_records}");
         for (n, what) in [
             (self.repeats, counted(self.repeats, "repeat")),
             (self.skipped, format!("{} skipped", counted(self.skipped, "file"))),

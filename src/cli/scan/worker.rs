@@ -5,20 +5,27 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 
 use console::Style;
 
+use super::ahead::Download;
 use super::in_order::{Closed, InOrder};
 use super::known::{Known, Outcome};
-use super::paths::is_stdin;
 use super::seen::{self, Seen};
+use super::source::Source;
 use super::statistics::LogCounts;
 use crate::alert::Alert;
 use crate::evaluate::{Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
+
+/// A log that is scanned next.
+pub(super) struct Log {
+    pub(super) source: Source,
+    /// Its bytes, if it is in S3.
+    pub(super) download: Option<Download>,
+}
 
 /// How many bytes of a file are read at once, and of alerts handed over at once.
 const PIECE: usize = 64 << 10;
@@ -41,6 +48,8 @@ pub(super) struct Worker<'a, 'f> {
 /// A part of a log's results: some of its matches, and at last its counts.
 #[derive(Default)]
 pub(super) struct Part<'f> {
+    /// The log's name.
+    pub(super) log: Arc<str>,
     pub(super) results: Vec<Printable<'f>>,
     size: usize,
     pub(super) end: Option<LogCounts>,
@@ -83,29 +92,30 @@ impl<'a, 'f> Worker<'a, 'f> {
             seen,
             log_file: LogFile::default(),
             buffer: vec![0; PIECE],
-            output: Output { parts, next: Part::default(), sent: VecDeque::new() },
+            output: Output { parts, log: Arc::default(), next: Part::default(), sent: VecDeque::new() },
         }
     }
 
     /// Scans the log of this number.
-    pub(super) fn scan(&mut self, number: usize, path: &Path) -> Result<(), Closed> {
+    pub(super) fn scan(&mut self, number: usize, log: Log) -> Result<(), Closed> {
+        let name: Arc<str> = log.source.to_string().into();
+        self.output.log.clone_from(&name);
         let mut counts = LogCounts::default();
-        counts.error = match self.read(number, path, &mut counts) {
+        counts.error = match self.read(number, &name, log, &mut counts) {
             Err(e) if e.is::<Closed>() => return Err(Closed),
-            read => read.err().map(|e| format!("{}: {e}", path.display())),
+            read => read.err().map(|e| format!("{name}: {e}")),
         };
         counts.paths_seen = self.learned.paths_seen();
         self.output.next.end = Some(counts);
         self.output.send(number)
     }
 
-    fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
+    fn read(&mut self, number: usize, name: &str, log: Log, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
         let Worker { filter, learned, only, format, seen, known, log_file, buffer, output } = self;
         log_file.restart();
-        let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-        let name = path.display().to_string();
-        let mut evaluator = Evaluator::new(Matcher::new(filter, learned), &name, Some(*format));
-        let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), &name, None));
+        let mut input = log.open()?;
+        let mut evaluator = Evaluator::new(Matcher::new(filter, learned), name, Some(*format));
+        let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), name, None));
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
             output.free_printed();
             let mut records = log_file.read(piece);
@@ -154,6 +164,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             }
             Ok(())
         };
+        let mut bytes = 0;
         let read = loop {
             let length = match input.read(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -164,6 +175,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 }
                 Ok(length) => length,
             };
+            bytes += length as u64;
             let evaluated = evaluate((length > 0).then_some(&buffer[..length]));
             if length == 0 || evaluated.is_err() {
                 break evaluated;
@@ -171,7 +183,19 @@ impl<'a, 'f> Worker<'a, 'f> {
         };
         let alerts = evaluator.summaries().into_iter().map(|alert| PrintedAlert::of(alert, *format)).collect();
         output.add(number, Printable { alerts, ..Printable::default() })?;
+        counts.bytes = bytes;
         read
+    }
+}
+
+impl Log {
+    fn open(self) -> io::Result<Box<dyn Read>> {
+        Ok(match (self.source, self.download) {
+            (_, Some(download)) => Box::new(download),
+            (Source::Stdin, None) => Box::new(io::stdin()),
+            (Source::File(path), None) => Box::new(File::open(path)?),
+            (Source::Object(_), None) => return Err(io::Error::other("it was not requested")),
+        })
     }
 }
 
@@ -208,6 +232,8 @@ impl PrintedAlert {
 /// The way of a thread's results to the printing thread.
 struct Output<'a, 'f> {
     parts: &'a InOrder<Arc<Part<'f>>>,
+    /// The name of the log that is being read.
+    log: Arc<str>,
     /// Gathers results, because every handing over wakes another thread.
     next: Part<'f>,
     /// The parts that are not printed yet. They are freed by the thread that made them: a scan of which everything matches
@@ -230,6 +256,7 @@ impl<'f> Output<'_, 'f> {
 
     fn send(&mut self, log: usize) -> Result<(), Closed> {
         self.free_printed();
+        self.next.log.clone_from(&self.log);
         let part = Arc::new(mem::take(&mut self.next));
         self.sent.push_back(part.clone());
         let (size, is_last) = (part.size, part.end.is_some());

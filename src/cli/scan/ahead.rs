@@ -1,0 +1,129 @@
+//! Reading ahead in S3: objects are requested, and their bytes arrive, while the logs before them are being scanned.
+
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::aws::{LogBytes, S3};
+use crate::log::S3Object;
+
+/// The most objects that are open at once. At a latency of 50 ms, this many small ones arrive 64 times as fast as one after
+/// the other.
+const OPEN: usize = 64;
+
+/// The threads for the requests: decrypting takes some time, too.
+const THREADS: usize = 2;
+
+/// How many bytes of an object may wait to be scanned, besides its last piece: together 16 MB.
+const ROOM: usize = 256 << 10;
+
+/// The requests to S3 of a scan, which go on in the background.
+pub(super) struct Ahead {
+    runtime: Mutex<Option<Runtime>>,
+    handle: Handle,
+    open: Arc<Semaphore>,
+}
+
+/// The bytes of an object, as they arrive.
+pub(super) struct Download {
+    pieces: mpsc::UnboundedReceiver<Result<Piece, String>>,
+    piece: Option<Piece>,
+    /// How much of the piece has been read.
+    read: usize,
+    room: Arc<Semaphore>,
+    _open: OwnedSemaphorePermit,
+}
+
+type Piece = Box<dyn AsRef<[u8]> + Send>;
+
+impl Ahead {
+    pub(super) fn start() -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+        let handle = runtime.handle().clone();
+        Ok(Ahead { runtime: Mutex::new(Some(runtime)), handle, open: Arc::new(Semaphore::new(OPEN)) })
+    }
+
+    /// Where requests run.
+    pub(super) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Starts to read an object, once there is room for it; `None` after [`stop`](Self::stop).
+    pub(super) async fn open(&self, s3: &S3, object: &S3Object) -> Option<Download> {
+        let open = self.open.clone().acquire_owned().await.ok()?;
+        let (sender, pieces) = mpsc::unbounded_channel();
+        let room = Arc::new(Semaphore::new(ROOM));
+        let (s3, object, free) = (s3.clone(), object.clone(), room.clone());
+        self.handle.spawn(async move {
+            match s3.open(&object).await {
+                Ok(bytes) => pump(bytes, &free, &sender).await,
+                // A scan that has ended does not want it any more.
+                Err(cause) => drop(sender.send(Err(cause))),
+            }
+        });
+        Some(Download { pieces, piece: None, read: 0, room, _open: open })
+    }
+
+    /// Ends all requests. Whoever waits for one gets nothing.
+    pub(super) fn stop(&self) {
+        self.open.close();
+        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Hands over the bytes of an object until its end, or until nobody wants them.
+async fn pump(mut bytes: LogBytes, room: &Semaphore, sender: &mpsc::UnboundedSender<Result<Piece, String>>) {
+    loop {
+        let piece = match bytes.next().await {
+            Ok(None) => return,
+            Ok(Some(piece)) => Ok(Box::new(piece) as Piece),
+            Err(cause) => Err(cause),
+        };
+        if let Ok(piece) = &piece {
+            let Ok(taken) = room.acquire_many(room_for(piece)).await else { return };
+            taken.forget();
+        }
+        let is_last = piece.is_err();
+        if sender.send(piece).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// The room that a piece takes. One that is larger than all room takes all of it.
+fn room_for(piece: &Piece) -> u32 {
+    u32::try_from((**piece).as_ref().len().min(ROOM)).unwrap_or(u32::MAX)
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if let Some(piece) = &self.piece {
+                let rest = (**piece).as_ref().get(self.read..).unwrap_or_default();
+                let length = rest.len().min(buffer.len());
+                buffer[..length].copy_from_slice(&rest[..length]);
+                self.read += length;
+                if length > 0 {
+                    return Ok(length);
+                }
+                self.room.add_permits(room_for(piece) as usize);
+            }
+            self.read = 0;
+            self.piece = match self.pieces.blocking_recv() {
+                Some(piece) => Some(piece.map_err(io::Error::other)?),
+                None => return Ok(0),
+            };
+        }
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        // The task that waits for room learns that nobody wants more.
+        self.room.close();
+    }
+}
