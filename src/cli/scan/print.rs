@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
@@ -10,6 +9,7 @@ use indicatif::ProgressBar;
 use super::super::console::say_error;
 use super::in_order::InOrder;
 use super::seen::Seen;
+use super::source::Source;
 use super::statistics::Statistics;
 use super::worker::{Part, Printable, PrintedAlert};
 use crate::alert::Alert;
@@ -48,8 +48,8 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     }
 
     /// Hands over the alerts of all logs, log by log, and counts.
-    pub(super) fn print(mut self, logs: &[PathBuf]) -> io::Result<()> {
-        logs.iter().enumerate().try_for_each(|(number, log)| self.log(number, &log.display().to_string()))
+    pub(super) fn print(mut self, logs: &[Source]) -> io::Result<()> {
+        logs.iter().enumerate().try_for_each(|(number, log)| self.log(number, &log.to_string()))
     }
 
     fn log(&mut self, number: usize, name: &str) -> io::Result<()> {

@@ -24,6 +24,8 @@ const NAMES_ROOM: usize = 8 << 20;
 #[derive(Debug, Default)]
 pub(super) struct LogCounts {
     pub(super) records: u64,
+    /// Records that do not belong to the selection.
+    pub(super) outside: u64,
     /// Matches of an event that this log, or one before it, has had.
     pub(super) repeats: u64,
     pub(super) span: Span,
@@ -46,6 +48,9 @@ pub(in crate::cli) struct Statistics<'f> {
     pub(super) repeats: u64,
     /// Files that Lambda would skip by their key.
     pub(super) skipped: u64,
+    /// Logs and records that do not belong to the selection.
+    pub(super) logs_outside: u64,
+    pub(super) outside: u64,
     /// Files that could not be read.
     pub(super) failed: u64,
     span: Span,
@@ -90,6 +95,8 @@ impl<'f> Statistics<'f> {
             matches: 0,
             repeats: 0,
             skipped: 0,
+            logs_outside: 0,
+            outside: 0,
             failed: 0,
             span: Span::default(),
             paths_seen: vec![false; filter.test_count],
@@ -124,6 +131,7 @@ impl<'f> Statistics<'f> {
     pub(super) fn count_log(&mut self, log: &LogCounts) {
         self.records += log.records;
         self.repeats += log.repeats;
+        self.outside += log.outside;
         if let Some((first, last)) = log.span.ends() {
             self.span.join(first, last);
         }
@@ -160,6 +168,8 @@ impl<'f> Statistics<'f> {
         for (n, what) in [
             (self.repeats, counted(self.repeats, "repeat")),
             (self.skipped, format!("{} skipped", counted(self.skipped, "file"))),
+            (self.logs_outside, format!("{} outside", counted(self.logs_outside, "log"))),
+            (self.outside, format!("{} outside", counted(self.outside, "record"))),
             (self.failed, format!("{} not read", self.failed)),
         ] {
             if n > 0 {

@@ -5,17 +5,18 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 
 use console::Style;
 
 use super::in_order::{Closed, InOrder};
 use super::known::{Known, Outcome};
-use super::paths::is_stdin;
 use super::seen::{self, Seen};
+use super::selection::Selection;
+use super::source::Source;
 use super::statistics::LogCounts;
 use crate::alert::Alert;
+use crate::aws::S3;
 use crate::evaluate::{Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
@@ -88,28 +89,61 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     /// Scans the log of this number.
-    pub(super) fn scan(&mut self, number: usize, path: &Path) -> Result<(), Closed> {
+    pub(super) fn scan(
+        &mut self,
+        number: usize,
+        source: &Source,
+        selection: &Selection,
+        remote: Option<(&S3, &tokio::runtime::Runtime)>,
+    ) -> Result<(), Closed> {
         let mut counts = LogCounts::default();
-        counts.error = match self.read(number, path, &mut counts) {
+        counts.error = match self.read(number, source, selection, remote, &mut counts) {
             Err(e) if e.is::<Closed>() => return Err(Closed),
-            read => read.err().map(|e| format!("{}: {e}", path.display())),
+            read => read.err().map(|e| format!("{source}: {e}")),
         };
         counts.paths_seen = self.learned.paths_seen();
         self.output.next.end = Some(counts);
         self.output.send(number)
     }
 
-    fn read(&mut self, number: usize, path: &Path, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
+    fn read(
+        &mut self,
+        number: usize,
+        source: &Source,
+        selection: &Selection,
+        remote: Option<(&S3, &tokio::runtime::Runtime)>,
+        counts: &mut LogCounts,
+    ) -> Result<(), Box<dyn Error>> {
         let Worker { filter, learned, only, format, seen, known, log_file, buffer, output } = self;
         log_file.restart();
-        let mut input: Box<dyn Read> = if is_stdin(path) { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
-        let name = path.display().to_string();
+        let mut input: Box<dyn Read> = match (source, remote) {
+            (Source::Stdin, _) => Box::new(io::stdin()),
+            (Source::File(path), _) => Box::new(File::open(path)?),
+            (Source::Object(object), Some((s3, runtime))) => {
+                let bytes = runtime.block_on(async {
+                    let mut log = s3.open(object).await?;
+                    let mut bytes = Vec::new();
+                    while let Some(piece) = log.next().await? {
+                        bytes.extend_from_slice(piece.as_ref());
+                    }
+                    Ok::<_, String>(bytes)
+                })?;
+                Box::new(io::Cursor::new(bytes))
+            }
+            _ => Box::new(io::empty()),
+        };
+        let name = source.to_string();
+        let of_records = if selection.is_all() { None } else { selection.of_records(&source.key()) };
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), &name, Some(*format));
         let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), &name, None));
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
             output.free_printed();
             let mut records = log_file.read(piece);
             while let Some(record) = records.next()? {
+                if of_records.as_ref().is_some_and(|of_records| !of_records.takes(&record)) {
+                    counts.outside += 1;
+                    continue;
+                }
                 let mut known = known.as_mut().map(|known| (known.key(record.bytes), known));
                 let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
                 if outcome.is_some_and(|outcome| outcome.holds_in(number)) {
