@@ -3,9 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use aws_config::BehaviorVersion;
-use aws_config::timeout::TimeoutConfig;
-use cloudtrail_alerter::aws::{S3, Sns, Table, certificates};
+use cloudtrail_alerter::aws::{self, S3, Sns, Table};
 use cloudtrail_alerter::cli;
 use cloudtrail_alerter::environment::{AWS_LAMBDA_RUNTIME_API, Settings};
 use cloudtrail_alerter::lambda::{Handler, LogLines};
@@ -18,9 +16,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// [Lambda's limit](https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html).
 const LONGEST_INVOCATION: Duration = Duration::from_mins(15);
-
-/// From a request to S3 to the first byte of its answer, which takes less than a second; a lost answer is asked for again.
-const TIME_TO_ANSWER: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
     if std::env::var_os(AWS_LAMBDA_RUNTIME_API).is_none() {
@@ -58,12 +53,7 @@ async fn serve(settings: Settings) -> Result<(), lambda_runtime::Error> {
 }
 
 async fn build(settings: &Settings) -> Handler {
-    let timeouts = TimeoutConfig::builder().read_timeout(TIME_TO_ANSWER).build();
-    let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
-    if let Some(client) = certificates::client_of_the_system(|name| std::env::var_os(name), &certificates::BUNDLES) {
-        config = config.http_client(client);
-    }
-    let config = config.load().await;
+    let config = aws::configuration().await;
     let table = settings.state_table.clone().map(|name| Table::new(&config, name));
     Handler::new(settings.clone(), S3::new(&config), Sns::new(config), table)
 }

@@ -15,19 +15,25 @@ pub(super) fn had_no_connection(causes: &str) -> bool {
     causes.contains("(Connect)") || causes.contains("connect timeout")
 }
 
-/// No answer came from a service: the causes, and what to do where there was no connection.
+/// No answer came from a service to the function: the causes, and what to do where there was no connection.
 pub(super) fn no_answer(service: &str, error: &(dyn std::error::Error + 'static)) -> String {
+    let unconnected = "in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY";
+    no_answer_with(service, error, unconnected)
+}
+
+/// The same to anybody, who is told what to do where there was no connection.
+pub(super) fn no_answer_with(service: &str, error: &(dyn std::error::Error + 'static), unconnected: &str) -> String {
     let causes = with_causes(error);
     let hint = if causes.contains("tunnel") {
-        "; check HTTPS_PROXY, whose user name and password must be percent-encoded"
+        "check HTTPS_PROXY, whose user name and password must be percent-encoded"
     } else if causes.contains("certificate") {
-        "; check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
+        "check SSL_CERT_FILE, or SSL_CERT_DIR, which name the certificates to trust"
     } else if had_no_connection(&causes) {
-        "; in a VPC the function needs an endpoint for it, a NAT gateway, or a proxy in HTTPS_PROXY"
+        unconnected
     } else {
-        ""
+        return format!("{service} could not be reached ({causes})");
     };
-    format!("{service} could not be reached ({causes}){hint}")
+    format!("{service} could not be reached ({causes}); {hint}")
 }
 
 /// A reason without the ids of requests, such as those of a service behind SNS: `(Status Code: 400; Request ID: 1b2c; Proxy:

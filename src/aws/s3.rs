@@ -1,23 +1,81 @@
-//! Objects in S3: small ones read whole, logs as streams of bytes.
+//! Objects in S3: small ones read whole, logs as streams of bytes; and lists of them.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use aws_config::SdkConfig;
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::Region;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::get_object::builders::GetObjectFluentBuilder;
-use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{EncodingType, Object};
 
-use super::no_answer::{no_answer, with_causes};
-use crate::log::S3Object;
+use super::no_answer::{no_answer, no_answer_with, with_causes};
+use crate::log::{S3Object, decoded_key};
 
 /// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
 const ATTEMPTS: u32 = 5;
 
 /// Reads objects from S3.
 #[derive(Clone)]
-pub struct S3(Client);
+pub struct S3 {
+    client: Client,
+    asker: Asker,
+}
+
+/// Who asks decides what to do about an error.
+#[derive(Clone)]
+enum Asker {
+    Function,
+    /// Somebody at a terminal, whose buckets are anywhere.
+    Person(Arc<Person>),
+}
+
+#[derive(Default)]
+struct Person {
+    /// The clients for the buckets that are not in the region that is configured.
+    elsewhere: Mutex<HashMap<String, Client>>,
+    /// As [`S3::refusal`] tells it.
+    refusal: OnceLock<String>,
+}
+
+/// A part of a list of a bucket's keys, in their order, all of which begin with a prefix.
+#[derive(Default)]
+pub(crate) struct Listing<'a> {
+    pub(crate) bucket: &'a str,
+    pub(crate) prefix: &'a str,
+    /// Whether keys below a folder of the prefix are left out, and the folder itself is told.
+    pub(crate) folders: bool,
+    /// Only keys behind this text are told.
+    pub(crate) after: Option<String>,
+    /// The page that follows, as the one before named it.
+    pub(crate) next: Option<String>,
+    /// The most keys that are told at once.
+    pub(crate) limit: Option<i32>,
+}
+
+/// An answer to a [`Listing`].
+#[derive(Default)]
+pub(crate) struct Page {
+    /// Keys, and sizes in bytes.
+    pub(crate) objects: Vec<(String, u64)>,
+    /// The folders, each with the prefix before it and the `/` behind it.
+    pub(crate) folders: Vec<String>,
+    /// Names the next page.
+    pub(crate) next: Option<String>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Request {
+    Get,
+    List,
+}
 
 /// The answer to a conditional request.
 pub(crate) enum Fetched {
@@ -32,44 +90,140 @@ pub(crate) enum Fetched {
 }
 
 impl S3 {
-    /// Reads with this configuration.
+    /// Reads with this configuration, for the function.
     pub fn new(config: &SdkConfig) -> Self {
+        S3::with(Builder::from(config), Asker::Function)
+    }
+
+    /// Reads with this configuration, for somebody at a terminal: follows buckets to their regions, and advises on one's own
+    /// credentials.
+    pub(crate) fn of_person(config: &SdkConfig) -> Self {
+        // The region of an access point stands in its ARN.
+        S3::with(Builder::from(config).use_arn_region(true), Asker::Person(Arc::default()))
+    }
+
+    fn with(config: Builder, asker: Asker) -> Self {
         // Gzip has a checksum of its own. S3's would be computed over the same bytes once more.
-        let config = Builder::from(config).response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let config = config.response_checksum_validation(ResponseChecksumValidation::WhenRequired);
         let retries = RetryConfig::standard().with_max_attempts(ATTEMPTS);
-        S3(Client::from_conf(config.retry_config(retries).build()))
+        S3 { client: Client::from_conf(config.retry_config(retries).build()), asker }
+    }
+
+    /// The reason why S3 gives a person nothing at all, once that is known: credentials that are missing, expired or wrong. From
+    /// then on every request fails with this text, and is not sent.
+    pub(crate) fn refusal(&self) -> Option<&str> {
+        match &self.asker {
+            Asker::Function => None,
+            Asker::Person(person) => person.refusal.get().map(String::as_str),
+        }
+    }
+
+    pub(crate) async fn list(&self, listing: &Listing<'_>) -> Result<Page, String> {
+        let answer = self.ask(listing.bucket, Request::List, |client| {
+            let request = client.list_objects_v2().bucket(listing.bucket).prefix(listing.prefix);
+            let request = request.set_delimiter(listing.folders.then(|| "/".to_owned()));
+            let request = request.set_start_after(listing.after.clone()).set_continuation_token(listing.next.clone());
+            // Plain keys may hold characters that XML can't.
+            request.set_max_keys(listing.limit).encoding_type(EncodingType::Url).send()
+        });
+        let answer = answer.await?;
+        let decoded = |key: Option<&str>| {
+            let key = key.unwrap_or_default();
+            decoded_key(key).ok_or_else(|| format!("S3 named a key that is not UTF-8: {key}"))
+        };
+        let size = |size: Option<i64>| size.and_then(|size| size.try_into().ok()).unwrap_or_default();
+        let object = |object: &Object| Ok((decoded(object.key())?, size(object.size())));
+        Ok(Page {
+            objects: answer.contents().iter().map(object).collect::<Result<_, String>>()?,
+            folders: answer
+                .common_prefixes()
+                .iter()
+                .map(|folder| decoded(folder.prefix()))
+                .collect::<Result<_, _>>()?,
+            next: answer.next_continuation_token,
+        })
     }
 
     /// Reads an object, unless S3 has the version that is known. Of one over `limit` bytes the rest is left out. An error,
     /// as of all that follow, says why S3 did not give it, and what to do.
     pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
-        match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
+        match get(&self.client, object).set_if_none_match(known.map(Into::into)).send().await {
             Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
-            answer => read_up_to(answer, limit).await,
+            answer => read_up_to(answer.map_err(|e| self.cause(Request::Get, &e))?, limit).await,
         }
     }
 
     /// Reads an object with a single request.
     pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
         let no_retries = Builder::default().retry_config(RetryConfig::disabled());
-        read_up_to(self.get(object).customize().config_override(no_retries).send().await, limit).await
+        let answer = get(&self.client, object).customize().config_override(no_retries).send().await;
+        read_up_to(answer.map_err(|e| self.cause(Request::Get, &e))?, limit).await
     }
 
     pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
-        let GetObjectOutput { body, e_tag: etag, .. } = self.get(object).send().await.map_err(|e| cause(&e))?;
+        let answer = self.ask(&object.bucket, Request::Get, |client| get(&client, object).send());
+        let GetObjectOutput { body, e_tag: etag, .. } = answer.await?;
         Ok(LogBytes { s3: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
     }
 
-    fn get(&self, object: &S3Object) -> GetObjectFluentBuilder {
-        self.0.get_object().bucket(&object.bucket).key(&object.key)
+    /// Asks S3 in the region of the bucket, as far as it is known; a person's request follows the bucket to another one.
+    async fn ask<T, E, F>(&self, bucket: &str, what: Request, request: impl Fn(Client) -> F) -> Result<T, String>
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+        F: Future<Output = Result<T, SdkError<E>>>,
+    {
+        let Asker::Person(person) = &self.asker else {
+            return request(self.client.clone()).await.map_err(|e| self.cause(what, &e));
+        };
+        if let Some(refusal) = self.refusal() {
+            return Err(refusal.to_owned());
+        }
+        let elsewhere = || person.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = elsewhere().get(bucket).cloned();
+        let client = known.unwrap_or_else(|| self.client.clone());
+        let region = client.config().region().cloned();
+        let mut answer = request(client).await;
+        if let Some(other) = answer.as_ref().err().and_then(region_of).filter(|other| Some(other) != region.as_ref()) {
+            let config = self.client.config().to_builder().region(other);
+            let client = Client::from_conf(config.build());
+            elsewhere().insert(bucket.to_owned(), client.clone());
+            answer = request(client).await;
+        }
+        answer.map_err(|e| {
+            if let Some(refusal) = refusal(&e) {
+                return person.refusal.get_or_init(|| refusal).clone();
+            }
+            self.cause(what, &e)
+        })
+    }
+
+    /// S3's answer, and what to do about it.
+    fn cause<E: ProvideErrorMetadata + Error + 'static>(&self, what: Request, error: &SdkError<E>) -> String {
+        let is_function = matches!(self.asker, Asker::Function);
+        let Some(status) = status(error) else {
+            let for_person =
+                "check the network, the region (AWS_REGION or the profile's), and HTTPS_PROXY, if you need a proxy";
+            return if is_function { no_answer("S3", error) } else { no_answer_with("S3", error, for_person) };
+        };
+        let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+        let said = said(status, code, message);
+        if status == 301 {
+            let region = region_of(error);
+            let region = region.as_ref().map_or("another region", AsRef::as_ref);
+            let hint = if is_function { "and the function must run there too" } else { "so set AWS_REGION to it" };
+            return format!("{said}; the bucket is in {region}, {hint}");
+        }
+        let to_person = if is_function { None } else { advice_to_person(what, status, code, message) };
+        said + to_person.unwrap_or_else(|| advice(status, code, message))
     }
 }
 
-async fn read_up_to(
-    answer: Result<GetObjectOutput, SdkError<GetObjectError>>,
-    limit: usize,
-) -> Result<Fetched, String> {
-    let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
+fn get(client: &Client, object: &S3Object) -> GetObjectFluentBuilder {
+    client.get_object().bucket(&object.bucket).key(&object.key)
+}
+
+async fn read_up_to(answer: GetObjectOutput, limit: usize) -> Result<Fetched, String> {
+    let GetObjectOutput { mut body, e_tag: etag, .. } = answer;
     let mut bytes = Vec::new();
     while bytes.len() <= limit {
         match body.try_next().await {
@@ -117,8 +271,11 @@ impl LogBytes {
             return Err(format!("that was the {ATTEMPTS}th time it was asked for the rest"));
         }
         self.resumptions += 1;
-        let request = self.s3.get(&self.object).if_match(etag).range(format!("bytes={}-", self.position));
-        let output = request.send().await.map_err(|e| format!("then {}", cause(&e)))?;
+        let answer = self.s3.ask(&self.object.bucket, Request::Get, |client| {
+            let rest = get(&client, &self.object).range(format!("bytes={}-", self.position));
+            rest.if_match(etag.as_str()).send()
+        });
+        let output = answer.await.map_err(|why| format!("then {why}"))?;
         if !output.content_range().is_some_and(|range| range.starts_with(&format!("bytes {}-", self.position))) {
             return Err("it did not give the rest but something else".to_owned());
         }
@@ -127,22 +284,76 @@ impl LogBytes {
     }
 }
 
-fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
 }
 
-/// S3's answer, and what to do about it.
-fn cause(error: &SdkError<GetObjectError>) -> String {
-    let Some(status) = status(error) else { return no_answer("S3", error) };
-    let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+fn said(status: u16, code: &str, message: &str) -> String {
     let said = format!("S3 answered {status} {code}: {}", message.trim_end_matches('.'));
-    let said = said.trim_end_matches([':', ' ']);
-    if status == 301 {
-        let region = error.raw_response().and_then(|response| response.headers().get("x-amz-bucket-region"));
-        let region = region.unwrap_or("another region");
-        return format!("{said}; the bucket is in {region}, and the function must run there too");
-    }
-    said.to_owned() + advice(status, code, message)
+    said.trim_end_matches([':', ' ']).to_owned()
+}
+
+/// The region of a bucket, where an answer says that the request came to another one.
+fn region_of<E>(error: &SdkError<E>) -> Option<Region> {
+    let response = error.raw_response().filter(|answer| matches!(answer.status().as_u16(), 301 | 307 | 400))?;
+    let in_body = || {
+        let body = str::from_utf8(response.body().bytes()?).ok()?;
+        Some(body.split_once("<Region>")?.1.split_once("</Region>")?.0)
+    };
+    let region = response.headers().get("x-amz-bucket-region").or_else(in_body)?;
+    Some(Region::new(region.to_owned()))
+}
+
+/// One sentence about credentials that no request will do with.
+fn refusal<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> Option<String> {
+    let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+    let hint = match code {
+        "ExpiredToken" | "InvalidToken" | "TokenRefreshRequired" => {
+            "the AWS credentials have expired: get new ones, for example with `aws sso login`"
+        }
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
+            "the AWS credentials are wrong: correct them, or set AWS_PROFILE to a profile with others; a proxy that changes \
+             requests breaks their signatures, too"
+        }
+        _ => {
+            let causes = std::iter::successors(error.source(), |error| (*error).source());
+            let cause = causes.filter_map(|cause| cause.downcast_ref::<CredentialsError>()).last()?;
+            return Some(match (cause, cause.source()) {
+                (CredentialsError::CredentialsNotLoaded(_), None) => {
+                    "no AWS credentials were found: set AWS_PROFILE, or run `aws configure` or `aws sso login`"
+                        .to_owned()
+                }
+                _ => format!(
+                    "the AWS credentials can't be loaded ({}): check AWS_PROFILE, or log in again, for example with `aws sso \
+                     login`",
+                    with_causes(cause)
+                ),
+            });
+        }
+    };
+    Some(format!("{}; {hint}", said(status(error)?, code, message)))
+}
+
+/// What to do about an error, where it is something else than the function's owner would do.
+fn advice_to_person(what: Request, status: u16, code: &str, message: &str) -> Option<&'static str> {
+    Some(match (status, code, what) {
+        (_, "RequestTimeTooSkewed", _) => "; set the clock, which differs from S3's by more than 15 minutes",
+        (_, "InvalidObjectState", _) => {
+            "; it is archived: restore it with `aws s3api restore-object`, then scan it again"
+        }
+        (403, "AccessDenied", _) if message.contains("kms:Decrypt") => {
+            "; allow your credentials kms:Decrypt on the KMS key that encrypts it, and check the key's policy"
+        }
+        (403, "" | "AccessDenied", Request::List) => {
+            "; allow your credentials s3:ListBucket on the bucket, and check the bucket's policy"
+        }
+        (403, "" | "AccessDenied", Request::Get) => {
+            "; check that it exists, because S3 answers the same if it does not; then allow your credentials s3:GetObject on \
+             it, and kms:Decrypt, if a KMS key encrypts it"
+        }
+        (404, _, Request::List) => "; check the bucket's name",
+        _ => return None,
+    })
 }
 
 /// What to do about [an error of S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html). Many that come

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::console::{SOME_FAILED, WRONG_INPUT, print, say_error};
+use self::scan::Selection;
 use crate::alert::escape;
 use crate::environment::DEFAULT_CONFIG_FILE;
 use crate::rules::{Format, packs, suggestion};
@@ -52,8 +53,8 @@ enum Command {
     /// of the paths. The summary, warnings and errors go to stderr. An event in several logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
     /// still scanned. It is 2 for a wrong command line or configuration.
     #[command(after_help = "Examples:
-  aws s3 sync s3://my-trail-bucket/AWSLogs/ AWSLogs/
   cloudtrail-alerter scan --config filter_config.json AWSLogs/
+  cloudtrail-alerter scan --since 7d --account 123456789012 s3://my-trail-bucket/AWSLogs/
   zcat log.json.gz | cloudtrail-alerter scan --format json - | jq .event.eventName")]
     Scan {
         /// The configuration file
@@ -65,8 +66,11 @@ enum Command {
         /// The format of the alerts: text, as in an email, or json, one object per line
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         format: String,
-        /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; or - for stdin. In folders,
-        /// files that Lambda would skip by their keys are left out, and so is the configuration
+        #[command(flatten)]
+        selection: Selection,
+        /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; - for stdin; or places in S3,
+        /// `s3://bucket/prefix`. In folders, files that Lambda would skip by their keys are left out, and so is the
+        /// configuration
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },
@@ -140,9 +144,13 @@ pub fn main() -> ExitCode {
         Command::Check { junit, file } => check::check(&file, junit.as_deref()),
         Command::Ignore { from, config, paths } => ignore::ignore(&from, &config, paths),
         Command::Schema => print(include_str!("../rules/schema.json"), ExitCode::SUCCESS),
-        Command::Scan { config, rule, format, paths } => {
+        Command::Scan { config, rule, format, selection, paths } => {
+            if let Some(mistake) = selection.mistake() {
+                say_error(&mistake);
+                return ExitCode::from(WRONG_INPUT);
+            }
             let format = if format == "json" { Format::Json } else { Format::Text };
-            scan::scan(&config, rule.as_deref(), format, paths)
+            scan::scan(&config, rule.as_deref(), format, selection, paths)
         }
         Command::Packs { name: None } => {
             let list = packs::NAMES.iter().map(|name| format!("{name:10}{}\n", packs::purpose(name)));

@@ -3,11 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use crate::alert::digest::Delivered;
-use crate::log::S3Object;
+use crate::log::{S3Object, decoded_key};
 use crate::rules::TopicArn;
 
 /// The announcements that an invocation brings.
@@ -261,8 +260,7 @@ fn new_object(name: &str, entity: Option<&Value>, is_encoded: bool) -> Result<Op
         return Ok(None);
     }
     if is_encoded {
-        let decoded = percent_decode_str(&key.replace('+', " ")).decode_utf8().map(Into::into);
-        key = decoded.map_err(|_| format!("has a key that is not UTF-8: {key}"))?;
+        key = decoded_key(&key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
     }
     let object = object(bucket, &key)?;
     if name.starts_with("ObjectCreated:") || name == "Object Created" {

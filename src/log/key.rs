@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
+
 /// An object in S3. Displayed as `s3://bucket/key`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct S3Object {
@@ -38,6 +40,9 @@ const WRITE_CHECKS: [&str; 7] = [
     "ELBHealthCheckLogTestFile", "amazon-bedrock-logs-permission-check", "aws-programmatic-access-test-object",
 ];
 
+/// The services whose objects are logs.
+const LOG_SERVICES: [&str; 2] = ["CloudTrail", "CloudTrail-NetworkActivity"];
+
 /// The reason to skip an object, as far as its key tells: by CloudTrail's
 /// [layout](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html),
 /// `[prefix/]AWSLogs/[o-organization/]account/service/…`, and where that is missing, by CloudTrail's name of the file.
@@ -46,35 +51,116 @@ const WRITE_CHECKS: [&str; 7] = [
 ///
 /// Whole segments are compared, because a user's prefix may hold any of the words.
 pub fn reason_to_skip(key: &str) -> Option<SkipReason> {
-    let segments: Vec<&str> = key.split('/').collect();
-    let (name, folders) = segments.split_last()?;
-    if (name.is_empty() && !folders.is_empty()) || name.ends_with("_$folder$") || WRITE_CHECKS.contains(name) {
+    let (folders, name) = key.rsplit_once('/').map_or((None, key), |(folders, name)| (Some(folders), name));
+    if (name.is_empty() && folders.is_some()) || name.ends_with("_$folder$") || WRITE_CHECKS.contains(&name) {
         return Some(SkipReason::Placeholder);
     }
-    match service(&segments) {
-        Some("CloudTrail" | "CloudTrail-NetworkActivity") => return None,
-        Some(service) => return reason_by_service(service).or(Some(SkipReason::OtherService)),
-        None => {}
+    if let Some(Layout { service, .. }) = layout(key) {
+        let reason = || reason_by_service(service).or(Some(SkipReason::OtherService));
+        return if LOG_SERVICES.contains(&service) { None } else { reason() };
     }
     let mut parts = name.split('_');
     let writer = parts.next().filter(|account| is_account(account)).and_then(|_| parts.next());
     let reason = writer.and_then(reason_by_service);
-    let is_unlike_a_log = folders.contains(&"AWSLogs") && !name.to_ascii_lowercase().ends_with(".json.gz");
+    let is_below = folders.is_some_and(|folders| folders.split('/').any(|folder| folder == "AWSLogs"));
+    let is_unlike_a_log = is_below && !name.to_ascii_lowercase().ends_with(".json.gz");
     reason.or(is_unlike_a_log.then_some(SkipReason::OtherService))
 }
 
-/// The service that wrote an object, in CloudTrail's layout. The last `AWSLogs` counts: even a whole layout may stand in a
-/// prefix.
-fn service<'k>(segments: &[&'k str]) -> Option<&'k str> {
-    segments.iter().enumerate().rev().filter(|(_, segment)| **segment == "AWSLogs").find_map(|(at, _)| {
-        match segments[at + 1..] {
-            [account, service, _, ..] if is_account(account) => Some(service),
-            [organization, account, service, _, ..] if organization.starts_with("o-") && is_account(account) => {
-                Some(service)
-            }
-            _ => None,
-        }
+/// CloudTrail's layout of keys.
+struct Layout<'k> {
+    account: &'k str,
+    /// The service that wrote the object.
+    service: &'k str,
+    /// What follows the service's folder.
+    below: &'k str,
+}
+
+/// The last `AWSLogs` counts: even a whole layout may stand in a prefix.
+fn layout(key: &str) -> Option<Layout<'_>> {
+    const TOP: &str = "AWSLogs/";
+    let is_segment = |(at, _): &(usize, _)| *at == 0 || key[..*at].ends_with('/');
+    key.rmatch_indices(TOP).filter(is_segment).find_map(|(at, _)| {
+        let below = &key[at + TOP.len()..];
+        let below = if below.starts_with("o-") { below.split_once('/')?.1 } else { below };
+        let (account, below) = below.split_once('/')?;
+        let (service, below) = below.split_once('/')?;
+        is_account(account).then_some(Layout { account, service, below })
     })
+}
+
+/// What a key tells of the records in a log, or in the logs of a folder if it ends in `/`: by the layout, and where that does
+/// not tell it, by the log's
+/// [name](https://docs.aws.amazon.com/awscloudtrail/latest/userguide/get-and-view-cloudtrail-log-files.html),
+/// `account_CloudTrail_region_YYYYMMDDTHHmmZ_unique.json.gz`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Origin<'k> {
+    pub(crate) account: Option<&'k str>,
+    pub(crate) region: Option<&'k str>,
+    /// The folders of year, month and day, `2026/11/20`, or as many of them as there are.
+    pub(crate) date: &'k str,
+    /// The time in the name, `20261120T2110Z`. In a day's folder only names with its account, region and day tell it, so
+    /// that the keys of a region are in the order of their times.
+    pub(crate) time: Option<&'k str>,
+    /// In a day's folder that does not tell the time: whether the key stands behind those that do.
+    pub(crate) is_behind: bool,
+}
+
+impl<'k> Origin<'k> {
+    pub(crate) fn of(key: &'k str) -> Self {
+        let name = key.rsplit('/').next().unwrap_or_default();
+        let of_name = match name.splitn(5, '_').collect::<Vec<_>>()[..] {
+            [account, service, region, time, ..] if is_account(account) && LOG_SERVICES.contains(&service) => {
+                Origin { account: Some(account), region: Some(region), time: Some(time), ..Origin::default() }
+            }
+            // The time alone is told by any name of this form.
+            [_, _, _, time, ..] => Origin { time: Some(time), ..Origin::default() },
+            _ => Origin::default(),
+        };
+        let of_name = Origin { time: of_name.time.filter(|time| has_form(time, "00000000T0000Z")), ..of_name };
+        let Some(Layout { account, service, below }) = layout(key) else { return of_name };
+        let of_account = Origin { account: Some(account), ..of_name };
+        let Some((region, below)) = below.split_once('/') else { return of_account };
+        let date = date(below);
+        let mut origin = Origin { region: Some(region), date, ..of_account };
+        if let Some(below) = below.get(DATE.len() + 1..).filter(|_| date.len() == DATE.len()) {
+            let usual = format!("{account}_{service}_{region}_{}T", date.replace('/', ""));
+            if !below.starts_with(&usual) {
+                (origin.time, origin.is_behind) = (None, below > usual.as_str());
+            }
+        }
+        origin
+    }
+}
+
+const DATE: &str = "0000/00/00";
+
+/// The folders of a date at the front.
+fn date(below: &str) -> &str {
+    let is_date = |length: &usize| {
+        let date = below.get(..*length);
+        date.is_some_and(|date| has_form(date, &DATE[..*length])) && below.as_bytes().get(*length) == Some(&b'/')
+    };
+    ["0000/00/00", "0000/00", "0000"].map(str::len).into_iter().find(is_date).map_or("", |length| &below[..length])
+}
+
+/// Whether a text has digits where the form has `0`, and what the form has elsewhere.
+fn has_form(text: &str, form: &str) -> bool {
+    let is_so = |(b, form): (u8, u8)| if form == b'0' { b.is_ascii_digit() } else { b == form };
+    text.len() == form.len() && text.bytes().zip(form.bytes()).all(is_so)
+}
+
+/// The folder of a region's logs, in which a key of CloudTrail's layout stands, with its `/`.
+pub(crate) fn region_folder(key: &str) -> Option<&str> {
+    let Layout { service, below, .. } = layout(key)?;
+    let (_, below) = below.split_once('/').filter(|_| LOG_SERVICES.contains(&service))?;
+    key.strip_suffix(below)
+}
+
+/// The key that S3 writes [encoded](https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html), as in a URL's
+/// query. `None` if it is not UTF-8.
+pub(crate) fn decoded_key(encoded: &str) -> Option<String> {
+    percent_decode_str(&encoded.replace('+', " ")).decode_utf8().ok().map(Into::into)
 }
 
 /// What is known not to be a log, by the name of its writer, as folders and files have it.

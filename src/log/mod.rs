@@ -12,8 +12,8 @@ mod texts;
 mod time;
 
 pub use self::file::LogFile;
+pub(crate) use self::key::{Origin, SkipReason, decoded_key, is_account, region_folder};
 pub use self::key::{S3Object, reason_to_skip};
-pub(crate) use self::key::{SkipReason, is_account};
 pub use self::raw_record::{Malformed, RawRecord};
 pub use self::record::{Record, readable};
 pub(crate) use self::record_scanner::{is_blank, is_plain};

@@ -1,7 +1,7 @@
 //! The time of an event.
 
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,40 @@ pub(crate) struct Time(u64);
 impl Time {
     /// The `eventTime` of a record; `None` where it is missing or not a time in UTC as RFC 3339 writes it.
     pub(crate) fn of(record: &Record<'_>) -> Option<Time> {
-        let time = humantime::parse_rfc3339(&record.raw_string(&["eventTime"])?).ok()?;
+        Time::parse(&record.raw_string(&["eventTime"])?)
+    }
+
+    /// A time in UTC as RFC 3339 writes it.
+    pub(crate) fn parse(text: &str) -> Option<Time> {
+        Time::at(humantime::parse_rfc3339(text).ok()?)
+    }
+
+    /// A time as RFC 3339 writes it, in UTC or with an offset.
+    pub(crate) fn parse_with_offset(text: &str) -> Option<Time> {
+        let upper = text.to_ascii_uppercase();
+        if upper.ends_with('Z') {
+            return Time::parse(&upper);
+        }
+        let (time, offset) = upper.split_at_checked(upper.len().checked_sub("+00:00".len())?)?;
+        let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+        let (hours, minutes) = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
+        let ahead = Duration::from_secs((u64::from(hours) * 60 + u64::from(minutes)) * 60);
+        let time = humantime::parse_rfc3339(&format!("{time}Z")).ok().filter(|_| hours < 24 && minutes < 60)?;
+        Time::at(match offset.chars().next()? {
+            '+' => time.checked_sub(ahead)?,
+            '-' => time.checked_add(ahead)?,
+            _ => return None,
+        })
+    }
+
+    /// A moment on the clock.
+    pub(crate) fn at(time: SystemTime) -> Option<Time> {
         let milliseconds = time.duration_since(UNIX_EPOCH).ok()?.as_millis();
         u64::try_from(milliseconds).ok().map(Time)
+    }
+
+    pub(crate) fn plus(self, duration: Duration) -> Time {
+        Time(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
     }
 
     /// The time between two moments, whichever is first.

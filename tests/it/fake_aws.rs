@@ -1,6 +1,6 @@
 //! S3, SNS and DynamoDB on one loopback port, with the rules of the real ones and the faults that a test asks for.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -15,14 +15,14 @@ use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderNa
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use crate::fake_dynamodb::{self, Table, TableFault};
 use crate::runtime_api::PATIENCE;
 
-/// A fault of `GetObject`.
+/// A fault of `GetObject`, or of a list.
 #[derive(Clone, Copy)]
 pub enum S3Fault {
     Status(u16, &'static str),
@@ -80,7 +80,7 @@ pub enum SnsFault {
 /// A request, in the order in which requests arrived.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// `bucket/key`, or the action of a publish request.
+    /// `bucket/key`, `list:bucket/prefix`, or the action of a publish request.
     pub what: String,
     pub region: String,
     /// The number of its connection.
@@ -117,7 +117,11 @@ impl Message {
 
 #[derive(Default)]
 struct State {
-    objects: HashMap<String, Vec<u8>>,
+    objects: BTreeMap<String, Vec<u8>>,
+    /// By bucket: its region, and whether S3 says so with the status 400 and not with 301.
+    regions: HashMap<String, (&'static str, bool)>,
+    /// The answer to every request to S3.
+    s3_refuses: Option<(u16, &'static str)>,
     s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
     sns_fault: Option<(SnsFault, usize)>,
     /// By topic: a fault that lasts.
@@ -175,6 +179,21 @@ impl FakeAws {
 
     pub fn put(&self, bucket: &str, key: &str, bytes: impl Into<Vec<u8>>) {
         self.state().objects.insert(format!("{bucket}/{key}"), bytes.into());
+    }
+
+    /// The bucket is in this region. A request to another one is answered with 301, or with 400.
+    pub fn bucket_region(&self, bucket: &str, region: &'static str, is_400: bool) {
+        self.state().regions.insert(bucket.to_owned(), (region, is_400));
+    }
+
+    /// Every request to S3 is answered with this error.
+    pub fn s3_refuses(&self, status: u16, code: &'static str) {
+        self.state().s3_refuses = Some((status, code));
+    }
+
+    /// The next `times` lists of the bucket's keys with exactly this prefix fail.
+    pub fn list_fault(&self, bucket: &str, prefix: &str, fault: S3Fault, times: usize) {
+        self.state().s3_faults.insert(format!("list:{bucket}/{prefix}"), [(fault, times)].into());
     }
 
     /// The next `times` requests for the object fail, and no others. 0 ends a fault.
@@ -263,11 +282,19 @@ impl FakeAws {
     }
 
     pub fn gets(&self) -> Vec<Seen> {
-        self.state().seen.iter().filter(|s| s.what.contains('/')).cloned().collect()
+        self.seen(|what| what.contains('/') && !what.starts_with("list:"))
+    }
+
+    pub fn lists(&self) -> Vec<Seen> {
+        self.seen(|what| what.starts_with("list:"))
+    }
+
+    fn seen(&self, is_wanted: impl Fn(&str) -> bool) -> Vec<Seen> {
+        self.state().seen.iter().filter(|s| is_wanted(&s.what)).cloned().collect()
     }
 
     pub fn publishes(&self) -> Vec<Seen> {
-        self.state().seen.iter().filter(|s| s.what.starts_with("Publish")).cloned().collect()
+        self.seen(|what| what.starts_with("Publish"))
     }
 
     /// The messages that SNS has accepted since the last call, in the order of event IDs, subjects and bodies: the
@@ -359,6 +386,21 @@ async fn answer(
     let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
     let (if_none_match, if_match, range) = (header(IF_NONE_MATCH), header(IF_MATCH), header(RANGE));
     let path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
+    let query: HashMap<_, _> = request
+        .uri()
+        .query()
+        .unwrap_or_default()
+        .split('&')
+        .collect::<Vec<_>>()
+        .iter()
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(name, value)| (name.to_owned(), decoded(value)))
+        .collect();
+    let path = if query.contains_key("list-type") {
+        format!("list:{}/{}", path.trim_end_matches('/'), query.get("prefix").map_or("", String::as_str))
+    } else {
+        path
+    };
     let connection = *request.extensions().get::<usize>().unwrap();
     let mut seen = Seen {
         what: path,
@@ -379,7 +421,7 @@ async fn answer(
         arrived.send_modify(|n| n.0 += 1);
         let hold = state.lock().unwrap().hold_s3;
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
-        let answer = get_object(&seen, &state, waiter);
+        let answer = get_object(&seen, &query, &state, waiter);
         state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
         match answer {
             Err(S3Fault::Silent) => std::future::pending().await,
@@ -425,10 +467,25 @@ async fn patience<T>(state: &Mutex<State>, what: &str, wait: impl Future<Output 
 
 fn get_object(
     seen: &Seen,
+    query: &HashMap<String, String>,
     state: &Arc<Mutex<State>>,
     mut arrived: watch::Receiver<(usize, usize)>,
 ) -> Result<Answer, S3Fault> {
     let mut now = state.lock().unwrap();
+    if let Some((status, code)) = now.s3_refuses {
+        return Ok(s3_error(status, code));
+    }
+    let bucket = seen.what.trim_start_matches("list:").split('/').next().unwrap_or_default();
+    if let Some((region, is_400)) = now.regions.get(bucket).filter(|(region, _)| *region != seen.region) {
+        if *is_400 {
+            let error = format!(
+                "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the region '{}' is wrong; expecting '{region}'</Message><Region>{region}</Region></Error>",
+                seen.region
+            );
+            return Ok(whole(400, error));
+        }
+        return Ok(redirect(region));
+    }
     let object = now.objects.get(&seen.what).cloned();
     let faults = now.s3_faults.entry(seen.what.clone()).or_default();
     faults.retain(|fault| fault.1 > 0);
@@ -436,17 +493,15 @@ fn get_object(
         fault.1 -= 1;
         fault.0
     });
-    let error =
-        |status, code: &str| Ok(whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>")));
+    let error = |status, code| Ok(s3_error(status, code));
     match fault {
         Some(S3Fault::Status(status, code)) => return error(status, code),
-        Some(S3Fault::OtherRegion(region)) => {
-            let mut answer = error(301, "PermanentRedirect")?;
-            answer.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
-            return Ok(answer);
-        }
+        Some(S3Fault::OtherRegion(region)) => return Ok(redirect(region)),
         Some(fault @ (S3Fault::Dropped | S3Fault::Silent)) => return Err(fault),
         _ => {}
+    }
+    if seen.what.starts_with("list:") {
+        return Ok(list(bucket, query, &now.objects));
     }
     let Some(object) = object else { return error(404, "NoSuchKey") };
     let etag = format!("\"{:x}\"", object.iter().fold(object.len() as u64, |h, b| h.wrapping_mul(31) + u64::from(*b)));
@@ -515,6 +570,68 @@ fn get_object(
     });
     let length = (length - from).checked_add_signed(longer).unwrap();
     Ok(answer.header(CONTENT_LENGTH, length).body(Streamed(receiver)).unwrap())
+}
+
+fn s3_error(status: u16, code: &str) -> Answer {
+    whole(status, format!("<Error><Code>{code}</Code><Message>{code}.</Message></Error>"))
+}
+
+fn redirect(region: &str) -> Answer {
+    let mut answer = s3_error(301, "PermanentRedirect");
+    answer.headers_mut().insert("x-amz-bucket-region", region.parse().unwrap());
+    answer
+}
+
+/// The answer of `ListObjectsV2`.
+fn list(bucket: &str, query: &HashMap<String, String>, objects: &BTreeMap<String, Vec<u8>>) -> Answer {
+    const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
+    let given = |name: &str| query.get(name).map_or("", String::as_str);
+    let folder = format!("{bucket}/");
+    if !objects.range(folder.clone()..).next().is_some_and(|(key, _)| key.starts_with(&folder)) {
+        return s3_error(404, "NoSuchBucket");
+    }
+    let encoded = |key: &str| match given("encoding-type") {
+        "url" => utf8_percent_encode(key, &ENCODED).to_string().replace("%20", "+"),
+        _ => key.to_owned(),
+    };
+    let (prefix, delimiter) = (given("prefix"), given("delimiter"));
+    let limit = query.get("max-keys").map_or(1000, |limit| limit.parse().unwrap()).min(1000);
+    // What was told last, and stands before everything that is still to be told: a key, or a folder.
+    let mut last = given("continuation-token").strip_prefix("after ").unwrap_or(given("start-after")).to_owned();
+    let (mut keys, mut folders, mut next) = (String::new(), BTreeSet::new(), String::new());
+    for told in 0.. {
+        let from = if !delimiter.is_empty() && last.ends_with(delimiter) {
+            format!("{last}\u{10ffff}")
+        } else {
+            format!("{last}\0")
+        };
+        let from = format!("{folder}{}", from.as_str().max(prefix));
+        let found = objects.range(from..).next().and_then(|(key, bytes)| Some((key.strip_prefix(&folder)?, bytes)));
+        let Some((key, bytes)) = found.filter(|(key, _)| key.starts_with(prefix)) else { break };
+        if told == limit {
+            next = format!("<NextContinuationToken>after {last}</NextContinuationToken>");
+            break;
+        }
+        let end = if delimiter.is_empty() { None } else { key[prefix.len()..].find(delimiter) };
+        match end {
+            Some(end) => {
+                key[..prefix.len() + end + delimiter.len()].clone_into(&mut last);
+                folders.insert(last.clone());
+            }
+            None => {
+                key.clone_into(&mut last);
+                let (key, size) = (encoded(key), bytes.len());
+                keys.extend(["<Contents><Key>", &key, "</Key><Size>", &size.to_string(), "</Size></Contents>"]);
+            }
+        }
+    }
+    let folder = |folder: &String| format!("<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", encoded(folder));
+    let folders: String = folders.iter().map(folder).collect();
+    let is_truncated = !next.is_empty();
+    whole(
+        200,
+        format!("<ListBucketResult><IsTruncated>{is_truncated}</IsTruncated>{keys}{folders}{next}</ListBucketResult>"),
+    )
 }
 
 /// The reason names a request, as those of KMS do, and never the same one.

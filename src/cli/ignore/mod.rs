@@ -138,11 +138,12 @@ fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf
         rule.stages.clear();
     }
     let mut examples = Vec::new();
-    let (scanned, result) = scan::logs(&filter, Some(only), Format::Json, paths, config, |alerts| {
-        let left = EXAMPLES - examples.len();
-        examples.extend(alerts.lines().take(left).filter_map(example));
-        Ok(())
-    });
+    let (scanned, result) =
+        scan::logs(&filter, Some(only), Format::Json, scan::Selection::default(), paths, config, |alerts| {
+            let left = EXAMPLES - examples.len();
+            examples.extend(alerts.lines().take(left).filter_map(example));
+            Ok(())
+        });
     let end = if scanned.matches > 0 { ":" } else { "" };
     say(&format!("\nIn these logs ({}), it would silence {}{end}", scanned.read(""), scanned.matched()));
     if scanned.matches > 0 {

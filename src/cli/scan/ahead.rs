@@ -1,5 +1,6 @@
 //! Reading ahead in S3: objects are requested, and their bytes arrive, while the logs before them are being scanned.
 
+use std::error::Error;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,12 +29,24 @@ pub(super) struct Ahead {
 
 /// The bytes of an object, as they arrive.
 pub(super) struct Download {
-    pieces: mpsc::UnboundedReceiver<Result<Piece, String>>,
+    pieces: mpsc::UnboundedReceiver<Result<Piece, io::Error>>,
     piece: Option<Piece>,
     /// How much of the piece has been read.
     read: usize,
     room: Arc<Semaphore>,
     _open: OwnedSemaphorePermit,
+}
+
+/// An error that all other objects would have, too.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Refused(String);
+
+impl Refused {
+    pub(super) fn is(error: &(dyn Error + 'static)) -> bool {
+        let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.is_some_and(|inner| inner.is::<Refused>())
+    }
 }
 
 type Piece = Box<dyn AsRef<[u8]> + Send>;
@@ -45,9 +58,9 @@ impl Ahead {
         Ok(Ahead { runtime: Mutex::new(Some(runtime)), handle, open: Arc::new(Semaphore::new(OPEN)) })
     }
 
-    /// Where requests run.
-    pub(super) fn handle(&self) -> &Handle {
-        &self.handle
+    /// Waits for what needs requests.
+    pub(super) fn block_on<T>(&self, wait: impl Future<Output = T>) -> T {
+        self.handle.block_on(wait)
     }
 
     /// Starts to read an object, once there is room for it; `None` after [`stop`](Self::stop).
@@ -57,11 +70,16 @@ impl Ahead {
         let room = Arc::new(Semaphore::new(ROOM));
         let (s3, object, free) = (s3.clone(), object.clone(), room.clone());
         self.handle.spawn(async move {
-            match s3.open(&object).await {
+            let error = match s3.open(&object).await {
                 Ok(bytes) => pump(bytes, &free, &sender).await,
-                // A scan that has ended does not want it any more.
-                Err(cause) => drop(sender.send(Err(cause))),
-            }
+                Err(cause) => Some(cause),
+            };
+            let error = error.map(|cause| match s3.refusal() {
+                Some(_) => io::Error::other(Refused(cause)),
+                None => io::Error::other(cause),
+            });
+            // A scan that has ended does not want it any more.
+            error.map(|error| sender.send(Err(error)).ok());
         });
         Some(Download { pieces, piece: None, read: 0, room, _open: open })
     }
@@ -75,22 +93,19 @@ impl Ahead {
     }
 }
 
-/// Hands over the bytes of an object until its end, or until nobody wants them.
-async fn pump(mut bytes: LogBytes, room: &Semaphore, sender: &mpsc::UnboundedSender<Result<Piece, String>>) {
+/// Hands over the bytes of an object until its end, or until nobody wants them; gives the reason if S3 does not.
+async fn pump(
+    mut bytes: LogBytes,
+    room: &Semaphore,
+    sender: &mpsc::UnboundedSender<Result<Piece, io::Error>>,
+) -> Option<String> {
     loop {
-        let piece = match bytes.next().await {
-            Ok(None) => return,
-            Ok(Some(piece)) => Ok(Box::new(piece) as Piece),
-            Err(cause) => Err(cause),
+        let piece: Piece = match bytes.next().await {
+            Ok(piece) => Box::new(piece?),
+            Err(cause) => return Some(cause),
         };
-        if let Ok(piece) = &piece {
-            let Ok(taken) = room.acquire_many(room_for(piece)).await else { return };
-            taken.forget();
-        }
-        let is_last = piece.is_err();
-        if sender.send(piece).is_err() || is_last {
-            return;
-        }
+        room.acquire_many(room_for(&piece)).await.ok()?.forget();
+        sender.send(Ok(piece)).ok()?;
     }
 }
 
@@ -114,7 +129,7 @@ impl Read for Download {
             }
             self.read = 0;
             self.piece = match self.pieces.blocking_recv() {
-                Some(piece) => Some(piece.map_err(io::Error::other)?),
+                Some(piece) => Some(piece?),
                 None => return Ok(0),
             };
         }

@@ -7,13 +7,12 @@ use std::vec;
 use tokio::sync::mpsc;
 
 use super::source::{Found, Place};
-use crate::aws::S3;
 
 /// Logs of one kind of place, in the order of their places.
 pub(super) enum Stream {
     Local(vec::IntoIter<Found>),
-    /// As they are listed, with the client that reads them. An error is about a part of the listing.
-    Bucket(S3, mpsc::Receiver<Result<Found, String>>),
+    /// As they are listed. An error is about a part of the list.
+    Bucket(mpsc::Receiver<Result<Found, String>>),
 }
 
 /// Takes the logs of several streams in their order.
@@ -38,15 +37,11 @@ impl Merge {
         merge
     }
 
-    /// The next log, with the client that reads it if it is in S3.
-    pub(super) async fn next(&mut self) -> Option<(Found, Option<S3>)> {
+    /// The next log.
+    pub(super) async fn next(&mut self) -> Option<Found> {
         let Reverse(Head { found, stream }) = self.heads.pop()?;
-        let client = match &self.streams[stream] {
-            Stream::Local(_) => None,
-            Stream::Bucket(client, _) => Some(client.clone()),
-        };
         self.advance(stream).await;
-        Some((found, client))
+        Some(found)
     }
 
     /// The failures that nobody has taken yet.
@@ -58,7 +53,7 @@ impl Merge {
         let found = loop {
             match &mut self.streams[stream] {
                 Stream::Local(logs) => break logs.next(),
-                Stream::Bucket(_, listed) => match listed.recv().await {
+                Stream::Bucket(listed) => match listed.recv().await {
                     Some(Err(failure)) => self.failures.push(failure),
                     listed => break listed.and_then(Result::ok),
                 },

@@ -1,6 +1,8 @@
 //! `scan`: the alerts that log files would send. Logs are read on all cores, and their alerts printed in order.
 
 mod ahead;
+mod bucket;
+mod feed;
 mod in_order;
 mod interrupt;
 mod known;
@@ -9,6 +11,7 @@ mod paths;
 mod print;
 mod progress;
 mod seen;
+mod selection;
 mod source;
 mod span;
 mod statistics;
@@ -22,18 +25,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use futures_util::FutureExt;
-
 use self::ahead::Ahead;
+use self::feed::Feed;
 use self::in_order::InOrder;
-use self::merge::{Merge, Stream};
 use self::print::Printer;
 use self::progress::{Progress, Whole};
 use self::seen::Seen;
-use self::source::{Found, Source};
+pub(super) use self::selection::Selection;
+use self::source::LeftOut;
 use self::statistics::Statistics;
 use self::work::Work;
-use self::worker::{Log, Part, Worker};
+use self::worker::Worker;
 use super::console::{self, NAME_IT, WRONG_INPUT, load, say, say_error};
 use crate::rules::{Filter, Format, suggestion};
 
@@ -42,7 +44,13 @@ const WAITING_LIMIT: usize = 32 << 20;
 
 /// Prints the alerts that these logs and folders would send with a configuration file, or with one rule of it, whether it
 /// is switched on or not, and a summary on stderr; gives the exit status.
-pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec<PathBuf>) -> ExitCode {
+pub(super) fn scan(
+    config: &Path,
+    rule: Option<&str>,
+    format: Format,
+    selection: Selection,
+    paths: Vec<PathBuf>,
+) -> ExitCode {
     let Ok(mut filter) = load(config, NAME_IT) else { return ExitCode::from(WRONG_INPUT) };
     if let Some(rule) = rule {
         let names: Vec<_> = filter.rules.iter().map(|rule| rule.name.as_str()).collect();
@@ -58,7 +66,7 @@ pub(super) fn scan(config: &Path, rule: Option<&str>, format: Format, paths: Vec
             (rule.enabled, rule.dry_run) = (true, false);
         }
     }
-    let (scanned, printed) = logs(&filter, None, format, paths, config, |text| {
+    let (scanned, printed) = logs(&filter, None, format, selection, paths, config, |text| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     });
@@ -74,19 +82,36 @@ pub(super) fn logs<'f>(
     filter: &'f Filter,
     only: Option<&'f Filter>,
     format: Format,
+    selection: Selection,
     paths: Vec<PathBuf>,
     config: &Path,
     show: impl FnMut(&str) -> io::Result<()>,
 ) -> (Statistics<'f>, io::Result<()>) {
     let mut statistics = Statistics::new(filter);
-    let found = paths::logs_at(paths, config, &mut statistics);
-    let whole = Whole::Bytes(found.iter().map(|log| log.size).sum());
+    let (selection, left_out) = (Arc::new(selection), Arc::new(LeftOut::default()));
+    let (mut places, mut local) = (Vec::new(), Vec::new());
+    for (argument, path) in paths.into_iter().enumerate() {
+        match bucket::place(&path) {
+            None => local.push((argument, path)),
+            Some(place) => places.push((argument, place)),
+        }
+    }
+    let (found, failed) = paths::logs_at(local, config, &selection, &left_out);
+    statistics.failed += failed;
+    let ahead = if places.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
+    let ahead = ahead.unwrap_or_else(|e| {
+        say_error(&format!("S3 can't be asked: {e}"));
+        statistics.failed += 1;
+        None
+    });
+    let whole = match (&ahead, selection.end()) {
+        (Some(_), Some(end)) => Whole::Until(end),
+        _ => Whole::Bytes(found.iter().map(|log| log.size).sum()),
+    };
     let progress = Progress::new(whole);
     let (work, parts, seen) = (Work::new(), InOrder::new(WAITING_LIMIT), Seen::default());
-    let ahead: Option<Ahead> = None;
     let most_threads = if ahead.is_some() { usize::MAX } else { found.len() };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(most_threads);
-    let streams = vec![Stream::Local(found.into_iter())];
     let stop = || {
         parts.close();
         work.abandon();
@@ -95,10 +120,15 @@ pub(super) fn logs<'f>(
     let (interrupt, running) = interrupt::listen();
     let interrupted = AtomicBool::new(false);
     let (mut failed, mut printed) = (0, Ok(()));
+    let feed = Feed { ahead: ahead.as_ref(), selection: &selection, left_out: &left_out, progress: &progress };
+    let feed = || {
+        let failed = feed.run(found, places, &work);
+        parts.end(work.end());
+        failed
+    };
     thread::scope(|scope| {
         // Its end ends the waiting for Ctrl-C.
         let _running = running;
-        let feed = || feed(streams, ahead.as_ref(), &work, &parts, &progress);
         // What is on the disk is known before the first log is taken, so that the largest one can be taken first.
         let feeding = if ahead.is_some() { Ok(scope.spawn(feed)) } else { Err(feed()) };
         let interrupted = &interrupted;
@@ -109,10 +139,10 @@ pub(super) fn logs<'f>(
             }
         });
         for i in 0..threads {
-            let (work, parts, seen) = (&work, &parts, &seen);
+            let (work, parts, seen, selection) = (&work, &parts, &seen, &selection);
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
-                let mut worker = Worker::new(filter, only, format, seen, parts);
+                let mut worker = Worker::new(filter, only, selection, format, seen, parts);
                 // One thread keeps the order, so that the log that is printed next is always being read.
                 while let Some((number, log)) = work.take(threads, i == 0) {
                     if worker.scan(number, log).is_err() {
@@ -129,44 +159,8 @@ pub(super) fn logs<'f>(
     });
     progress.finish();
     statistics.failed += failed;
+    statistics.skipped += left_out.skipped.load(Ordering::Relaxed);
+    statistics.logs_outside += left_out.outside.load(Ordering::Relaxed);
     statistics.interrupted = interrupted.into_inner();
     (statistics, printed)
-}
-
-/// Hands the logs of all streams over to be scanned, those in S3 as soon as their bytes may be requested; gives how many
-/// listings failed.
-fn feed<'f>(
-    streams: Vec<Stream>,
-    ahead: Option<&Ahead>,
-    work: &Work<Log>,
-    parts: &InOrder<Arc<Part<'f>>>,
-    progress: &Progress,
-) -> u64 {
-    let mut failed = 0;
-    let feed = async {
-        let mut merge = Merge::new(streams).await;
-        loop {
-            let next = merge.next().await;
-            for failure in merge.failures() {
-                progress.suspend(|| say_error(&failure));
-                failed += 1;
-            }
-            let Some((Found { source, size, .. }, client)) = next else { break };
-            let download = match (&source, ahead, client) {
-                (Source::Object(object), Some(ahead), Some(client)) => match ahead.open(&client, object).await {
-                    Some(download) => Some(download),
-                    None => break,
-                },
-                _ => None,
-            };
-            work.add(size, Log { source, download });
-        }
-    };
-    match ahead {
-        Some(ahead) => ahead.handle().block_on(feed),
-        // Nothing has to be waited for.
-        None => feed.now_or_never().unwrap_or_default(),
-    }
-    parts.end(work.end());
-    failed
 }

@@ -1,78 +1,82 @@
-//! The files to scan: those that are named, and the logs below folders.
+//! The local files to scan: those that are named, and the logs below folders.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 use super::super::console::{say_error, say_warning};
-use super::source::{Found, Place, Source};
-use super::statistics::Statistics;
+use super::selection::Selection;
+use super::source::{Found, LeftOut, Place, Source, is_named_as_log, key_of};
 use crate::log::{SkipReason, reason_to_skip};
 
-/// The logs at these paths: those without CloudTrail's names in the order of the paths, folders by name; then the others in
-/// the order of the times in their names. Files that Lambda would skip are counted and left out. Of
-/// those that are named themselves, as a shell does it for `*.json.gz`, only CloudTrail's own that are not logs are left
-/// out.
-pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Statistics<'_>) -> Vec<Found> {
+/// The logs at these paths, each with the number of its argument, in the order of their places; and how many folders or files
+/// could not be looked at, which is said. Files that Lambda would skip are counted and left out. Of those that are named
+/// themselves, as a shell does it for `*.json.gz`, only CloudTrail's own that are not logs are left out.
+pub(super) fn logs_at(
+    paths: impl IntoIterator<Item = (usize, PathBuf)>,
+    config: &Path,
+    selection: &Selection,
+    left_out: &LeftOut,
+) -> (Vec<Found>, u64) {
     let config = config.canonicalize().ok();
-    let mut logs = Vec::new();
-    for (argument, path) in paths.into_iter().enumerate() {
-        if is_stdin(&path) || !path.is_dir() {
-            let reason = if path.is_file() { reason_to_skip(&key_of(&path)) } else { None };
+    let skip = || left_out.skipped.fetch_add(1, Ordering::Relaxed);
+    let (mut logs, mut failed) = (Vec::new(), 0);
+    for (argument, path) in paths {
+        let selected = |source: Source, key: &str, size: u64| {
+            let is_selected = selection.takes(key);
+            left_out.outside.fetch_add(u64::from(!is_selected), Ordering::Relaxed);
+            is_selected.then(|| Found { source, size, place: Place::of(argument, key) })
+        };
+        if path == Path::new("-") {
+            logs.extend(selected(Source::Stdin, "", 0));
+            continue;
+        }
+        if !path.is_dir() {
+            let key = key_of(&path);
+            let reason = if path.is_file() { reason_to_skip(&key) } else { None };
+            let size = path.metadata().map_or(0, |file| file.len());
             match reason {
-                Some(SkipReason::Digest | SkipReason::Insight | SkipReason::Aggregated) => statistics.skipped += 1,
-                _ => logs.push(found(path, argument)),
+                Some(SkipReason::Digest | SkipReason::Insight | SkipReason::Aggregated) => _ = skip(),
+                _ => logs.extend(selected(Source::File(path), &key, size)),
             }
             continue;
         }
-        let before = (logs.len(), statistics.skipped);
-        for entry in WalkDir::new(&path).follow_links(true).sort_by_file_name() {
+        let mut is_empty = true;
+        let enters = |entry: &DirEntry| {
+            selection.is_all() || !entry.file_type().is_dir() || selection.takes(&folder_key(entry.path()))
+        };
+        for entry in WalkDir::new(&path).follow_links(true).sort_by_file_name().into_iter().filter_entry(enters) {
             match entry {
-                Ok(entry) if entry.file_type().is_file() && is_named_as_log(entry.path()) => {
+                Ok(entry) if entry.file_type().is_file() && is_named_as_log(&entry.file_name().to_string_lossy()) => {
+                    is_empty = false;
                     let is_config = config.is_some() && entry.path().canonicalize().ok() == config;
-                    if is_config || reason_to_skip(&key_of(entry.path())).is_some() {
-                        statistics.skipped += 1;
+                    let key = key_of(entry.path());
+                    if is_config || reason_to_skip(&key).is_some() {
+                        skip();
                     } else {
-                        logs.push(found(entry.into_path(), argument));
+                        let size = entry.metadata().map_or(0, |file| file.len());
+                        logs.extend(selected(Source::File(entry.into_path()), &key, size));
                     }
                 }
                 Ok(_) => {}
                 Err(e) => {
                     say_error(&e.to_string());
-                    statistics.failed += 1;
+                    failed += 1;
                 }
             }
         }
-        if (logs.len(), statistics.skipped) == before {
-            say_warning(&format!("{}: no .json.gz or .json file is below it", path.display()));
+        if is_empty {
+            let why = if selection.is_all() { "" } else { " of the times, accounts and regions that are given" };
+            say_warning(&format!("{}: no .json.gz or .json file{why} is below it", path.display()));
         }
     }
     logs.sort_by(|a, b| a.place.cmp(&b.place));
-    logs
+    (logs, failed)
 }
 
-fn found(path: PathBuf, argument: usize) -> Found {
-    let size = fs::metadata(&path).map_or(0, |file| file.len());
-    let place = Place::of(&path.to_string_lossy(), argument);
-    let source = if is_stdin(&path) { Source::Stdin } else { Source::File(path) };
-    Found { source, size, place }
-}
-
-fn is_stdin(path: &Path) -> bool {
-    path == Path::new("-")
-}
-
-/// The key that a file seems to have had: CloudTrail's layout may begin above the folder that was given, and an unpacked log
-/// lost its `.gz`.
-fn key_of(path: &Path) -> String {
-    let path = std::path::absolute(path).unwrap_or_default();
-    let folder = path.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
-    let key = folder.join(path.file_name().unwrap_or_default()).to_string_lossy().replace('\\', "/");
-    if path.extension().is_some_and(|ending| ending == "json") { key + ".gz" } else { key }
-}
-
-fn is_named_as_log(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".json.gz") || name.ends_with(".json")
+/// The key that a folder seems to have had, with its `/`.
+fn folder_key(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_default();
+    folder.to_string_lossy().replace('\\', "/") + "/"
 }

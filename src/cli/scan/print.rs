@@ -1,8 +1,8 @@
 //! The printing thread of a scan: the alerts of all logs in their order, with the memory between them.
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::Arc;
+use std::{io, mem};
 
 use super::super::console::say_error;
 use super::in_order::InOrder;
@@ -31,6 +31,8 @@ pub(super) struct Printer<'p, 'f, S> {
     progress: Progress,
     show: S,
     memory: Groups,
+    /// Whether it was said that S3 refuses everything.
+    is_refused: bool,
 }
 
 impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
@@ -42,7 +44,17 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         progress: Progress,
         show: S,
     ) -> Self {
-        Printer { filter, format, parts, seen, statistics, progress, show, memory: Groups::new(MEMORY) }
+        Printer {
+            filter,
+            format,
+            parts,
+            seen,
+            statistics,
+            progress,
+            show,
+            memory: Groups::new(MEMORY),
+            is_refused: false,
+        }
     }
 
     /// Hands over the alerts of all logs, log by log, and counts.
@@ -110,7 +122,10 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     fn end(&mut self, end: &LogCounts, log: &str) {
         match &end.error {
             Some(error) => {
-                self.progress.suspend(|| say_error(error));
+                // The first one tells of the others.
+                if !(end.is_refused && mem::replace(&mut self.is_refused, true)) {
+                    self.progress.suspend(|| say_error(error));
+                }
                 self.statistics.failed += 1;
             }
             None => self.statistics.logs += 1,

@@ -1,10 +1,10 @@
 //! The progress of a scan, on a terminal only.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
-use super::source;
+use crate::log::{Origin, Time};
 
 /// The length of the bar: thousandths of the whole.
 const WHOLE: u64 = 1_000;
@@ -16,7 +16,7 @@ pub(super) struct Progress {
     start: Instant,
     whole: Whole,
     /// The time of the first log.
-    first: Option<SystemTime>,
+    first: Option<Time>,
 }
 
 /// All that is to be scanned.
@@ -24,7 +24,7 @@ pub(super) struct Progress {
 pub(super) enum Whole {
     Bytes(u64),
     /// Logs that are still being listed, until this time. They come in the order of the times in their names.
-    Until(SystemTime),
+    Until(Time),
 }
 
 /// How much has been scanned.
@@ -79,9 +79,9 @@ impl Progress {
             #[allow(clippy::cast_precision_loss)]
             Whole::Bytes(all) => Some((done.bytes as f64 / all as f64).min(1.0)),
             Whole::Until(end) => {
-                let now = source::time(log).and_then(moment)?;
+                let now = Origin::of(log).time.and_then(moment)?;
                 let first = *self.first.get_or_insert(now);
-                let span = |end: SystemTime| end.duration_since(first).unwrap_or_default().as_secs_f64();
+                let span = |end| if end > first { first.distance(end).as_secs_f64() } else { 0.0 };
                 (span(end) > 0.0).then(|| (span(now) / span(end)).min(1.0))
             }
         }
@@ -103,10 +103,10 @@ fn rounded(number: f64) -> u64 {
 }
 
 /// The moment of a time as names have it, `YYYYMMDDTHHmmZ`.
-fn moment(time: &str) -> Option<SystemTime> {
+fn moment(time: &str) -> Option<Time> {
     let part = |range| time.get(range).unwrap_or_default();
     let [year, month, day, hour, minute] = [0..4, 4..6, 6..8, 9..11, 11..13].map(part);
-    humantime::parse_rfc3339(&format!("{year}-{month}-{day}T{hour}:{minute}:00Z")).ok()
+    Time::parse(&format!("{year}-{month}-{day}T{hour}:{minute}:00Z"))
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(part(Whole::Bytes(100), &["x"]), [Some(0.25)]);
         assert_eq!(part(Whole::Bytes(0), &["x"]), [None]);
         assert_eq!(part(Whole::Bytes(10), &["x"]), [Some(1.0)], "files may grow");
-        let until = Whole::Until(humantime::parse_rfc3339("2026-11-20T04:00:00Z").unwrap());
+        let until = Whole::Until(Time::parse("2026-11-20T04:00:00Z").unwrap());
         let logs = ["x", "20261120T0000Z", "20261120T0100Z", "20261121T0000Z", "20261199T0000Z"].map(name);
         let logs: Vec<_> = logs.iter().map(String::as_str).collect();
         assert_eq!(part(until, &logs), [None, Some(0.0), Some(0.25), Some(1.0), None]);

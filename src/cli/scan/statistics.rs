@@ -27,6 +27,8 @@ pub(super) struct LogCounts {
     /// As they are stored.
     pub(super) bytes: u64,
     pub(super) records: u64,
+    /// Records that do not belong to the selection.
+    pub(super) outside: u64,
     /// Matches of an event that this log, or one before it, has had.
     pub(super) repeats: u64,
     pub(super) span: Span,
@@ -34,6 +36,8 @@ pub(super) struct LogCounts {
     pub(super) paths_seen: Vec<bool>,
     /// Why it could not be read further.
     pub(super) error: Option<String>,
+    /// Whether S3 would refuse all others, too, for the same reason.
+    pub(super) is_refused: bool,
 }
 
 pub(in crate::cli) struct Statistics<'f> {
@@ -50,6 +54,9 @@ pub(in crate::cli) struct Statistics<'f> {
     pub(super) repeats: u64,
     /// Files that Lambda would skip by their key.
     pub(super) skipped: u64,
+    /// Logs and records that do not belong to the selection.
+    pub(super) logs_outside: u64,
+    pub(super) outside: u64,
     /// Files that could not be read.
     pub(super) failed: u64,
     /// Whether the scan was interrupted, so that the rest is not known.
@@ -97,6 +104,8 @@ impl<'f> Statistics<'f> {
             matches: 0,
             repeats: 0,
             skipped: 0,
+            logs_outside: 0,
+            outside: 0,
             failed: 0,
             interrupted: false,
             span: Span::default(),
@@ -133,6 +142,7 @@ impl<'f> Statistics<'f> {
         self.bytes += log.bytes;
         self.records += log.records;
         self.repeats += log.repeats;
+        self.outside += log.outside;
         if let Some((first, last)) = log.span.ends() {
             self.span.join(first, last);
         }
@@ -174,6 +184,8 @@ impl<'f> Statistics<'f> {
         for (n, what) in [
             (self.repeats, counted(self.repeats, "repeat")),
             (self.skipped, format!("{} skipped", counted(self.skipped, "file"))),
+            (self.logs_outside, format!("{} outside", counted(self.logs_outside, "log"))),
+            (self.outside, format!("{} outside", counted(self.outside, "record"))),
             (self.failed, format!("{} not read", self.failed)),
         ] {
             if n > 0 {

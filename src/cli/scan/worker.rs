@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use console::Style;
 
-use super::ahead::Download;
+use super::ahead::{Download, Refused};
 use super::in_order::{Closed, InOrder};
 use super::known::{Known, Outcome};
 use super::seen::{self, Seen};
+use super::selection::Selection;
 use super::source::Source;
 use super::statistics::LogCounts;
 use crate::alert::Alert;
@@ -36,6 +37,7 @@ pub(super) struct Worker<'a, 'f> {
     learned: Learned,
     /// Where it is given, only records that a rule of it matches are looked at.
     only: Option<(&'f Filter, Learned)>,
+    selection: &'a Selection,
     format: Format,
     seen: &'a Seen,
     /// Where rules look into every record.
@@ -78,6 +80,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     pub(super) fn new(
         filter: &'f Filter,
         only: Option<&'f Filter>,
+        selection: &'a Selection,
         format: Format,
         seen: &'a Seen,
         parts: &'a InOrder<Arc<Part<'f>>>,
@@ -88,6 +91,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             known: learned.looks_into_all().then(Known::default),
             learned,
             only: only.map(|only| (only, Learned::new(only))),
+            selection,
             format,
             seen,
             log_file: LogFile::default(),
@@ -101,18 +105,23 @@ impl<'a, 'f> Worker<'a, 'f> {
         let name: Arc<str> = log.source.to_string().into();
         self.output.log.clone_from(&name);
         let mut counts = LogCounts::default();
-        counts.error = match self.read(number, &name, log, &mut counts) {
-            Err(e) if e.is::<Closed>() => return Err(Closed),
-            read => read.err().map(|e| format!("{name}: {e}")),
-        };
+        let read = self.read(number, &name, log, &mut counts);
+        if let Err(e) = read {
+            if e.is::<Closed>() {
+                return Err(Closed);
+            }
+            counts.is_refused = Refused::is(&*e);
+            counts.error = Some(format!("{name}: {e}"));
+        }
         counts.paths_seen = self.learned.paths_seen();
         self.output.next.end = Some(counts);
         self.output.send(number)
     }
 
     fn read(&mut self, number: usize, name: &str, log: Log, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
-        let Worker { filter, learned, only, format, seen, known, log_file, buffer, output } = self;
+        let Worker { filter, learned, only, selection, format, seen, known, log_file, buffer, output } = self;
         log_file.restart();
+        let of_records = if selection.is_all() { None } else { selection.of_records(&log.source.key()) };
         let mut input = log.open()?;
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), name, Some(*format));
         let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), name, None));
@@ -120,6 +129,10 @@ impl<'a, 'f> Worker<'a, 'f> {
             output.free_printed();
             let mut records = log_file.read(piece);
             while let Some(record) = records.next()? {
+                if of_records.as_ref().is_some_and(|of_records| !of_records.takes(&record)) {
+                    counts.outside += 1;
+                    continue;
+                }
                 let mut known = known.as_mut().map(|known| (known.key(record.bytes), known));
                 let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
                 if outcome.is_some_and(|outcome| outcome.holds_in(number)) {

@@ -1,0 +1,92 @@
+//! Finds the logs of all places, and hands them over to be scanned, in order.
+
+use std::mem;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::super::console::say_error;
+use super::ahead::Ahead;
+use super::bucket;
+use super::merge::{Merge, Stream};
+use super::progress::Progress;
+use super::selection::Selection;
+use super::source::{Found, LeftOut, Source};
+use super::work::Work;
+use super::worker::Log;
+use crate::aws::{self, S3};
+use crate::log::S3Object;
+
+/// What finds logs.
+pub(super) struct Feed<'a> {
+    /// Where there are places in S3.
+    pub(super) ahead: Option<&'a Ahead>,
+    pub(super) selection: &'a Arc<Selection>,
+    pub(super) left_out: &'a Arc<LeftOut>,
+    pub(super) progress: &'a Progress,
+}
+
+/// An argument that names a place in S3, or why it does not, and its number.
+type Place = (usize, Result<S3Object, String>);
+
+impl Feed<'_> {
+    /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested. Gives how many
+    /// places could not be listed, which is said.
+    pub(super) fn run(&self, local: Vec<Found>, places: Vec<Place>, work: &Work<Log>) -> u64 {
+        let local = Stream::Local(local.into_iter());
+        match self.ahead {
+            Some(ahead) => ahead.block_on(async {
+                let s3 = S3::of_person(&aws::configuration().await);
+                let mut streams = vec![local];
+                let mut failed = 0;
+                for (argument, place) in places {
+                    match place {
+                        Ok(place) => {
+                            let found = bucket::streams(&s3, place, argument, self.selection, self.left_out).await;
+                            streams.extend(found.into_iter().map(Stream::Bucket));
+                        }
+                        Err(why) => {
+                            self.say(&why);
+                            failed += 1;
+                        }
+                    }
+                }
+                failed + self.all(streams, Some((ahead, &s3)), work).await
+            }),
+            // Nothing has to be waited for.
+            None => self.all(vec![local], None, work).now_or_never().unwrap_or_default(),
+        }
+    }
+
+    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>) -> u64 {
+        let mut merge = Merge::new(streams).await;
+        let (mut failed, mut said) = (0, false);
+        loop {
+            let next = merge.next().await;
+            let refusal = remote.and_then(|(_, s3)| s3.refusal());
+            for failure in merge.failures() {
+                failed += 1;
+                // It is said once.
+                if !(refusal.is_some() && mem::replace(&mut said, true)) {
+                    self.say(refusal.unwrap_or(&failure));
+                }
+            }
+            let Some(Found { source, size, .. }) = next else { break };
+            let download = match (&source, remote) {
+                // The first log that is refused tells it.
+                (Source::Object(_), Some(_)) if refusal.is_some() => continue,
+                (Source::Object(object), Some((ahead, s3))) => {
+                    let Some(download) = ahead.open(s3, object).await else { break };
+                    Some(download)
+                }
+                _ => None,
+            };
+            work.add(size, Log { source, download });
+        }
+        failed
+    }
+
+    fn say(&self, error: &str) {
+        self.progress.suspend(|| say_error(error));
+    }
+}
