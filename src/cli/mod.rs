@@ -54,7 +54,8 @@ enum Command {
     #[command(after_help = "Examples:
   aws s3 sync s3://my-trail-bucket/AWSLogs/ AWSLogs/
   cloudtrail-alerter scan --config filter_config.json AWSLogs/
-  zcat log.json.gz | cloudtrail-alerter scan --format json - | jq .event.eventName")]
+  zcat AWSLogs/*/*.json.gz | cloudtrail-alerter scan --format json - | jq .event.eventName
+  aws cloudtrail lookup-events | cloudtrail-alerter scan -")]
     Scan {
         /// The configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
@@ -66,7 +67,9 @@ enum Command {
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         format: String,
         /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; or - for stdin. In folders,
-        /// files that Lambda would skip by their keys are left out, and so is the configuration
+        /// files that Lambda would skip by their keys are left out, and so is the configuration. A log may also hold
+        /// several logs or records one after the other (JSON lines), arrays of them, or the output of `aws cloudtrail
+        /// lookup-events`
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },

@@ -81,7 +81,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             only: only.map(|only| (only, Learned::new(only))),
             format,
             seen,
-            log_file: LogFile::default(),
+            log_file: LogFile::offline(),
             buffer: vec![0; PIECE],
             output: Output { parts, next: Part::default(), sent: VecDeque::new() },
         }
