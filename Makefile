@@ -96,6 +96,21 @@ build: .venv/build-ready ## build the package for Lambda: target/lambda/cloudtra
 	cp target/lambda/cloudtrail-alerter/bootstrap.zip target/lambda/cloudtrail-alerter-$(ARCH).zip
 	@ls -l target/lambda/cloudtrail-alerter-$(ARCH).zip
 
+# The template of a release takes the package from beside it, so that it can be deployed without building anything.
+.PHONY: template
+template: ## write target/lambda/cloudtrail-alerter-template-$ARCH.yaml, for the package of a release (ARCH=arm64 or x86_64)
+	@mkdir -p target/lambda
+	sed -E '/^ +(LicenseUrl|ReadmeUrl): /d; s/^( +CodeUri: )\.$$/\1cloudtrail-alerter-lambda-$(ARCH).zip/; /^  Architecture:$$/,/Default:/s/(Default: )arm64/\1$(ARCH)/' \
+	  template.yaml > target/lambda/cloudtrail-alerter-template-$(ARCH).yaml
+
+.PHONY: wheel
+wheel: release .venv/ready ## build the Python package of the command line, and try it: target/wheels
+	@echo "Building the Python package (usually half a minute)"
+	rm -rf target/wheels
+	$(VENV)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir target/wheels \
+	  --config-settings build-args=--locked .
+	$(VENV)/pytest tests/wheel
+
 .PHONY: watch
 watch: .venv/build-ready ## run the function locally with cargo lambda watch, on a local AWS that holds the fixtures
 	$(VENV)/python tools/watch.py $(CARGO_LAMBDA)

@@ -24,15 +24,25 @@ static FILTER: LazyLock<Filter> = LazyLock::new(|| {
 
 fuzz_target!(|input: &[u8]| {
     let Some((piece, file)) = input.split_last() else { return };
-    let (seen, result) = read(file, usize::from(*piece) + 1, true);
-    same(&seen, &result, read(file, usize::MAX, true), "pieces decide");
-    let (glanced_at, glance) = read(file, usize::from(*piece) + 1, false);
-    same(&glanced_at, &glance, read(file, usize::MAX, false), "pieces decide at a glance");
+    let lambda = LogFile::default;
+    let (offline, offline_result) = read(LogFile::offline(), file, usize::from(*piece) + 1, true);
+    same(&offline, &offline_result, read(LogFile::offline(), file, usize::MAX, true), "pieces decide offline");
+    let (seen, result) = read(lambda(), file, usize::from(*piece) + 1, true);
+    same(&seen, &result, read(lambda(), file, usize::MAX, true), "pieces decide");
+    if result.is_ok() {
+        same(&seen, &result, (offline, offline_result), "a log file is read otherwise offline");
+    }
+    let (glanced_at, glance) = read(lambda(), file, usize::from(*piece) + 1, false);
+    same(&glanced_at, &glance, read(lambda(), file, usize::MAX, false), "pieces decide at a glance");
     assert!(glanced_at.starts_with(&seen), "a closer look shows other records");
     if file.first().is_none_or(|first| *first == 0x1f) {
         return;
     }
-    same(&seen, &result, read(&gzip(file), 7, true), "gzip decides");
+    let mut values = serde_json::Deserializer::from_slice(file).into_iter::<IgnoredAny>();
+    if let Some(problem) = values.find_map(Result::err) {
+        assert!(read(LogFile::offline(), file, 7, true).1.is_err(), "passed offline, but: {problem}");
+    }
+    same(&seen, &result, read(lambda(), &gzip(file), 7, true), "gzip decides");
     if let Err(problem) = serde_json::from_slice::<IgnoredAny>(file) {
         assert!(result.is_err(), "passed, but: {problem}");
     }
@@ -66,10 +76,9 @@ fn seen_as(record: &Value) -> Seen {
 
 /// Reads a file in pieces of this length. `strictly` looks into every record, and else only rules do, of which there are
 /// none for most.
-fn read(file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Malformed>) {
+fn read(mut log: LogFile, file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Malformed>) {
     let learned = Learned::new(&filter);
     let mut evaluator = Evaluator::new(Matcher::new(&FILTER, &learned), "log", None);
-    let mut log = LogFile::default();
     // Nothing of a file that was given up may be left.
     let mut given_up = log.read(Some(&file[..file.len() / 2]));
     while let Ok(Some(_)) = given_up.next() {}

@@ -55,7 +55,8 @@ enum Command {
     #[command(after_help = "Examples:
   cloudtrail-alerter scan --config filter_config.json AWSLogs/
   cloudtrail-alerter scan --since 7d --account 123456789012 s3://my-trail-bucket/AWSLogs/
-  zcat log.json.gz | cloudtrail-alerter scan --format json - | jq .event.eventName")]
+  zcat AWSLogs/*/*.json.gz | cloudtrail-alerter scan --format json - | jq .event.eventName
+  aws cloudtrail lookup-events | cloudtrail-alerter scan -")]
     Scan {
         /// The configuration file
         #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG_FILE)]
@@ -70,7 +71,8 @@ enum Command {
         selection: Selection,
         /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; - for stdin; or places in S3,
         /// `s3://bucket/prefix`. In folders, files that Lambda would skip by their keys are left out, and so is the
-        /// configuration
+        /// configuration. A log may also hold several logs or records one after the other (JSON lines), arrays of them,
+        /// or the output of `aws cloudtrail lookup-events`
         #[arg(value_name = "PATH", required = true)]
         paths: Vec<PathBuf>,
     },

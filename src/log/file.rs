@@ -41,9 +41,15 @@ pub struct Records<'a> {
 }
 
 impl LogFile {
+    /// Reads also the other forms in which people have records offline: several documents or records one after the other,
+    /// in arrays, or as `aws cloudtrail lookup-events` prints them.
+    pub fn offline() -> Self {
+        LogFile { document: Document::new(true), ..LogFile::default() }
+    }
+
     /// Forgets the file, whatever became of it, for the next one.
     pub fn restart(&mut self) {
-        *self = LogFile::default();
+        *self = LogFile { document: Document::new(self.document.is_offline()), ..LogFile::default() };
     }
 
     /// Reads no record of over 512 KB before [`allow_large_window`](Records::allow_large_window): where several files are
@@ -107,6 +113,10 @@ impl LogFile {
         *bytes = &bytes[consumed..];
         self.document.arrived(inflated);
         self.inflated += inflated as u64;
+        if self.document.is_offline() && !matches!(self.encoding, Encoding::Gzip(_)) {
+            // Offline, many files may come as one: the limit is that of a gzip member.
+            self.inflated = 0;
+        }
         if self.inflated > INFLATED_LIMIT {
             self.damage.get_or_insert(format!("it inflates to over {INFLATED_LIMIT} bytes"));
         }
@@ -191,11 +201,14 @@ mod tests {
         records.map(|r| Seen { source: text(r, "eventSource"), name: text(r, "eventName"), json: r.clone() }).collect()
     }
 
-    /// Reads a file in pieces that end at these places, and looks into every record.
     fn read(file: &[u8], borders: &[Index]) -> (Vec<Seen>, Result<(), Malformed>) {
+        read_with(LogFile::default(), file, borders)
+    }
+
+    /// Reads a file in pieces that end at these places, and looks into every record.
+    fn read_with(mut log: LogFile, file: &[u8], borders: &[Index]) -> (Vec<Seen>, Result<(), Malformed>) {
         let mut ends: Vec<usize> = borders.iter().map(|b| b.index(file.len() + 1)).chain([file.len()]).collect();
         ends.sort_unstable();
-        let mut log = LogFile::default();
         // Nothing of a file that was given up may be left.
         let mut given_up = log.read(Some(&file[..file.len() / 2]));
         while let Ok(Some(_)) = given_up.next() {}
@@ -301,8 +314,87 @@ mod tests {
         )
     }
 
+    /// Records that are known as such without a list around them.
+    fn any_known_records() -> impl Strategy<Value = Vec<Value>> {
+        let known = any_record().prop_map(|record| {
+            let mut record = if record.is_object() { record } else { json!({ "eventName": record }) };
+            record["eventID"] = "1".into();
+            let fields = record.as_object_mut().unwrap();
+            fields.retain(|key, _| !["Records", "Events", "CloudTrailEvent"].contains(&key.as_str()));
+            record
+        });
+        prop::collection::vec(known, 0..4)
+    }
+
+    /// One of the forms in which people have records, and perhaps an array around it.
+    fn in_form(form: usize, records: &[Value], pretty: bool) -> String {
+        let write = |value: &Value| {
+            if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) }.unwrap()
+        };
+        let lines = |values: &[Value]| values.iter().map(&write).collect::<Vec<_>>().join("\n");
+        let strings: Vec<Value> = records.iter().map(|record| Value::from(write(record))).collect();
+        let events: Vec<Value> =
+            strings.iter().map(|text| json!({ "EventName": "x", "CloudTrailEvent": text, "Resources": [] })).collect();
+        match form {
+            0 => write(&json!({ "Records": records })),
+            1 => write(&json!({ "A": { "Records": [] }, "Records": records, "eventName": "no" })),
+            2 => lines(records),
+            3 => write(&records.into()),
+            4 => write(&json!({ "Events": events })),
+            5 => write(&json!({ "A": [], "Events": events, "NextToken": "x" })),
+            6 => lines(&events),
+            7 => lines(&strings),
+            8 => write(&strings.into()),
+            9 => write(&json!([{ "Records": records }, [], [{ "Events": [] }]])),
+            _ => write(&json!([[{ "Events": [{ "Records": [] }, { "Events": events }] }], { "Records": [] }])),
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+        #[test]
+        fn offline_every_record_is_found_once_in_each_form_and_in_forms_in_a_row(
+            parts in prop::collection::vec((any_known_records(), 0_usize..11, any::<bool>()), 1..6),
+            between in prop::sample::select(vec!["", "\n", " \r\n\t", "\u{feff}"]),
+            gzip_of_each in any::<bool>(),
+            borders in prop::collection::vec(any::<Index>(), 0..20),
+        ) {
+            let texts: Vec<String> =
+                parts.iter().map(|(records, form, pretty)| in_form(*form, records, *pretty) + between).collect();
+            let bytes: Vec<&[u8]> = texts.iter().map(String::as_bytes).collect();
+            let file = if gzip_of_each { gzip(&bytes) } else { bytes.concat() };
+            let (seen, result) = read_with(LogFile::offline(), &file, &borders);
+            let records: Vec<&Value> = parts.iter().flat_map(|(records, ..)| records).collect();
+            prop_assert_eq!(seen, expected(&json!({ "Records": records })), "{}", texts.concat());
+            prop_assert_eq!(result.is_ok(), !texts.concat().trim_matches(['\u{feff}', '\r', '\n', '\t', ' ']).is_empty());
+        }
+
+        #[test]
+        fn offline_a_log_file_is_read_as_in_lambda_and_broken_json_is_an_error(
+            (_, text) in any_log(),
+            at in any::<Index>(),
+            byte in prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ 0".to_vec())],
+            borders in prop::collection::vec(any::<Index>(), 0..5),
+            changes in any::<bool>(),
+        ) {
+            let mut text = text;
+            let at = at.index(text.len());
+            if changes {
+                text[at] = byte;
+            }
+            prop_assume!(text[0] != 0x1f);
+            let strictly = read(&text, &[]);
+            let offline = read_with(LogFile::offline(), &text, &borders);
+            if strictly.1.is_ok() {
+                prop_assert!(offline.1.is_ok(), "{:?}", offline.1);
+                prop_assert_eq!(strictly.0, offline.0);
+            }
+            let mut values = serde_json::Deserializer::from_slice(&text).into_iter::<IgnoredAny>();
+            if values.any(|value| value.is_err()) {
+                prop_assert!(offline.1.is_err());
+            }
+        }
 
         #[test]
         fn every_record_is_found_once_however_the_log_is_laid_out(
@@ -547,6 +639,88 @@ mod tests {
         let mut wrong_checksum = whole.clone();
         wrong_checksum[whole.len() - 8] ^= 1;
         assert!(problem(&wrong_checksum).starts_with("the gzip data is corrupt"), "{}", problem(&wrong_checksum));
+    }
+
+    #[test]
+    fn offline_a_file_that_holds_something_else_says_what_and_after_which_record() {
+        let offline = |file: &str| read_with(LogFile::offline(), file.as_bytes(), &[]);
+        let record = r#"{"eventName":"A"}"#;
+        let event = |text: &str| json!({ "Events": [{ "CloudTrailEvent": text }] }).to_string();
+        let no_record = "a string or CloudTrailEvent that does not hold a record as JSON follows";
+        for (file, found, why) in [
+            ("", 0, "it is empty"),
+            ("\u{feff} \n", 0, "it is empty"),
+            ("hello", 0, "it is not a JSON object"),
+            ("7", 0, "it is not a JSON object"),
+            ("[7]", 0, "something that is not a record follows"),
+            (&format!("{record}\n7"), 1, "something follows the end of the JSON, after 1 whole record"),
+            ("{}", 0, "it has no top-level Records, and is not a record"),
+            (r#"{"Records":{}}"#, 0, "its Records are not an array"),
+            (r#"{"Events":7}"#, 0, "its Events are not an array"),
+            (r#"{"Events":[{"a":1}]}"#, 0, "it has no top-level Records, and is not a record"),
+            (&format!("{record}{{\"a\":1}}{record}"), 1, "it has no top-level Records, and is not a record"),
+            (&format!("[{record},]"), 1, "something that is not a record follows, after 1"),
+            (&format!("[{record} {record}]"), 1, "the JSON is broken (`{` is out of place), after 1 whole record"),
+            (&format!("{record},{record}"), 1, "something follows the end of the JSON, after 1"),
+            (&format!("[{record}"), 1, "the JSON is cut off, after 1 whole record"),
+            (&format!("{record}{}", &record[..9]), 1, "the JSON is cut off, after 1 whole record"),
+            (&format!("{record}{{\"eventName\":\"\\q\"}}"), 1, "the JSON is broken (invalid escape"),
+            (&format!("{record}{{\"Records\":[{record}"), 2, "the JSON is cut off, after 2 whole records"),
+            (&format!("{record}]"), 1, "something follows the end of the JSON, after 1"),
+            (r#"{"Events":[{"CloudTrailEvent":7}]}"#, 0, no_record),
+            (&event("{"), 0, no_record),
+            (&event("[]"), 0, no_record),
+            (&event(r#"["eventName"]"#), 0, no_record),
+            (&event(&event(record)), 0, no_record),
+            (&event(&format!("{record}{record}")), 0, no_record),
+            (&format!("{record}\"x\""), 1, no_record),
+            (&"[".repeat(65), 0, "over 64 arrays are inside of each other"),
+        ] {
+            let (seen, result) = offline(file);
+            let problem = result.unwrap_err().to_string();
+            assert!(seen.len() == found && problem.starts_with(why), "{file}: {} records, {problem}", seen.len());
+        }
+        for (file, found) in [
+            ("[]", 0),
+            (r#"{"Events":[]}{"Records":[]}"#, 0),
+            (&event(&format!(" {record}\n")), 1),
+            (r#"{"event\u004eame":"A"}"#, 1),
+            (r#"{"\u0052ecords":[{},{}],"eventName":"A"}"#, 2),
+            (&format!("{}{}", "[".repeat(64), "]".repeat(64)), 0),
+        ] {
+            let (seen, result) = offline(file);
+            assert!(result.is_ok() && seen.len() == found, "{file}: {} records, {result:?}", seen.len());
+        }
+    }
+
+    #[test]
+    fn offline_the_window_holds_a_record_and_not_an_array_or_the_files_in_a_row() {
+        let record = |length: usize| json!({ "eventName": "A", "x": "x".repeat(length) }).to_string();
+        let event = json!({ "CloudTrailEvent": record(1_000) }).to_string();
+        for (before, one, between, after) in [
+            ("", record(1_000), "\n", ""),
+            ("[", record(1_000), ",", "]"),
+            ("", format!("{{\"Records\":[{}]}}", record(1_000)), "", ""),
+            (r#"{"Events":["#, event, ",", r#"],"NextToken":"x"}"#),
+        ] {
+            let file = [before, &vec![one.as_str(); 5_000].join(between), after].concat();
+            let (mut log, mut found) = (LogFile::offline(), 0);
+            for piece in file.as_bytes().chunks(50_000).map(Some).chain([None]) {
+                let mut records = log.read(piece);
+                while records.next().unwrap().is_some() {
+                    found += 1;
+                }
+                assert!(!log.has_large_window());
+            }
+            assert_eq!(found, 5_000, "{before}{between}");
+        }
+        let (seen, result) = read_with(LogFile::offline(), record(RECORD_LIMIT + 1_000).as_bytes(), &[]);
+        assert!(seen.is_empty() && result.unwrap_err().to_string().contains("a value of over 16777216 bytes"));
+        // A list behind more than a record may hold is still found.
+        let before = format!("\"x\":\"{}\",", "x".repeat(1 << 20)).repeat(20);
+        let late = format!("{{{before}\"Records\":[{{}}]}}");
+        let (seen, result) = read_with(LogFile::offline(), late.as_bytes(), &[]);
+        assert!(result.is_ok() && seen.len() == 1, "{result:?}");
     }
 
     #[test]

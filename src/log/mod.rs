@@ -3,6 +3,7 @@
 mod document;
 mod file;
 mod key;
+mod offline;
 mod raw_record;
 mod record;
 mod record_scanner;

@@ -191,6 +191,11 @@ impl RecordScanner {
         }
     }
 
+    /// Whether the record has `eventSource` or `eventName`, unless they are written with escapes.
+    pub(super) fn has_keys(&self) -> bool {
+        self.source_key_end.is_some() || self.name_key_end.is_some()
+    }
+
     /// Whether the record writes plain characters as escapes, so that a text may look like another one.
     pub(super) fn has_plain_escapes(&self) -> bool {
         self.plain_escapes

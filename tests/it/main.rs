@@ -19,6 +19,7 @@ mod manual;
 mod memory;
 mod messages;
 mod neighbours;
+mod offline;
 mod packs;
 mod program;
 mod redaction;

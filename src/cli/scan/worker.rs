@@ -94,7 +94,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             selection,
             format,
             seen,
-            log_file: LogFile::default(),
+            log_file: LogFile::offline(),
             buffer: vec![0; PIECE],
             output: Output { parts, log: Arc::default(), next: Part::default(), sent: VecDeque::new() },
         }
