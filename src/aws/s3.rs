@@ -10,6 +10,7 @@ use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::primitives::ByteStream;
 
 use super::no_answer::{no_answer, with_causes};
+use crate::error::Cause;
 use crate::log::S3Object;
 
 /// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
@@ -42,7 +43,7 @@ impl S3 {
 
     /// Reads an object, unless S3 has the version that is known. Of one over `limit` bytes the rest is left out. An error,
     /// as of all that follow, says why S3 did not give it, and what to do.
-    pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
+    pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, Cause> {
         match self.get(object).set_if_none_match(known.map(Into::into)).send().await {
             Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
             answer => read_up_to(answer, limit).await,
@@ -50,14 +51,17 @@ impl S3 {
     }
 
     /// Reads an object with a single request.
-    pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
+    pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, Cause> {
         let no_retries = Builder::default().retry_config(RetryConfig::disabled());
         read_up_to(self.get(object).customize().config_override(no_retries).send().await, limit).await
     }
 
-    pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
-        let GetObjectOutput { body, e_tag: etag, .. } = self.get(object).send().await.map_err(|e| cause(&e))?;
-        Ok(LogBytes { s3: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
+    /// Begins to read an object: the latest version, unless another one is named.
+    pub(crate) async fn open(&self, object: &S3Object, version: Option<&str>) -> Result<LogBytes, Cause> {
+        let request = self.get(object).set_version_id(version.map(Into::into));
+        let GetObjectOutput { body, e_tag: etag, .. } = request.send().await.map_err(|e| failure(&e))?;
+        let version = version.map(Into::into);
+        Ok(LogBytes { s3: self.clone(), object: object.clone(), version, body, etag, position: 0, resumptions: 0 })
     }
 
     fn get(&self, object: &S3Object) -> GetObjectFluentBuilder {
@@ -65,17 +69,14 @@ impl S3 {
     }
 }
 
-async fn read_up_to(
-    answer: Result<GetObjectOutput, SdkError<GetObjectError>>,
-    limit: usize,
-) -> Result<Fetched, String> {
-    let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| cause(&e))?;
+async fn read_up_to(answer: Result<GetObjectOutput, SdkError<GetObjectError>>, limit: usize) -> Result<Fetched, Cause> {
+    let GetObjectOutput { mut body, e_tag: etag, .. } = answer.map_err(|e| failure(&e))?;
     let mut bytes = Vec::new();
     while bytes.len() <= limit {
         match body.try_next().await {
             Ok(Some(piece)) => bytes.extend_from_slice(&piece),
             Ok(None) => break,
-            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
+            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e)).into()),
         }
     }
     Ok(Fetched::New { etag, bytes })
@@ -84,6 +85,7 @@ async fn read_up_to(
 pub(crate) struct LogBytes {
     s3: S3,
     object: S3Object,
+    version: Option<String>,
     body: ByteStream,
     etag: Option<String>,
     position: u64,
@@ -117,7 +119,12 @@ impl LogBytes {
             return Err(format!("that was the {ATTEMPTS}th time it was asked for the rest"));
         }
         self.resumptions += 1;
-        let request = self.s3.get(&self.object).if_match(etag).range(format!("bytes={}-", self.position));
+        let request = self
+            .s3
+            .get(&self.object)
+            .set_version_id(self.version.clone())
+            .if_match(etag)
+            .range(format!("bytes={}-", self.position));
         let output = request.send().await.map_err(|e| format!("then {}", cause(&e)))?;
         if !output.content_range().is_some_and(|range| range.starts_with(&format!("bytes {}-", self.position))) {
             return Err("it did not give the rest but something else".to_owned());
@@ -129,6 +136,22 @@ impl LogBytes {
 
 fn status(error: &SdkError<GetObjectError>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
+}
+
+/// S3's answer, and whether another attempt would have the same.
+fn failure(error: &SdkError<GetObjectError>) -> Cause {
+    let code = error.code().unwrap_or_default();
+    Cause::new(cause(error), status(error).is_some_and(|status| is_lasting(status, code)))
+}
+
+/// Whether [an error of S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) comes again until somebody
+/// does something. The next attempt is signed anew, with credentials that Lambda has renewed.
+fn is_lasting(status: u16, code: &str) -> bool {
+    const PASSING: [&str; 3] = ["ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout"];
+    (300..500).contains(&status)
+        && !matches!(status, 408 | 409 | 412 | 429)
+        && !PASSING.contains(&code)
+        && !code.contains("Throttl")
 }
 
 /// S3's answer, and what to do about it.
@@ -181,7 +204,7 @@ fn advice(status: u16, code: &str, message: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::advice;
+    use super::{advice, is_lasting};
 
     #[test]
     fn the_advice_fits_the_code_and_not_the_status_alone() {
@@ -201,6 +224,21 @@ mod tests {
             let text = advice(status, code, "Access Denied");
             assert!(text.contains(right) && text.is_empty() == right.is_empty(), "{status} {code}: {text}");
             assert_eq!(text.contains("s3:GetObject"), right == "s3:GetObject", "{status} {code}: {text}");
+        }
+        for (status, code, lasts) in [
+            (301, "PermanentRedirect", true),
+            (403, "AccessDenied", true),
+            (404, "NoSuchKey", true),
+            (403, "InvalidObjectState", true),
+            (400, "KMS.DisabledException", true),
+            (400, "KMS.ThrottlingException", false),
+            (400, "ExpiredToken", false),
+            (400, "RequestTimeout", false),
+            (412, "PreconditionFailed", false),
+            (503, "SlowDown", false),
+            (500, "InternalError", false),
+        ] {
+            assert_eq!(is_lasting(status, code), lasts, "{status} {code}");
         }
         let of_kms =
             "User: arn is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";
