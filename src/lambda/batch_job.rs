@@ -129,22 +129,15 @@ impl Replay {
             Value::Object(arguments) => arguments,
             _ => return Err("the job's userArguments are not an object".to_owned()),
         };
-        let mut problems = Vec::new();
+        let (of_job, mut problems) = ("the job's user argument", Vec::new());
         for (name, value) in arguments {
             match (name.as_str(), value.as_str()) {
                 (DRY_RUN, Some("true")) => replay.dry_run = true,
-                (DRY_RUN, Some("false")) => replay.dry_run = false,
-                (DRY_RUN, _) => {
-                    problems.push(format!("the job's user argument `{DRY_RUN}` is {value}: give \"true\" or \"false\""))
-                }
+                (DRY_RUN, Some("false")) => {}
                 (RULE, Some(rule)) if !rule.is_empty() => replay.rule = Some(rule.to_owned()),
-                (RULE, _) => {
-                    problems.push(format!("the job's user argument `{RULE}` is {value}: give the name of a rule"))
-                }
-                _ => problems.push(format!(
-                    "the job's user argument `{name}` is not known{}",
-                    suggestion(name, &[DRY_RUN, RULE])
-                )),
+                (DRY_RUN, _) => problems.push(format!("{of_job} `{name}` is {value}: give \"true\" or \"false\"")),
+                (RULE, _) => problems.push(format!("{of_job} `{name}` is {value}: give the name of a rule")),
+                _ => problems.push(format!("{of_job} `{name}` is not known{}", suggestion(name, &[DRY_RUN, RULE]))),
             }
         }
         if problems.is_empty() { Ok(replay) } else { Err(problems.join("; ")) }

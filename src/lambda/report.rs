@@ -177,7 +177,7 @@ impl Report {
         for (name, counts) in by_matches {
             // With its quotes, a colon and a comma.
             let size = json!(name).to_string().len() + json!(counts).to_string().len() + 2;
-            room = if size > room { 0 } else { room - size };
+            room = room.saturating_sub(size);
             rules.entry(if room > 0 { name } else { OTHER_RULES }).or_default().add(counts);
         }
         with_rules(&rules)

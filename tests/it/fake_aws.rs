@@ -358,7 +358,12 @@ async fn answer(
     // Credential=AKID/date/region/service/aws4_request
     let region = header(AUTHORIZATION).and_then(|a| a.split('/').nth(2).map(str::to_owned)).unwrap_or_default();
     let (if_none_match, if_match, range) = (header(IF_NONE_MATCH), header(IF_MATCH), header(RANGE));
-    let path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
+    let mut path = percent_decode_str(&request.uri().path()[1..]).decode_utf8().unwrap().into_owned();
+    // A version of an object is an object of its own here, named `bucket/key?versionId=…`.
+    let query = request.uri().query().unwrap_or_default();
+    if let Some(version) = query.split('&').find(|parameter| parameter.starts_with("versionId=")) {
+        path = path + "?" + version;
+    }
     let connection = *request.extensions().get::<usize>().unwrap();
     let mut seen = Seen {
         what: path,
