@@ -15,7 +15,7 @@ pub enum Error {
 
     /// S3 did not give the filter configuration.
     #[error("the configuration {object} can't be read: {cause}; {consequence}")]
-    ConfigurationUnavailable { object: S3Object, cause: String, consequence: Consequence },
+    ConfigurationUnavailable { object: S3Object, cause: Cause, consequence: Consequence },
 
     /// The filter configuration was read and can't be used.
     #[error("the configuration {object} can't be used: {}; {consequence}", problems.join("; "))]
@@ -23,7 +23,7 @@ pub enum Error {
 
     /// S3 did not give a log file, or not all of it.
     #[error("the log {log} can't be read: {cause}")]
-    LogUnavailable { log: S3Object, cause: String },
+    LogUnavailable { log: S3Object, cause: Cause },
 
     /// An object was read and is not a CloudTrail log, or a damaged one.
     #[error("{log} is not a valid CloudTrail log: {cause}")]
@@ -32,11 +32,18 @@ pub enum Error {
     /// SNS did not take alerts of a log, or of a mail, after all retries.
     #[error("{alerts} alerts {} were not published to {topic}: {cause}",
         log.as_ref().map_or_else(|| "for mail".to_owned(), |log| format!("of {log}")))]
-    PublishFailed { log: Option<S3Object>, topic: String, alerts: u64, cause: String },
+    PublishFailed { log: Option<S3Object>, topic: String, alerts: u64, cause: Cause },
 
     /// Several of the above in one invocation; everything else in it was done.
     #[error("{} failures: {}", .0.len(), joined(.0))]
     SeveralFailures(Vec<Error>),
+}
+
+/// The reason why a service did not do something, and what to do about it. Text alone is a reason that may pass.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cause {
+    text: String,
+    is_lasting: bool,
 }
 
 /// What follows from a configuration that can't be had: the end of the error's sentence.
@@ -68,6 +75,25 @@ fn joined(failures: &[Error]) -> String {
     text
 }
 
+impl Cause {
+    /// A reason for which another attempt would fail, too, if it says so.
+    pub(crate) fn new(text: String, is_lasting: bool) -> Self {
+        Cause { text, is_lasting }
+    }
+}
+
+impl<T: Into<String>> From<T> for Cause {
+    fn from(text: T) -> Self {
+        Cause { text: text.into(), is_lasting: false }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 impl Error {
     pub(crate) fn of_all(mut failures: Vec<Error>) -> Option<Error> {
         if failures.len() > 1 { Some(Error::SeveralFailures(failures)) } else { failures.pop() }
@@ -97,6 +123,17 @@ impl Error {
             Error::ConfigurationUnavailable { object, consequence, .. }
             | Error::InvalidConfiguration { object, consequence, .. } => Some((object, consequence)),
             _ => None,
+        }
+    }
+
+    /// Whether the same may succeed later although nobody does anything about it.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Error::InvalidPayload(_) | Error::InvalidConfiguration { .. } | Error::LogMalformed { .. } => false,
+            Error::ConfigurationUnavailable { cause, .. }
+            | Error::LogUnavailable { cause, .. }
+            | Error::PublishFailed { cause, .. } => !cause.is_lasting,
+            Error::SeveralFailures(failures) => failures.iter().any(Error::may_pass),
         }
     }
 

@@ -88,6 +88,15 @@ impl RuleCounts {
         self.suppressed += u64::from(hit.held);
         self.expired += u64::from(hit.expired);
     }
+
+    pub(crate) fn add(&mut self, other: &RuleCounts) {
+        self.matches += other.matches;
+        self.alerts += other.alerts;
+        self.suppressed += other.suppressed;
+        self.dry += other.dry;
+        self.ignored += other.ignored;
+        self.expired += other.expired;
+    }
 }
 
 /// The decision about a record.

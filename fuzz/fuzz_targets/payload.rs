@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use cloudtrail_alerter::lambda::event;
+use cloudtrail_alerter::lambda::{batch_job, event};
 use cloudtrail_alerter::log::reason_to_skip;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
@@ -16,7 +16,17 @@ fuzz_target!(|input: &[u8]| {
     let mut payloads = vec![in_sqs(&text), in_sqs(&in_sns), in_sqs(&alert.to_string())];
     payloads.push(json!({"Records": [{"Sns": {"Message": text}}]}));
     payloads.extend(serde_json::from_slice::<Value>(input).ok());
+    let task = json!({"taskId": text, "s3Key": text, "s3BucketArn": text, "s3VersionId": text});
+    let arguments = serde_json::from_slice::<Value>(input).unwrap_or_else(|_| json!({"dryRun": text, "rule": text}));
+    payloads.push(json!({"invocationSchemaVersion": text, "tasks": [task], "job": {"userArguments": arguments}}));
     for payload in payloads {
+        if let Some(job) = batch_job::parse(&payload) {
+            assert_eq!(job.tasks.len(), payload["tasks"].as_array().unwrap().len());
+            for object in job.tasks.iter().filter_map(|task| task.object.as_ref().ok()) {
+                let _ = reason_to_skip(&object.key);
+            }
+            continue;
+        }
         let parsed = event::parse(&payload);
         let records = payload.get("Records").and_then(Value::as_array);
         assert_eq!(parsed.announcements.len(), if parsed.from_sqs { records.unwrap().len() } else { 1 });

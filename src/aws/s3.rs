@@ -17,6 +17,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{EncodingType, Object};
 
 use super::no_answer::{no_answer, no_answer_with, with_causes};
+use crate::error::Cause;
 use crate::log::{S3Object, decoded_key};
 
 /// The attempts at a request before its failure counts. S3 asks for patience (503) while it adds capacity.
@@ -118,7 +119,7 @@ impl S3 {
         }
     }
 
-    pub(crate) async fn list(&self, listing: &Listing<'_>) -> Result<Page, String> {
+    pub(crate) async fn list(&self, listing: &Listing<'_>) -> Result<Page, Cause> {
         let answer = self.ask(listing.bucket, Request::List, |client| {
             let request = client.list_objects_v2().bucket(listing.bucket).prefix(listing.prefix);
             let request = request.set_delimiter(listing.folders.then(|| "/".to_owned()));
@@ -146,7 +147,7 @@ impl S3 {
 
     /// Reads an object, unless S3 has the version that is known. Of one over `limit` bytes the rest is left out. An error,
     /// as of all that follow, says why S3 did not give it, and what to do.
-    pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, String> {
+    pub(crate) async fn fetch(&self, object: &S3Object, limit: usize, known: Option<&str>) -> Result<Fetched, Cause> {
         match get(&self.client, object).set_if_none_match(known.map(Into::into)).send().await {
             Err(e) if known.is_some() && status(&e) == Some(304) => Ok(Fetched::Unchanged),
             answer => read_up_to(answer.map_err(|e| self.cause(Request::Get, &e))?, limit).await,
@@ -154,20 +155,24 @@ impl S3 {
     }
 
     /// Reads an object with a single request.
-    pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, String> {
+    pub(crate) async fn fetch_once(&self, object: &S3Object, limit: usize) -> Result<Fetched, Cause> {
         let no_retries = Builder::default().retry_config(RetryConfig::disabled());
         let answer = get(&self.client, object).customize().config_override(no_retries).send().await;
         read_up_to(answer.map_err(|e| self.cause(Request::Get, &e))?, limit).await
     }
 
-    pub(crate) async fn open(&self, object: &S3Object) -> Result<LogBytes, String> {
-        let answer = self.ask(&object.bucket, Request::Get, |client| get(&client, object).send());
+    /// Begins to read an object: the latest version, unless another one is named.
+    pub(crate) async fn open(&self, object: &S3Object, version: Option<&str>) -> Result<LogBytes, Cause> {
+        let version: Option<String> = version.map(Into::into);
+        let answer = self.ask(&object.bucket, Request::Get, |client| {
+            get(&client, object).set_version_id(version.clone()).send()
+        });
         let GetObjectOutput { body, e_tag: etag, .. } = answer.await?;
-        Ok(LogBytes { s3: self.clone(), object: object.clone(), body, etag, position: 0, resumptions: 0 })
+        Ok(LogBytes { s3: self.clone(), object: object.clone(), version, body, etag, position: 0, resumptions: 0 })
     }
 
     /// Asks S3 in the region of the bucket, as far as it is known; a person's request follows the bucket to another one.
-    async fn ask<T, E, F>(&self, bucket: &str, what: Request, request: impl Fn(Client) -> F) -> Result<T, String>
+    async fn ask<T, E, F>(&self, bucket: &str, what: Request, request: impl Fn(Client) -> F) -> Result<T, Cause>
     where
         E: ProvideErrorMetadata + Error + 'static,
         F: Future<Output = Result<T, SdkError<E>>>,
@@ -176,7 +181,7 @@ impl S3 {
             return request(self.client.clone()).await.map_err(|e| self.cause(what, &e));
         };
         if let Some(refusal) = self.refusal() {
-            return Err(refusal.to_owned());
+            return Err(refusal.into());
         }
         let elsewhere = || person.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
         let known = elsewhere().get(bucket).cloned();
@@ -191,14 +196,19 @@ impl S3 {
         }
         answer.map_err(|e| {
             if let Some(refusal) = refusal(&e) {
-                return person.refusal.get_or_init(|| refusal).clone();
+                return person.refusal.get_or_init(|| refusal).as_str().into();
             }
             self.cause(what, &e)
         })
     }
 
-    /// S3's answer, and what to do about it.
-    fn cause<E: ProvideErrorMetadata + Error + 'static>(&self, what: Request, error: &SdkError<E>) -> String {
+    /// S3's answer, what to do about it, and whether another attempt would have the same.
+    fn cause<E: ProvideErrorMetadata + Error + 'static>(&self, what: Request, error: &SdkError<E>) -> Cause {
+        let code = error.code().unwrap_or_default();
+        Cause::new(self.explained(what, error), status(error).is_some_and(|status| is_lasting(status, code)))
+    }
+
+    fn explained<E: ProvideErrorMetadata + Error + 'static>(&self, what: Request, error: &SdkError<E>) -> String {
         let is_function = matches!(self.asker, Asker::Function);
         let Some(status) = status(error) else {
             let for_person =
@@ -222,14 +232,14 @@ fn get(client: &Client, object: &S3Object) -> GetObjectFluentBuilder {
     client.get_object().bucket(&object.bucket).key(&object.key)
 }
 
-async fn read_up_to(answer: GetObjectOutput, limit: usize) -> Result<Fetched, String> {
+async fn read_up_to(answer: GetObjectOutput, limit: usize) -> Result<Fetched, Cause> {
     let GetObjectOutput { mut body, e_tag: etag, .. } = answer;
     let mut bytes = Vec::new();
     while bytes.len() <= limit {
         match body.try_next().await {
             Ok(Some(piece)) => bytes.extend_from_slice(&piece),
             Ok(None) => break,
-            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e))),
+            Err(e) => return Err(format!("S3 broke off in the middle of it ({})", with_causes(&e)).into()),
         }
     }
     Ok(Fetched::New { etag, bytes })
@@ -238,6 +248,7 @@ async fn read_up_to(answer: GetObjectOutput, limit: usize) -> Result<Fetched, St
 pub(crate) struct LogBytes {
     s3: S3,
     object: S3Object,
+    version: Option<String>,
     body: ByteStream,
     etag: Option<String>,
     position: u64,
@@ -272,8 +283,8 @@ impl LogBytes {
         }
         self.resumptions += 1;
         let answer = self.s3.ask(&self.object.bucket, Request::Get, |client| {
-            let rest = get(&client, &self.object).range(format!("bytes={}-", self.position));
-            rest.if_match(etag.as_str()).send()
+            let rest = get(&client, &self.object).set_version_id(self.version.clone());
+            rest.range(format!("bytes={}-", self.position)).if_match(etag.as_str()).send()
         });
         let output = answer.await.map_err(|why| format!("then {why}"))?;
         if !output.content_range().is_some_and(|range| range.starts_with(&format!("bytes {}-", self.position))) {
@@ -286,6 +297,16 @@ impl LogBytes {
 
 fn status<E>(error: &SdkError<E>) -> Option<u16> {
     error.raw_response().map(|response| response.status().as_u16())
+}
+
+/// Whether [an error of S3](https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) comes again until somebody
+/// does something. The next attempt is signed anew, with credentials that Lambda has renewed.
+fn is_lasting(status: u16, code: &str) -> bool {
+    const PASSING: [&str; 3] = ["ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout"];
+    (300..500).contains(&status)
+        && !matches!(status, 408 | 409 | 412 | 429)
+        && !PASSING.contains(&code)
+        && !code.contains("Throttl")
 }
 
 fn said(status: u16, code: &str, message: &str) -> String {
@@ -392,7 +413,7 @@ fn advice(status: u16, code: &str, message: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::advice;
+    use super::{advice, is_lasting};
 
     #[test]
     fn the_advice_fits_the_code_and_not_the_status_alone() {
@@ -412,6 +433,21 @@ mod tests {
             let text = advice(status, code, "Access Denied");
             assert!(text.contains(right) && text.is_empty() == right.is_empty(), "{status} {code}: {text}");
             assert_eq!(text.contains("s3:GetObject"), right == "s3:GetObject", "{status} {code}: {text}");
+        }
+        for (status, code, lasts) in [
+            (301, "PermanentRedirect", true),
+            (403, "AccessDenied", true),
+            (404, "NoSuchKey", true),
+            (403, "InvalidObjectState", true),
+            (400, "KMS.DisabledException", true),
+            (400, "KMS.ThrottlingException", false),
+            (400, "ExpiredToken", false),
+            (400, "RequestTimeout", false),
+            (412, "PreconditionFailed", false),
+            (503, "SlowDown", false),
+            (500, "InternalError", false),
+        ] {
+            assert_eq!(is_lasting(status, code), lasts, "{status} {code}");
         }
         let of_kms =
             "User: arn is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext";

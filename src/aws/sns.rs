@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::no_answer::{had_no_connection, no_answer, with_causes, without_request_ids};
 use crate::alert::{Alert, id};
+use crate::error::Cause;
 use crate::rules::TopicArn;
 
 /// The most messages of [a request](https://docs.aws.amazon.com/sns/latest/api/API_PublishBatch.html).
@@ -116,6 +117,13 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn is_lasting(&self) -> bool {
         self.kind >= Kind::Refused
+    }
+}
+
+impl From<Failure> for Cause {
+    fn from(failure: Failure) -> Self {
+        let is_lasting = failure.is_lasting();
+        Cause::new(failure.cause, is_lasting)
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::deadline::{NO_ANSWER, in_time};
 use crate::aws::s3::{Fetched, S3};
 use crate::environment::Settings;
-use crate::error::{Consequence, Error};
+use crate::error::{Cause, Consequence, Error};
 use crate::log::S3Object;
 use crate::rules::config::{self, SIZE_LIMIT};
 use crate::rules::{Filter, Learned};
@@ -34,6 +34,10 @@ const NO_TOPIC: &str = "no topic is named: add \"sns\": {\"topicARN\": …} to i
 /// been used for longest loses its own first; one that an open log uses stays, because its memory would.
 pub(super) struct ConfigStore {
     settings: Settings,
+    /// The one rule that is used, if a job asks for one alone.
+    rule: Option<String>,
+    /// Whether it is used where the current one can't be had.
+    last_good_counts: bool,
     configs: RefCell<HashMap<S3Object, Known>>,
     /// The contents that were refused last, by their hashes, and why. Each log without a configuration asks again, and it may
     /// take seconds to find out.
@@ -66,7 +70,24 @@ pub(super) struct Config {
 
 impl ConfigStore {
     pub(super) fn new(settings: &Settings) -> Self {
-        ConfigStore { settings: settings.clone(), configs: RefCell::default(), refused: RefCell::default() }
+        ConfigStore {
+            settings: settings.clone(),
+            rule: None,
+            last_good_counts: true,
+            configs: RefCell::default(),
+            refused: RefCell::default(),
+        }
+    }
+
+    /// For a job, which is refused while a configuration can't be used: of a year of logs nobody wants the alerts of a former
+    /// configuration. With a rule, that rule alone is used, whether or not it is switched on.
+    pub(super) fn for_job(settings: &Settings, rule: Option<String>) -> Self {
+        ConfigStore { rule, last_good_counts: false, ..ConfigStore::new(settings) }
+    }
+
+    /// Whether it is for a job that asks for this rule alone, or for all rules.
+    pub(super) fn is_for_job(&self, rule: Option<&str>) -> bool {
+        !self.last_good_counts && self.rule.as_deref() == rule
     }
 
     pub(super) fn location(&self, log: &S3Object) -> S3Object {
@@ -80,7 +101,8 @@ impl ConfigStore {
         let Some(bucket) = self.settings.config_bucket.clone() else { return };
         let object = S3Object { bucket, key: self.settings.config_key.clone() };
         let deadline = SystemTime::now() + TIME_TO_WARM_UP;
-        let fetched = in_time(deadline, "it took over 5 s", s3.fetch_once(&object, SIZE_LIMIT)).await.flatten();
+        let fetched = in_time(deadline, "it took over 5 s", s3.fetch_once(&object, SIZE_LIMIT));
+        let fetched = fetched.await.map_err(Cause::from).flatten();
         if let Err(error) = self.update(object, fetched, Consequence::AskedAgain) {
             tracing::warn!(kind = error.kind(), "{error}");
         }
@@ -97,9 +119,11 @@ impl ConfigStore {
     ) -> Result<bool, Error> {
         let is_known = self.get(object).is_some();
         let etag = self.configs.borrow().get(object).filter(|_| is_known).and_then(|known| known.etag.clone());
-        let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag.as_deref())).await.flatten();
+        let fetched = in_time(deadline, NO_ANSWER, s3.fetch(object, SIZE_LIMIT, etag.as_deref()));
+        let fetched = fetched.await.map_err(Cause::from).flatten();
         let log = log.clone();
-        let consequence = if is_known { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
+        let is_used = is_known && self.last_good_counts;
+        let consequence = if is_used { Consequence::ReadWithLastGood(log) } else { Consequence::NotRead(log) };
         let changed = self.update(object.clone(), fetched, consequence);
         self.note_use(object);
         changed
@@ -129,7 +153,7 @@ impl ConfigStore {
     fn update(
         &self,
         object: S3Object,
-        fetched: Result<Fetched, String>,
+        fetched: Result<Fetched, Cause>,
         consequence: Consequence,
     ) -> Result<bool, Error> {
         let (etag, bytes) = match fetched {
@@ -159,6 +183,10 @@ impl ConfigStore {
         let mut parsed = config::parse(bytes, self.settings.topic_arn.as_deref());
         if parsed.as_ref().is_ok_and(|filter| filter.topics.iter().any(|topic| topic.arn.is_none())) {
             parsed = Err(vec![NO_TOPIC.to_owned()]);
+        }
+        if let Some(rule) = &self.rule {
+            let alone = |mut filter: Filter| filter.keep_only(rule).map(|()| filter).map_err(|problem| vec![problem]);
+            parsed = parsed.and_then(alone);
         }
         parsed.inspect_err(|problems| {
             let mut refused = self.refused.borrow_mut();

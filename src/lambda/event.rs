@@ -107,7 +107,8 @@ const CONFIG_MESSAGES: [&str; 7] = [
 
 const EXPECTED: &str = "expected an S3 event notification ({\"Records\": [{\"eventName\": \"ObjectCreated:Put\", \"s3\": \
      {\"bucket\": {\"name\": …}, \"object\": {\"key\": …}}}]}), EventBridge's \"Object Created\" of S3, or CloudTrail's \
-     notification of delivery ({\"s3Bucket\": …, \"s3ObjectKey\": […]}), each as it is, or through SNS, SQS or both";
+     notification of delivery ({\"s3Bucket\": …, \"s3ObjectKey\": […]}), each as it is, or through SNS, SQS or both; or an \
+     invocation by S3 Batch Operations ({\"invocationSchemaVersion\": …, \"tasks\": […]})";
 
 /// Reads a payload.
 ///
@@ -260,7 +261,7 @@ fn new_object(name: &str, entity: Option<&Value>, is_encoded: bool) -> Result<Op
         return Ok(None);
     }
     if is_encoded {
-        key = decoded_key(&key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))?;
+        key = form_decoded(&key)?;
     }
     let object = object(bucket, &key)?;
     if name.starts_with("ObjectCreated:") || name == "Object Created" {
@@ -272,8 +273,13 @@ fn new_object(name: &str, entity: Option<&Value>, is_encoded: bool) -> Result<Op
     ))
 }
 
+/// A key without the encoding of HTML forms.
+pub(super) fn form_decoded(key: &str) -> Result<String, String> {
+    decoded_key(key).ok_or_else(|| format!("has a key that is not UTF-8: {key}"))
+}
+
 /// An object that S3 can have.
-fn object(bucket: &str, key: &str) -> Result<S3Object, String> {
+pub(super) fn object(bucket: &str, key: &str) -> Result<S3Object, String> {
     if bucket.len() > BUCKET_LIMIT || key.len() > KEY_LIMIT {
         return Err(format!("names an object whose bucket has over {BUCKET_LIMIT} bytes, or its key over {KEY_LIMIT}"));
     }

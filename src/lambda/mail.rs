@@ -58,7 +58,7 @@ fn topic(alerts: u64, settings: &Settings, sns: &mut Sns) -> Result<TopicPublish
         ))
     };
     let arn = settings.mail_topic_arn.as_ref().ok_or_else(no_topic)?;
-    let failed = |cause| Error::PublishFailed { log: None, topic: arn.clone(), alerts, cause };
+    let failed = |cause: String| Error::PublishFailed { log: None, topic: arn.clone(), alerts, cause: cause.into() };
     Ok(sns.topic(&TopicArn::parse(arn).map_err(failed)?, PAUSE))
 }
 
@@ -93,7 +93,12 @@ impl Mailed {
             }
         }
         let arn = topic.arn.as_str();
-        let failed = |(cause, alerts)| Error::PublishFailed { log: None, topic: arn.to_owned(), alerts, cause };
+        let failed = |(cause, alerts): (String, u64)| Error::PublishFailed {
+            log: None,
+            topic: arn.to_owned(),
+            alerts,
+            cause: cause.into(),
+        };
         self.failures.extend(causes.into_iter().map(failed));
     }
 }

@@ -1,5 +1,6 @@
 //! The Lambda function: one invocation from payload to answer, and the state that an execution environment keeps.
 
+pub mod batch_job;
 mod config_store;
 mod deadline;
 mod dedup;

@@ -19,7 +19,7 @@ use super::queues::{Admission, Batch, Entry, Queues};
 use super::report::Report;
 use crate::alert::{Alert, Receipt};
 use crate::aws::sns::{Sns, TopicPublisher};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::log::S3Object;
 use crate::rules::TopicArn;
 
@@ -42,7 +42,8 @@ pub(super) struct Outbox<'a> {
 }
 
 struct State<'a> {
-    sns: &'a mut Sns,
+    /// `None` in a dry run: alerts are counted, and not sent.
+    sns: Option<&'a mut Sns>,
     topics: HashMap<TopicArn, Rc<TopicPublisher>>,
     queues: Queues,
     /// The alerts that SNS took, of this invocation and of those before it.
@@ -50,7 +51,7 @@ struct State<'a> {
     /// The alerts of this invocation, whether or not SNS took them.
     added: RecentAlerts,
     counts: Report,
-    failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<String, u64>>,
+    failed: BTreeMap<(Rc<S3Object>, TopicArn), BTreeMap<Cause, u64>>,
     /// Those of alerts that were published now. What a repeat has to tell may be other than what was told when it was
     /// published, so that another alert is to tell it.
     receipts: Vec<Receipt>,
@@ -59,7 +60,7 @@ struct State<'a> {
 impl<'a> Outbox<'a> {
     /// All alerts will be sent, or given up, well before `deadline`, when Lambda kills the function.
     pub(super) fn new(
-        sns: &'a mut Sns,
+        sns: Option<&'a mut Sns>,
         published: &'a mut RecentAlerts,
         memory: &'a Memory,
         deadline: SystemTime,
@@ -92,7 +93,7 @@ impl<'a> Outbox<'a> {
         let Some(topic) = alert.topic.clone() else { return };
         tracing::debug!(%log, id = alert.id, rules = ?alert.rules, subject = alert.subject, "match");
         let key = AlertKey::of(&alert, &topic);
-        if !self.state.borrow_mut().is_new(key) {
+        if !self.state.borrow_mut().is_to_be_sent(key) {
             return;
         }
         let mut entry = Entry { alert, topic, log: log.clone(), key };
@@ -102,12 +103,12 @@ impl<'a> Outbox<'a> {
             match admission {
                 Admission::Taken => break,
                 Admission::Refused(refused) => {
-                    return self.state.borrow_mut().fail(refused, NOT_TRIED.to_owned());
+                    return self.state.borrow_mut().fail(refused, NOT_TRIED);
                 }
                 Admission::Wait(waiting) => entry = waiting,
             }
             let Ok(time_left) = self.deadline.duration_since(SystemTime::now()) else {
-                return self.state.borrow_mut().fail(entry, "the time was up before they could be sent".to_owned());
+                return self.state.borrow_mut().fail(entry, "the time was up before they could be sent");
             };
             timeout(TICK.min(time_left), left).await.ok();
         }
@@ -156,7 +157,7 @@ impl<'a> Outbox<'a> {
         let state = &mut *self.state.borrow_mut();
         let batch = state.queues.next(Instant::now(), self.is_closed.get());
         for entry in mem::take(&mut state.queues.given_up) {
-            state.fail(entry, TAKEN_BY_OTHERS.to_owned());
+            state.fail(entry, TAKEN_BY_OTHERS);
             self.left.notify_waiters();
         }
         batch
@@ -164,7 +165,7 @@ impl<'a> Outbox<'a> {
 
     /// Sends a batch, less what other environments have sent, and counts what became of it.
     async fn send(&self, Batch { mut entries, mut given_up }: Batch) {
-        let Some(topic) = entries.first().map(|first| self.state.borrow_mut().topic(&first.topic)) else { return };
+        let Some(topic) = entries.first().and_then(|first| self.state.borrow_mut().topic(&first.topic)) else { return };
         let marks = |entry: &Entry| marks(&entry.alert, &entry.topic);
         let published = self.memory.published(&entries.iter().flat_map(marks).collect(), self.deadline).await;
         let is_new = |entry: &&Entry| {
@@ -185,9 +186,9 @@ impl<'a> Outbox<'a> {
         let results = tokio::select! {
             biased;
             () = async {}, if alerts.is_empty() => Vec::new(),
-            _ = given_up.wait_for(|given_up| *given_up) => vec![Err(TAKEN_BY_OTHERS.to_owned()); alerts.len()],
+            _ = given_up.wait_for(|given_up| *given_up) => vec![Err(Cause::from(TAKEN_BY_OTHERS)); alerts.len()],
             results = Box::pin(topic.publish(&alerts, self.deadline, &taken)) =>
-                results.into_iter().map(|result| result.map_err(|failure| failure.cause)).collect(),
+                results.into_iter().map(|result| result.map_err(Into::into)).collect(),
         };
         let mut taken = BTreeSet::new();
         {
@@ -211,6 +212,7 @@ impl<'a> Outbox<'a> {
         report.alerts += counts.alerts;
         report.published += counts.published;
         report.duplicates += counts.duplicates;
+        report.unsent += counts.unsent;
         report.delay = counts.delay;
         report.failed += failed.values().flat_map(BTreeMap::values).sum::<u64>();
         if published.is_full() {
@@ -219,7 +221,7 @@ impl<'a> Outbox<'a> {
                  these"
             );
         }
-        let errors = |((log, topic), causes): ((Rc<S3Object>, TopicArn), BTreeMap<String, u64>)| {
+        let errors = |((log, topic), causes): ((Rc<S3Object>, TopicArn), BTreeMap<Cause, u64>)| {
             causes.into_iter().map(move |(cause, alerts)| Error::PublishFailed {
                 log: Some((*log).clone()),
                 topic: topic.as_str().to_owned(),
@@ -244,18 +246,21 @@ const TAKEN_BY_OTHERS: &str = "SNS had not taken them for some seconds, and othe
 
 impl State<'_> {
     /// Counts an alert, and tells whether it is to be sent.
-    fn is_new(&mut self, key: Option<AlertKey>) -> bool {
+    fn is_to_be_sent(&mut self, key: Option<AlertKey>) -> bool {
         self.counts.alerts += 1;
-        let Some(key) = key else { return true };
-        let now = SystemTime::now();
-        let is_known = self.added.contains(key) || self.published.contains(key);
+        let is_known = key.is_some_and(|key| self.added.contains(key) || self.published.contains(key));
+        if let Some(key) = key {
+            self.added.insert(key, SystemTime::now());
+        }
+        let is_unsent = !is_known && self.sns.is_none();
         self.counts.duplicates += u64::from(is_known);
-        self.added.insert(key, now);
-        !is_known
+        self.counts.unsent += u64::from(is_unsent);
+        !is_known && !is_unsent
     }
 
-    fn topic(&mut self, arn: &TopicArn) -> Rc<TopicPublisher> {
-        self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(self.sns.topic(arn, Duration::ZERO))).clone()
+    fn topic(&mut self, arn: &TopicArn) -> Option<Rc<TopicPublisher>> {
+        let sns = self.sns.as_mut()?;
+        Some(self.topics.entry(arn.clone()).or_insert_with(|| Rc::new(sns.topic(arn, Duration::ZERO))).clone())
     }
 
     /// Counts and remembers an alert that SNS took.
@@ -281,9 +286,10 @@ impl State<'_> {
         }
     }
 
-    fn fail(&mut self, Entry { topic, log, .. }: Entry, cause: String) {
+    fn fail(&mut self, Entry { topic, log, .. }: Entry, cause: impl Into<Cause>) {
+        let cause = cause.into();
         let causes = self.failed.entry((log, topic)).or_default();
         let is_named = causes.len() < CAUSES || causes.contains_key(&cause);
-        *causes.entry(if is_named { cause } else { OTHER_CAUSES.to_owned() }).or_default() += 1;
+        *causes.entry(if is_named { cause } else { OTHER_CAUSES.into() }).or_default() += 1;
     }
 }

@@ -16,7 +16,7 @@ use super::outbox::Outbox;
 use super::places::{FOR_S3, FOR_SNS, Place, Places};
 use super::report::Report;
 use crate::aws::s3::{LogBytes, S3};
-use crate::error::Error;
+use crate::error::{Cause, Error};
 use crate::evaluate::{Evaluator, Pending, Verdict};
 use crate::log::{LogFile, Malformed, S3Object};
 use crate::rules::Matcher;
@@ -38,6 +38,8 @@ pub(super) struct Reading<'a, 'o> {
     configs: &'a ConfigStore,
     memory: &'a Memory,
     outbox: &'a Outbox<'o>,
+    /// The version of the log, where a job names one; otherwise the latest.
+    version: Option<&'a str>,
     /// When reading must stop.
     deadline: SystemTime,
     /// When the memory is asked no more: a slow table may take half of the time, and no alert along.
@@ -58,6 +60,7 @@ impl<'a, 'o> Reading<'a, 'o> {
         memory: &'a Memory,
         outbox: &'a Outbox<'o>,
         report: &'a mut Report,
+        version: Option<&'a str>,
         deadline: SystemTime,
     ) -> Self {
         let now = SystemTime::now();
@@ -66,6 +69,7 @@ impl<'a, 'o> Reading<'a, 'o> {
             configs,
             memory,
             outbox,
+            version,
             deadline,
             end_of_memory: now + deadline.duration_since(now).unwrap_or_default() / 2,
             refreshed: RefCell::default(),
@@ -96,11 +100,11 @@ impl<'a, 'o> Reading<'a, 'o> {
     /// Processes one log with its configuration, which is asked for together with it.
     async fn log(&self, log: &S3Object) -> Result<(), Error> {
         let mut place = self.places.take().await.map_err(|cause| unavailable(log, cause))?;
-        let bytes = in_time(self.deadline, NO_ANSWER, self.s3.open(log));
+        let bytes = in_time(self.deadline, NO_ANSWER, self.s3.open(log, self.version));
         let both = Box::pin(async { tokio::join!(self.config(log), bytes) });
         let (config, bytes) = place.wait(FOR_S3, both).await;
         let config = config?;
-        let bytes = bytes.flatten().map_err(|cause| unavailable(log, cause))?;
+        let bytes = bytes.map_err(Cause::from).flatten().map_err(|cause| unavailable(log, cause))?;
         let name = log.to_string();
         let reader = LogReader {
             reading: self,
@@ -247,6 +251,6 @@ impl LogReader<'_, '_, '_> {
     }
 }
 
-fn unavailable(log: &S3Object, cause: impl Into<String>) -> Error {
+fn unavailable(log: &S3Object, cause: impl Into<Cause>) -> Error {
     Error::LogUnavailable { log: log.clone(), cause: cause.into() }
 }

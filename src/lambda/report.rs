@@ -1,10 +1,14 @@
 //! The counts of one invocation, which add up: its answer and its log line.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::event::NoLog;
+use crate::error::Error;
 use crate::evaluate::{Match, RuleCounts};
 use crate::log::SkipReason;
 use crate::rules::Hit;
@@ -19,7 +23,7 @@ const OTHER_RULES: &str = "(other rules)";
 /// The counts of one invocation. Serialized, it is the invocation's answer.
 ///
 /// They add up: objects = logs + objects skipped by their keys + logs that failed; records = matched + ignored +
-/// unmatched; alerts = published + duplicates + summarised + suppressed + failed; by rule, matches = alerts + dry + ignored.
+/// unmatched; alerts = published + duplicates + summarised + suppressed + unsent + failed; by rule, matches = alerts + dry + ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// Objects that the payload announced.
@@ -44,6 +48,8 @@ pub struct Report {
     pub(crate) summarised: u64,
     /// Messages that the memory between logs held back.
     pub(crate) suppressed: u64,
+    /// Messages that a job would have sent, had it not been a dry run.
+    pub(crate) unsent: u64,
     /// Messages that SNS did not take.
     pub(crate) failed: u64,
     /// Objects that were not read and messages that announced none, by reason.
@@ -146,6 +152,37 @@ impl Report {
         self.rules.entry(name.to_owned()).or_default().count(hit);
     }
 
+    /// Logs the failures, and counts them and the time since `start`.
+    pub(super) fn close(&mut self, failures: &[Error], start: Instant) {
+        for failure in failures {
+            tracing::error!(kind = failure.kind(), "{failure}");
+            *self.failures.entry(failure.kind()).or_default() += 1;
+        }
+        self.milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+    }
+
+    /// The counts that are not zero, as JSON of at most `limit` bytes: the rules for which there is no room are counted
+    /// together. Those that match most have room first.
+    pub(super) fn summary(&self, limit: usize) -> String {
+        let with_rules = |rules: &BTreeMap<&str, RuleCounts>| {
+            let mut counts = json!(self);
+            counts["rules"] = json!(rules);
+            leave_out_zeros(&mut counts);
+            counts.to_string()
+        };
+        let mut by_matches: Vec<_> = self.rules.iter().collect();
+        by_matches.sort_by_key(|(_, counts)| Reverse(counts.matches));
+        let mut room = limit.saturating_sub(with_rules(&BTreeMap::new()).len() + OTHER_RULES.len() + COUNTS_SIZE);
+        let mut rules: BTreeMap<&str, RuleCounts> = BTreeMap::new();
+        for (name, counts) in by_matches {
+            // With its quotes, a colon and a comma.
+            let size = json!(name).to_string().len() + json!(counts).to_string().len() + 2;
+            room = room.saturating_sub(size);
+            rules.entry(if room > 0 { name } else { OTHER_RULES }).or_default().add(counts);
+        }
+        with_rules(&rules)
+    }
+
     /// Writes the invocation's log line.
     pub(crate) fn write_log_line(&self) {
         tracing::info!(
@@ -160,6 +197,7 @@ impl Report {
             duplicates = self.duplicates,
             summarised = self.summarised,
             suppressed = self.suppressed,
+            unsent = self.unsent,
             failed = self.failed,
             skipped.digest = self.skipped.digest,
             skipped.insight = self.skipped.insight,
@@ -182,5 +220,37 @@ impl Report {
             rules = %serde_json::to_string(&self.rules).unwrap_or_default(),
             "invocation done"
         );
+    }
+}
+
+fn leave_out_zeros(counts: &mut Value) {
+    if let Value::Object(counts) = counts {
+        counts.values_mut().for_each(leave_out_zeros);
+        counts.retain(|_, count| *count != json!(0) && *count != json!({}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_has_no_zeros_and_every_match_is_in_it_however_little_room_there_is() {
+        let mut report = Report { objects: 1, records: 7, ..Report::default() };
+        report.skipped.digest = 1;
+        assert_eq!(report.summary(1_000), r#"{"objects":1,"records":7,"skipped":{"digest":1}}"#);
+        for number in 0..500 {
+            let counts = RuleCounts { matches: number + 1, alerts: number, dry: 1, ..RuleCounts::default() };
+            report.rules.insert(format!("rule \"{number}\" ü"), counts);
+        }
+        for (limit, named) in [(0, 0), (1_000, 10), (10_000, 100)] {
+            let summary = report.summary(limit);
+            let counts: Value = serde_json::from_str(&summary).unwrap();
+            let rules = counts["rules"].as_object().unwrap();
+            assert!(rules.len() > named && (summary.len() <= limit || limit == 0), "{summary}");
+            let sum = |key: &str| rules.values().filter_map(|counts| counts[key].as_u64()).sum::<u64>();
+            assert_eq!([sum("matches"), sum("alerts"), sum("dry")], [125_250, 124_750, 500]);
+            assert_eq!(rules.contains_key("rule \"499\" ü"), limit > 0);
+        }
     }
 }

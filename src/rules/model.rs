@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::condition::{CallName, Condition, Scratch};
 use super::stage::Stage;
+use super::suggest::suggestion;
 use super::topic_arn::TopicArn;
 use crate::log::Record;
 
@@ -83,6 +84,25 @@ impl Filter {
     /// Whether the memory between logs has a say in which matches alert.
     pub(crate) fn remembers(&self) -> bool {
         self.rules.iter().any(|rule| rule.enabled && !rule.dry_run && !rule.stages.is_empty())
+    }
+
+    /// Keeps one rule alone, whether or not it is switched on.
+    ///
+    /// # Errors
+    /// No rule has that name; what to do then.
+    pub(crate) fn keep_only(&mut self, name: &str) -> Result<(), String> {
+        let names: Vec<_> = self.rules.iter().map(|rule| rule.name.as_str()).collect();
+        if !names.contains(&name) {
+            let known = suggestion(name, &names);
+            let shown = "; the names are in the file, and `cloudtrail-alerter packs NAME` shows those of a pack";
+            let hint = if known.is_empty() { shown } else { &known };
+            return Err(format!("the rule `{name}` is not known{hint}"));
+        }
+        self.rules.retain(|rule| rule.name == name);
+        for rule in &mut self.rules {
+            (rule.enabled, rule.dry_run) = (true, false);
+        }
+        Ok(())
     }
 }
 

@@ -398,6 +398,9 @@ async fn answer(
         .collect();
     let path = if query.contains_key("list-type") {
         format!("list:{}/{}", path.trim_end_matches('/'), query.get("prefix").map_or("", String::as_str))
+    } else if let Some(version) = query.get("versionId") {
+        // A version of an object is an object of its own here.
+        format!("{path}?versionId={version}")
     } else {
         path
     };

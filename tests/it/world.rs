@@ -120,7 +120,11 @@ pub fn add_up(counts: &Value) {
     let count = |name: &&str| counts[name].as_u64().unwrap_or_else(|| panic!("no {name} in {counts}"));
     let sum = |names: &[&str]| names.iter().map(count).sum::<u64>();
     assert_eq!(sum(&["records"]), sum(&["matched", "ignored", "unmatched"]), "{counts}");
-    assert_eq!(sum(&["alerts"]), sum(&["published", "duplicates", "summarised", "suppressed", "failed"]), "{counts}");
+    assert_eq!(
+        sum(&["alerts"]),
+        sum(&["published", "duplicates", "summarised", "suppressed", "unsent", "failed"]),
+        "{counts}"
+    );
     let rules = counts["rules"].as_object().unwrap_or_else(|| panic!("no rules in {counts}"));
     for (name, of_rule) in rules {
         let known = ["matches", "alerts", "dry", "ignored", "expired", "suppressed"];
@@ -157,7 +161,7 @@ pub fn assert_in_time(counts: &Value, timeout: Duration, name: &str) {
 pub fn assert_counts(counts: &Value, expected: &Value) {
     let mut all = json!({
         "objects": 0, "logs": 0, "records": 0, "matched": 0, "ignored": 0, "unmatched": 0, "alerts": 0, "published": 0,
-        "duplicates": 0, "summarised": 0, "suppressed": 0, "failed": 0, "mails": 0, "mailed": 0,
+        "duplicates": 0, "summarised": 0, "suppressed": 0, "unsent": 0, "failed": 0, "mails": 0, "mailed": 0,
         "skipped": {
             "digest": 0, "insight": 0, "aggregated": 0, "otherService": 0, "placeholder": 0, "configuration": 0,
             "testEvent": 0, "otherEvent": 0, "configMessage": 0, "confirmation": 0,

@@ -21,7 +21,8 @@ class Stack:
         self.keys, self.log_topic, self.more = [], None, []
         if name == "with-keys":
             self.keys = [aws.kms.create_key()["KeyMetadata"]["Arn"] for _ in range(2)]
-            parameters |= {"KmsKeyArn": self.keys[0], "TrailKmsKeyArn": self.keys[1], "Memory": "table"}
+            parameters |= {"KmsKeyArn": self.keys[0], "TrailKmsKeyArn": self.keys[1], "Memory": "table",
+                           "ReplayBucketName": self.bucket}
         elif name == "by-queue":
             self.log_topic = aws.sns.create_topic(Name="announcements")["TopicArn"]
             self.more, self.configuration_bucket = MORE, "the.configuration"
@@ -64,7 +65,8 @@ def calls(stack):
     for event in ("PutRolePolicy", "DeleteRolePolicy", "AttachRolePolicy", "DetachRolePolicy", "DeleteRole",
                   "UpdateRole", "UpdateAssumeRolePolicy", "PutRolePermissionsBoundary",
                   "DeleteRolePermissionsBoundary"):
-        yield "iam", event, {"roleName": ids["FunctionRole"]}
+        for role in {"FunctionRole", "ReplayRole"} & set(ids):
+            yield "iam", event, {"roleName": ids[role]}
 
     for event in ("PutBucketNotification", "PutBucketPolicy", "DeleteBucketPolicy", "PutBucketEncryption",
                   "DeleteBucketEncryption", "PutBucketLifecycle", "PutBucketVersioning", "PutBucketPublicAccessBlock",

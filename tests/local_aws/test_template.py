@@ -83,11 +83,15 @@ def test_no_policy_allows_a_wildcard_action_or_anybody():
 
 
 def test_every_service_is_let_in_for_one_source_only():
-    """Without such a condition a service would act for anybody (the confused deputy problem)."""
+    """Without such a condition a service would act for anybody (the confused deputy problem).
+
+    A role is another matter: it can be passed to a service only within its account.
+    """
+    roles = [{"Service": service} for service in ("lambda.amazonaws.com", "batchoperations.s3.amazonaws.com")]
     for name, each in RESOURCES.items():
         for statement in statements(each):
             service = statement.get("Principal")
-            if statement["Effect"] == "Allow" and service and service != {"Service": "lambda.amazonaws.com"}:
+            if statement["Effect"] == "Allow" and service and service not in roles:
                 keys = {key for part in statement["Condition"].values() for key in part}
                 assert "aws:SourceArn" in keys, (name, statement)
                 # Another account can own the same bucket name or alarm name later.

@@ -70,7 +70,7 @@ impl Ahead {
         let room = Arc::new(Semaphore::new(ROOM));
         let (s3, object, free) = (s3.clone(), object.clone(), room.clone());
         self.handle.spawn(async move {
-            let error = match s3.open(&object).await {
+            let error = match s3.open(&object, None).await {
                 Ok(bytes) => pump(bytes, &free, &sender).await,
                 Err(cause) => Some(cause),
             };

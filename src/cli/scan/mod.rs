@@ -37,7 +37,7 @@ use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::Worker;
 use super::console::{self, NAME_IT, WRONG_INPUT, load, say, say_error};
-use crate::rules::{Filter, Format, suggestion};
+use crate::rules::{Filter, Format};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 32 << 20;
@@ -52,19 +52,9 @@ pub(super) fn scan(
     paths: Vec<PathBuf>,
 ) -> ExitCode {
     let Ok(mut filter) = load(config, NAME_IT) else { return ExitCode::from(WRONG_INPUT) };
-    if let Some(rule) = rule {
-        let names: Vec<_> = filter.rules.iter().map(|rule| rule.name.as_str()).collect();
-        if !names.contains(&rule) {
-            let known = suggestion(rule, &names);
-            let shown = "; the names are in the file, and `cloudtrail-alerter packs NAME` shows those of a pack";
-            let hint = if known.is_empty() { shown } else { &known };
-            say_error(&format!("{}: the rule `{rule}` is not known{hint}", config.display()));
-            return ExitCode::from(WRONG_INPUT);
-        }
-        filter.rules.retain(|known| known.name == rule);
-        for rule in &mut filter.rules {
-            (rule.enabled, rule.dry_run) = (true, false);
-        }
+    if let Some(Err(problem)) = rule.map(|rule| filter.keep_only(rule)) {
+        say_error(&format!("{}: {problem}", config.display()));
+        return ExitCode::from(WRONG_INPUT);
     }
     let (scanned, printed) = logs(&filter, None, format, selection, paths, config, |text| {
         let mut stdout = io::stdout().lock();
