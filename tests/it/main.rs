@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, unreachable_pub)]
 
 mod allocations;
+mod buckets;
 mod check;
 mod cli;
 mod envelopes;

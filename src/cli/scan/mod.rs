@@ -61,6 +61,12 @@ pub(super) fn scan(
             (rule.enabled, rule.dry_run) = (true, false);
         }
     }
+    for path in &paths {
+        if let Some(Err(why)) = bucket::place(path) {
+            say_error(&why);
+            return ExitCode::from(WRONG_INPUT);
+        }
+    }
     let (scanned, printed) = logs(&filter, None, format, selection, paths, config, |text| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
@@ -117,6 +123,7 @@ pub(super) fn logs<'f>(
             }
             if let Some(refusal) = s3.refusal() {
                 say_error(refusal);
+                logs.retain(|log| !matches!(log.source, source::Source::Object(_)));
             }
             s3
         })
