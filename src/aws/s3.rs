@@ -337,22 +337,37 @@ fn refusal<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> Op
              requests breaks their signatures, too"
         }
         _ => {
-            let causes = std::iter::successors(error.source(), |error| (*error).source());
-            let cause = causes.filter_map(|cause| cause.downcast_ref::<CredentialsError>()).last()?;
-            return Some(match (cause, cause.source()) {
-                (CredentialsError::CredentialsNotLoaded(_), None) => {
-                    "no AWS credentials were found: set AWS_PROFILE, or run `aws configure` or `aws sso login`"
-                        .to_owned()
-                }
-                _ => format!(
-                    "the AWS credentials can't be loaded ({}): check AWS_PROFILE, or log in again, for example with `aws sso \
-                     login`",
-                    with_causes(cause)
-                ),
-            });
+            let mut causes = std::iter::successors(error.source(), |error| (*error).source());
+            let cause = causes.find_map(|cause| cause.downcast_ref::<CredentialsError>())?;
+            return Some(unusable(cause));
         }
     };
     Some(format!("{}; {hint}", said(status(error)?, code, message)))
+}
+
+/// Why there are no credentials.
+fn unusable(cause: &CredentialsError) -> String {
+    let causes = with_causes(cause).replace("an error occurred while loading credentials: ", "");
+    if causes.contains("credentials-login") {
+        return "the credentials of `aws login` can't be read: set those that `aws configure export-credentials --format env` \
+                prints"
+            .to_owned();
+    }
+    if !matches!(cause, CredentialsError::CredentialsNotLoaded(_)) {
+        let causes = causes.trim();
+        return format!(
+            "the AWS credentials can't be loaded ({causes}): log in again, for example with `aws sso login`, or check AWS_PROFILE"
+        );
+    }
+    // The SDK tells of each place where it has looked, in a line. A profile is the one that somebody may have named.
+    let profile =
+        causes.lines().find_map(|line| line.trim().strip_prefix("Profile: the credential provider was not enabled: "));
+    match profile {
+        Some(why) => {
+            format!("no AWS credentials were found ({why}): correct AWS_PROFILE, or the profile in ~/.aws/config")
+        }
+        None => "no AWS credentials were found: set AWS_PROFILE to a profile that has some, or run `aws configure` or `aws sso login`".to_owned(),
+    }
 }
 
 /// What to do about an error, where it is something else than the function's owner would do.

@@ -55,7 +55,7 @@ pub fn reason_to_skip(key: &str) -> Option<SkipReason> {
     if (name.is_empty() && folders.is_some()) || name.ends_with("_$folder$") || WRITE_CHECKS.contains(&name) {
         return Some(SkipReason::Placeholder);
     }
-    if let Some(Layout { service, .. }) = layout(key) {
+    if let Some((service, _)) = layout(key).and_then(|layout| layout.below.split_once('/')) {
         let reason = || reason_by_service(service).or(Some(SkipReason::OtherService));
         return if LOG_SERVICES.contains(&service) { None } else { reason() };
     }
@@ -70,9 +70,7 @@ pub fn reason_to_skip(key: &str) -> Option<SkipReason> {
 /// CloudTrail's layout of keys.
 struct Layout<'k> {
     account: &'k str,
-    /// The service that wrote the object.
-    service: &'k str,
-    /// What follows the service's folder.
+    /// What follows the account's folder: the folder of the service that wrote the object, and in it those of regions.
     below: &'k str,
 }
 
@@ -84,8 +82,7 @@ fn layout(key: &str) -> Option<Layout<'_>> {
         let below = &key[at + TOP.len()..];
         let below = if below.starts_with("o-") { below.split_once('/')?.1 } else { below };
         let (account, below) = below.split_once('/')?;
-        let (service, below) = below.split_once('/')?;
-        is_account(account).then_some(Layout { account, service, below })
+        is_account(account).then_some(Layout { account, below })
     })
 }
 
@@ -118,9 +115,9 @@ impl<'k> Origin<'k> {
             _ => Origin::default(),
         };
         let of_name = Origin { time: of_name.time.filter(|time| has_form(time, "00000000T0000Z")), ..of_name };
-        let Some(Layout { account, service, below }) = layout(key) else { return of_name };
+        let Some(Layout { account, below }) = layout(key) else { return of_name };
         let of_account = Origin { account: Some(account), ..of_name };
-        let Some((region, below)) = below.split_once('/') else { return of_account };
+        let Some((service, (region, below))) = in_region(below) else { return of_account };
         let date = date(below);
         let mut origin = Origin { region: Some(region), date, ..of_account };
         if let Some(below) = below.get(DATE.len() + 1..).filter(|_| date.len() == DATE.len()) {
@@ -152,9 +149,14 @@ fn has_form(text: &str, form: &str) -> bool {
 
 /// The folder of a region's logs, in which a key of CloudTrail's layout stands, with its `/`.
 pub(crate) fn region_folder(key: &str) -> Option<&str> {
-    let Layout { service, below, .. } = layout(key)?;
-    let (_, below) = below.split_once('/').filter(|_| LOG_SERVICES.contains(&service))?;
-    key.strip_suffix(below)
+    let (service, (_, below)) = in_region(layout(key)?.below)?;
+    key.strip_suffix(below).filter(|_| LOG_SERVICES.contains(&service))
+}
+
+/// The folders of service and region, and what follows them.
+fn in_region(below: &str) -> Option<(&str, (&str, &str))> {
+    let (service, below) = below.split_once('/')?;
+    Some((service, below.split_once('/')?))
 }
 
 /// The key that S3 writes [encoded](https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html), as in a URL's
@@ -181,6 +183,55 @@ pub(crate) fn is_account(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_layout_tells_where_records_come_from_and_else_the_name_does() {
+        let name = "123456789012_CloudTrail_us-east-1_20261120T2110Z_x.json.gz";
+        let day = "p/AWSLogs/o-abc/123456789012/CloudTrail/us-east-1/2026/11/20/";
+        let (account, region, time) = (Some("123456789012"), Some("us-east-1"), Some("20261120T2110Z"));
+        for (key, account, region, date, time) in [
+            (name.to_owned(), account, region, "", time),
+            (format!("{day}{name}"), account, region, "2026/11/20", time),
+            (format!("{day}{}", name.replace("2110", "9999")), account, region, "2026/11/20", Some("20261120T9999Z")),
+            // What contradicts the folders does not count.
+            (format!("{day}{}", name.replace("1120", "1119")), account, region, "2026/11/20", None),
+            (format!("{day}{}", name.replace("us-east-1", "us-west-2")), account, region, "2026/11/20", None),
+            (
+                format!("AWSLogs/999999999999/CloudTrail/eu-west-1/{name}"),
+                Some("999999999999"),
+                Some("eu-west-1"),
+                "",
+                time,
+            ),
+            (format!("AWSLogs/123456789012/{name}"), account, region, "", time),
+            ("AWSLogs/123456789012/".to_owned(), account, None, "", None),
+            ("AWSLogs/123456789012/CloudTrail/us-east-1".to_owned(), account, None, "", None),
+            ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/".to_owned(), account, region, "2026/11", None),
+            ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/é".to_owned(), account, region, "2026", None),
+            ("AWSLogs/123/CloudTrail/us-east-1/2026/11/20/x".to_owned(), None, None, "", None),
+            ("a_b_c_20261120T2110Z_x.json".to_owned(), None, None, "", time),
+        ] {
+            let origin = Origin::of(&key);
+            assert_eq!(
+                (origin.account, origin.region, origin.date, origin.time),
+                (account, region, date, time),
+                "{key}"
+            );
+        }
+        for (key, folder) in [
+            ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/11", Some("AWSLogs/123456789012/CloudTrail/us-east-1/")),
+            (
+                "AWSLogs/123456789012/CloudTrail-NetworkActivity/r/",
+                Some("AWSLogs/123456789012/CloudTrail-NetworkActivity/r/"),
+            ),
+            ("AWSLogs/123456789012/CloudTrail/us-east-1", None),
+            ("AWSLogs/123456789012/Config/us-east-1/", None),
+        ] {
+            assert_eq!(region_folder(key), folder, "{key}");
+        }
+        assert_eq!(decoded_key("a+b%2Bc%C3%BC").as_deref(), Some("a b+cü"));
+        assert_eq!(decoded_key("%FF"), None);
+    }
 
     #[test]
     fn logs_are_known_by_the_segments_of_their_key() {

@@ -120,6 +120,8 @@ struct State {
     objects: BTreeMap<String, Vec<u8>>,
     /// By bucket: its region, and whether S3 says so with the status 400 and not with 301.
     regions: HashMap<String, (&'static str, bool)>,
+    /// The most keys and folders in an answer, if it is lower than S3's.
+    list_limit: Option<usize>,
     /// The answer to every request to S3.
     s3_refuses: Option<(u16, &'static str)>,
     s3_faults: HashMap<String, VecDeque<(S3Fault, usize)>>,
@@ -184,6 +186,11 @@ impl FakeAws {
     /// The bucket is in this region. A request to another one is answered with 301, or with 400.
     pub fn bucket_region(&self, bucket: &str, region: &'static str, is_400: bool) {
         self.state().regions.insert(bucket.to_owned(), (region, is_400));
+    }
+
+    /// A list has at most so many keys and folders.
+    pub fn list_limit(&self, limit: usize) {
+        self.state().list_limit = Some(limit);
     }
 
     /// Every request to S3 is answered with this error.
@@ -261,7 +268,7 @@ impl FakeAws {
         self.state().full_batches_only = true;
     }
 
-    /// No request to S3, and none without a signature, is answered before so many have arrived.
+    /// No object of S3 is given, and no request without a signature answered, before so many have arrived.
     pub fn hold_s3(&self, until: usize) {
         self.state().hold_s3 = until;
     }
@@ -422,7 +429,7 @@ async fn answer(
     if request.method() == Method::GET {
         let number = state.lock().unwrap().saw(&seen);
         arrived.send_modify(|n| n.0 += 1);
-        let hold = state.lock().unwrap().hold_s3;
+        let hold = if seen.what.starts_with("list:") { 0 } else { state.lock().unwrap().hold_s3 };
         patience(&state, "S3 requests at once", waiter.wait_for(|n| n.0 >= hold)).await;
         let answer = get_object(&seen, &query, &state, waiter);
         state.lock().unwrap().seen[number].status = answer.as_ref().map_or(0, |a| a.status().as_u16());
@@ -504,7 +511,7 @@ fn get_object(
         _ => {}
     }
     if seen.what.starts_with("list:") {
-        return Ok(list(bucket, query, &now.objects));
+        return Ok(list(bucket, query, now.list_limit, &now.objects));
     }
     let Some(object) = object else { return error(404, "NoSuchKey") };
     let etag = format!("\"{:x}\"", object.iter().fold(object.len() as u64, |h, b| h.wrapping_mul(31) + u64::from(*b)));
@@ -586,7 +593,12 @@ fn redirect(region: &str) -> Answer {
 }
 
 /// The answer of `ListObjectsV2`.
-fn list(bucket: &str, query: &HashMap<String, String>, objects: &BTreeMap<String, Vec<u8>>) -> Answer {
+fn list(
+    bucket: &str,
+    query: &HashMap<String, String>,
+    least: Option<usize>,
+    objects: &BTreeMap<String, Vec<u8>>,
+) -> Answer {
     const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'*').remove(b'/');
     let given = |name: &str| query.get(name).map_or("", String::as_str);
     let folder = format!("{bucket}/");
@@ -598,34 +610,31 @@ fn list(bucket: &str, query: &HashMap<String, String>, objects: &BTreeMap<String
         _ => key.to_owned(),
     };
     let (prefix, delimiter) = (given("prefix"), given("delimiter"));
-    let limit = query.get("max-keys").map_or(1000, |limit| limit.parse().unwrap()).min(1000);
-    // What was told last, and stands before everything that is still to be told: a key, or a folder.
-    let mut last = given("continuation-token").strip_prefix("after ").unwrap_or(given("start-after")).to_owned();
+    let limit = query.get("max-keys").map_or(1000, |limit| limit.parse().unwrap()).min(least.unwrap_or(1000));
+    // Stands before all that is still to be told.
+    let mut from = match (given("continuation-token"), given("start-after")) {
+        ("", "") => String::new(),
+        ("", after) => format!("{after}\0"),
+        (token, _) => decoded(token),
+    };
     let (mut keys, mut folders, mut next) = (String::new(), BTreeSet::new(), String::new());
     for told in 0.. {
-        let from = if !delimiter.is_empty() && last.ends_with(delimiter) {
-            format!("{last}\u{10ffff}")
-        } else {
-            format!("{last}\0")
-        };
-        let from = format!("{folder}{}", from.as_str().max(prefix));
-        let found = objects.range(from..).next().and_then(|(key, bytes)| Some((key.strip_prefix(&folder)?, bytes)));
+        let rest = objects.range(format!("{folder}{}", from.as_str().max(prefix))..);
+        let found = rest.take(1).find_map(|(key, bytes)| Some((key.strip_prefix(&folder)?, bytes)));
         let Some((key, bytes)) = found.filter(|(key, _)| key.starts_with(prefix)) else { break };
         if told == limit {
-            next = format!("<NextContinuationToken>after {last}</NextContinuationToken>");
+            next = format!("<NextContinuationToken>{}</NextContinuationToken>", utf8_percent_encode(&from, &ENCODED));
             break;
         }
         let end = if delimiter.is_empty() { None } else { key[prefix.len()..].find(delimiter) };
-        match end {
-            Some(end) => {
-                key[..prefix.len() + end + delimiter.len()].clone_into(&mut last);
-                folders.insert(last.clone());
-            }
-            None => {
-                key.clone_into(&mut last);
-                let (key, size) = (encoded(key), bytes.len());
-                keys.extend(["<Contents><Key>", &key, "</Key><Size>", &size.to_string(), "</Size></Contents>"]);
-            }
+        if let Some(end) = end {
+            let folder = &key[..prefix.len() + end + delimiter.len()];
+            folders.insert(folder.to_owned());
+            from = format!("{folder}\u{10ffff}");
+        } else {
+            let (name, size) = (encoded(key), bytes.len());
+            keys.extend(["<Contents><Key>", &name, "</Key><Size>", &size.to_string(), "</Size></Contents>"]);
+            from = format!("{key}\0");
         }
     }
     let folder = |folder: &String| format!("<CommonPrefixes><Prefix>{}</Prefix></CommonPrefixes>", encoded(folder));

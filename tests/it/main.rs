@@ -5,6 +5,7 @@
 
 mod allocations;
 mod batch_jobs;
+mod buckets;
 mod check;
 mod cli;
 mod envelopes;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::entry::Entry;
 use super::check::trial;
 use super::console::{self, NAME_IT, WRONG_INPUT, load, print, say, say_error};
-use super::scan;
+use super::scan::{self, Places, Selection};
 use crate::alert::escape;
 use crate::log::{Record, readable};
 use crate::rules::{Filter, Format, config};
@@ -48,13 +48,20 @@ pub(super) fn ignore(from: &Path, config: &Path, paths: Vec<PathBuf>) -> ExitCod
     };
     let filter = if paths.is_empty() { Ok(None) } else { load(config, NAME_IT).map(Some) };
     let Ok(filter) = filter else { return ExitCode::from(WRONG_INPUT) };
+    let logs = match Places::of(paths) {
+        Ok(logs) => logs,
+        Err(problem) => {
+            say_error(&problem);
+            return ExitCode::from(WRONG_INPUT);
+        }
+    };
     let printed = print(&entry.to_text(), ExitCode::SUCCESS);
     if entry.is_for_role {
         say("It takes all sessions of the role, because a program has made up the name of this one.");
     }
     say(&format!("{}{FILL_IN}", places(&rules)));
     match filter {
-        Some(filter) if printed == ExitCode::SUCCESS => silenced(filter, &only, config, paths),
+        Some(filter) if printed == ExitCode::SUCCESS => silenced(filter, &only, config, logs),
         _ => printed,
     }
 }
@@ -130,7 +137,7 @@ fn entry_for(record: &Value) -> Result<(Entry, Filter), String> {
 }
 
 /// Shows which matches of logs the entry would silence.
-fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf>) -> ExitCode {
+fn silenced(mut filter: Filter, only: &Filter, config: &Path, logs: Places) -> ExitCode {
     // A summary, a dry run or a match that is held back would hide examples. An entry takes matches before all of these.
     filter.max_alerts_per_log = None;
     for rule in &mut filter.rules {
@@ -139,7 +146,7 @@ fn silenced(mut filter: Filter, only: &Filter, config: &Path, paths: Vec<PathBuf
     }
     let mut examples = Vec::new();
     let (scanned, result) =
-        scan::logs(&filter, Some(only), Format::Json, scan::Selection::default(), paths, config, |alerts| {
+        scan::logs(&filter, Some(only), Format::Json, Selection::default(), logs, config, |alerts| {
             let left = EXAMPLES - examples.len();
             examples.extend(alerts.lines().take(left).filter_map(example));
             Ok(())

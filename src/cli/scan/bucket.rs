@@ -1,7 +1,6 @@
 //! The logs in a bucket: which ones a place names, and their lists, which are asked for while logs are being read.
 
 use std::mem;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -24,25 +23,6 @@ const WAITING: usize = 16;
 /// How many keys all pages hold that wait, and how many of them one page holds, of which S3 gives at most the last number.
 const KEYS: usize = 128 << 10;
 const PAGE: [usize; 2] = [100, 1000];
-
-/// The bucket and the prefix of a place such as `s3://bucket/prefix`, or why it is not one; `None` for a path on the disk. The
-/// bucket may be the ARN of an access point.
-pub(super) fn place(path: &Path) -> Option<Result<S3Object, String>> {
-    let place = path.to_str()?.strip_prefix("s3://")?;
-    let mut parts = place.splitn(3, '/');
-    let (bucket, second) = (parts.next()?, parts.next());
-    let (bucket, key) = match second {
-        Some(access_point) if bucket.starts_with("arn:") && bucket.ends_with(":accesspoint") => {
-            (format!("{bucket}/{access_point}"), parts.next().unwrap_or_default().to_owned())
-        }
-        _ => (bucket.to_owned(), place.split_once('/').map(|(_, key)| key.to_owned()).unwrap_or_default()),
-    };
-    let is_arn = bucket.starts_with("arn:");
-    let is_known =
-        if is_arn { bucket.contains(":accesspoint/") || bucket.contains(":accesspoint:") } else { !bucket.is_empty() };
-    let expected = "expected s3://bucket/prefix, where the bucket is a name or the ARN of an access point";
-    Some(if is_known { Ok(S3Object { bucket, key }) } else { Err(format!("{}: {expected}", path.display())) })
-}
 
 /// The logs at a place in S3, of which `argument` is the number, in streams that are each in their order: one for each region
 /// of an account, of which little is known before it is taken, and one for all other logs. An error says what could not be
@@ -252,33 +232,5 @@ impl Bucket {
         let prefix = listing.prefix;
         let page = self.s3.list(&Listing { bucket: &self.name, ..listing }).await;
         page.map_err(|why| format!("s3://{}/{prefix} can't be listed: {why}", self.name))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_in_s3_is_a_bucket_or_an_access_point_and_a_prefix() {
-        let point = "arn:aws:s3:us-east-1:123456789012:accesspoint";
-        for (text, expected) in [
-            ("s3://b", Some(("b", ""))),
-            ("s3://b/", Some(("b", ""))),
-            ("s3://b/AWSLogs/1", Some(("b", "AWSLogs/1"))),
-            ("s3://b//x/", Some(("b", "/x/"))),
-            (&format!("s3://{point}/logs/AWSLogs/1/"), Some((&format!("{point}/logs"), "AWSLogs/1/"))),
-            (&format!("s3://{point}:logs/AWSLogs"), Some((&format!("{point}:logs"), "AWSLogs"))),
-            (&format!("s3://{point}/logs"), Some((&format!("{point}/logs"), ""))),
-            ("s3://", None),
-            ("s3:///x", None),
-            ("s3://arn:aws:s3:::b/x", None),
-        ] {
-            let place = place(Path::new(text)).unwrap();
-            assert_eq!(place.as_ref().ok().map(|place| (&place.bucket[..], &place.key[..])), expected, "{text}");
-        }
-        for path in ["x", "/s3://b", "s3:/b", "S3://b", "-"] {
-            assert!(place(Path::new(path)).is_none(), "{path}");
-        }
     }
 }

@@ -26,32 +26,20 @@ pub(super) struct Feed<'a> {
     pub(super) progress: &'a Progress,
 }
 
-/// An argument that names a place in S3, or why it does not, and its number.
-type Place = (usize, Result<S3Object, String>);
-
 impl Feed<'_> {
     /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested. Gives how many
     /// places could not be listed, which is said.
-    pub(super) fn run(&self, local: Vec<Found>, places: Vec<Place>, work: &Work<Log>) -> u64 {
+    pub(super) fn run(&self, local: Vec<Found>, places: Vec<(usize, S3Object)>, work: &Work<Log>) -> u64 {
         let local = Stream::Local(local.into_iter());
         match self.ahead {
             Some(ahead) => ahead.block_on(async {
                 let s3 = S3::of_person(&aws::configuration().await);
                 let mut streams = vec![local];
-                let mut failed = 0;
                 for (argument, place) in places {
-                    match place {
-                        Ok(place) => {
-                            let found = bucket::streams(&s3, place, argument, self.selection, self.left_out).await;
-                            streams.extend(found.into_iter().map(Stream::Bucket));
-                        }
-                        Err(why) => {
-                            self.say(&why);
-                            failed += 1;
-                        }
-                    }
+                    let found = bucket::streams(&s3, place, argument, self.selection, self.left_out).await;
+                    streams.extend(found.into_iter().map(Stream::Bucket));
                 }
-                failed + self.all(streams, Some((ahead, &s3)), work).await
+                self.all(streams, Some((ahead, &s3)), work).await
             }),
             // Nothing has to be waited for.
             None => self.all(vec![local], None, work).now_or_never().unwrap_or_default(),

@@ -33,6 +33,7 @@ use self::progress::{Progress, Whole};
 use self::seen::Seen;
 pub(super) use self::selection::Selection;
 use self::source::LeftOut;
+pub(super) use self::source::Places;
 use self::statistics::Statistics;
 use self::work::Work;
 use self::worker::Worker;
@@ -56,7 +57,14 @@ pub(super) fn scan(
         say_error(&format!("{}: {problem}", config.display()));
         return ExitCode::from(WRONG_INPUT);
     }
-    let (scanned, printed) = logs(&filter, None, format, selection, paths, config, |text| {
+    let places = match Places::of(paths) {
+        Ok(places) => places,
+        Err(why) => {
+            say_error(&why);
+            return ExitCode::from(WRONG_INPUT);
+        }
+    };
+    let (scanned, printed) = logs(&filter, None, format, selection, places, config, |text| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     });
@@ -73,22 +81,16 @@ pub(super) fn logs<'f>(
     only: Option<&'f Filter>,
     format: Format,
     selection: Selection,
-    paths: Vec<PathBuf>,
+    places: Places,
     config: &Path,
     show: impl FnMut(&str) -> io::Result<()>,
 ) -> (Statistics<'f>, io::Result<()>) {
     let mut statistics = Statistics::new(filter);
     let (selection, left_out) = (Arc::new(selection), Arc::new(LeftOut::default()));
-    let (mut places, mut local) = (Vec::new(), Vec::new());
-    for (argument, path) in paths.into_iter().enumerate() {
-        match bucket::place(&path) {
-            None => local.push((argument, path)),
-            Some(place) => places.push((argument, place)),
-        }
-    }
+    let Places { local, remote } = places;
     let (found, failed) = paths::logs_at(local, config, &selection, &left_out);
     statistics.failed += failed;
-    let ahead = if places.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
+    let ahead = if remote.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
     let ahead = ahead.unwrap_or_else(|e| {
         say_error(&format!("S3 can't be asked: {e}"));
         statistics.failed += 1;
@@ -112,7 +114,7 @@ pub(super) fn logs<'f>(
     let (mut failed, mut printed) = (0, Ok(()));
     let feed = Feed { ahead: ahead.as_ref(), selection: &selection, left_out: &left_out, progress: &progress };
     let feed = || {
-        let failed = feed.run(found, places, &work);
+        let failed = feed.run(found, remote, &work);
         parts.end(work.end());
         failed
     };

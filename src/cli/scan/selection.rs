@@ -280,9 +280,12 @@ mod tests {
         let mut file = LogFile::default();
         file.restart();
         let log = format!("{{\"Records\":[{records}]}}");
-        let (mut taken, mut read) = (Vec::new(), file.read(Some(log.as_bytes())));
-        while let Some(record) = read.next().unwrap() {
-            taken.push(of_records.takes(&record));
+        let mut taken = Vec::new();
+        for piece in [Some(log.as_bytes()), None] {
+            let mut read = file.read(piece);
+            while let Some(record) = read.next().unwrap() {
+                taken.push(of_records.takes(&record));
+            }
         }
         taken
     }

@@ -7,6 +7,47 @@ use std::sync::atomic::AtomicU64;
 
 use crate::log::{Origin, S3Object};
 
+/// The arguments of a scan, each with its number.
+#[derive(Debug, Default)]
+pub(in crate::cli) struct Places {
+    pub(super) local: Vec<(usize, PathBuf)>,
+    /// Buckets and prefixes in S3.
+    pub(super) remote: Vec<(usize, S3Object)>,
+}
+
+impl Places {
+    /// Tells places in S3, `s3://bucket/prefix`, from those on the disk. An error says which one is neither.
+    pub(in crate::cli) fn of(paths: Vec<PathBuf>) -> Result<Places, String> {
+        let mut places = Places::default();
+        for (argument, path) in paths.into_iter().enumerate() {
+            match place(&path).transpose()? {
+                Some(object) => places.remote.push((argument, object)),
+                None => places.local.push((argument, path)),
+            }
+        }
+        Ok(places)
+    }
+}
+
+/// The bucket and the prefix of a place such as `s3://bucket/prefix`, or why it is not one; `None` for a path on the disk. The
+/// bucket may be the ARN of an access point.
+fn place(path: &Path) -> Option<Result<S3Object, String>> {
+    let place = path.to_str()?.strip_prefix("s3://")?;
+    let mut parts = place.splitn(3, '/');
+    let (bucket, second) = (parts.next()?, parts.next());
+    let (bucket, key) = match second {
+        Some(access_point) if bucket.starts_with("arn:") && bucket.ends_with(":accesspoint") => {
+            (format!("{bucket}/{access_point}"), parts.next().unwrap_or_default().to_owned())
+        }
+        _ => (bucket.to_owned(), place.split_once('/').map(|(_, key)| key.to_owned()).unwrap_or_default()),
+    };
+    let is_arn = bucket.starts_with("arn:");
+    let is_known =
+        if is_arn { bucket.contains(":accesspoint/") || bucket.contains(":accesspoint:") } else { !bucket.is_empty() };
+    let expected = "expected s3://bucket/prefix, where the bucket is a name or the ARN of an access point";
+    Some(if is_known { Ok(S3Object { bucket, key }) } else { Err(format!("{}: {expected}", path.display())) })
+}
+
 /// Where a log is. Displayed as messages name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
@@ -146,5 +187,28 @@ mod tests {
         let time = "a_b_c_20261120T2110Z_x.json";
         let order = [(0, "b/a/x.json"), (0, "b/a.json"), (0, "b/a0/x.json"), (1, "a/x.json"), (0, time)];
         assert!(order.map(|(argument, key)| Place::of(argument, key)).is_sorted());
+    }
+
+    #[test]
+    fn a_place_in_s3_is_a_bucket_or_an_access_point_and_a_prefix() {
+        let point = "arn:aws:s3:us-east-1:123456789012:accesspoint";
+        for (text, expected) in [
+            ("s3://b", Some(("b", ""))),
+            ("s3://b/", Some(("b", ""))),
+            ("s3://b/AWSLogs/1", Some(("b", "AWSLogs/1"))),
+            ("s3://b//x/", Some(("b", "/x/"))),
+            (&format!("s3://{point}/logs/AWSLogs/1/"), Some((&format!("{point}/logs"), "AWSLogs/1/"))),
+            (&format!("s3://{point}:logs/AWSLogs"), Some((&format!("{point}:logs"), "AWSLogs"))),
+            (&format!("s3://{point}/logs"), Some((&format!("{point}/logs"), ""))),
+            ("s3://", None),
+            ("s3:///x", None),
+            ("s3://arn:aws:s3:::b/x", None),
+        ] {
+            let place = place(Path::new(text)).unwrap();
+            assert_eq!(place.as_ref().ok().map(|place| (&place.bucket[..], &place.key[..])), expected, "{text}");
+        }
+        for path in ["x", "/s3://b", "s3:/b", "S3://b", "-"] {
+            assert!(place(Path::new(path)).is_none(), "{path}");
+        }
     }
 }
