@@ -164,9 +164,8 @@ impl S3 {
     /// Begins to read an object: the latest version, unless another one is named.
     pub(crate) async fn open(&self, object: &S3Object, version: Option<&str>) -> Result<LogBytes, Cause> {
         let version: Option<String> = version.map(Into::into);
-        let answer = self.ask(&object.bucket, Request::Get, |client| {
-            get(&client, object).set_version_id(version.clone()).send()
-        });
+        let answer = self
+            .ask(&object.bucket, Request::Get, |client| get(&client, object).set_version_id(version.clone()).send());
         let GetObjectOutput { body, e_tag: etag, .. } = answer.await?;
         Ok(LogBytes { s3: self.clone(), object: object.clone(), version, body, etag, position: 0, resumptions: 0 })
     }

@@ -28,6 +28,7 @@ mod redaction;
 mod rules;
 mod runtime_api;
 mod scan_memory;
+mod scan_s3;
 mod sigma;
 mod world;
 

@@ -72,7 +72,7 @@ impl Ahead {
         self.handle.spawn(async move {
             let error = match s3.open(&object, None).await {
                 Ok(bytes) => pump(bytes, &free, &sender).await,
-                Err(cause) => Some(cause),
+                Err(cause) => Some(cause.to_string()),
             };
             let error = error.map(|cause| match s3.refusal() {
                 Some(_) => io::Error::other(Refused(cause)),
