@@ -105,8 +105,8 @@ pub enum Verdict<'m, 'f> {
     Unmatched,
     /// Rules match it.
     Matched(Match<'f>, Box<Alerts<'m>>),
-    /// Rules match it, and the memory between logs decides which of them alert.
-    Pending(Box<Pending<'f>>),
+    /// Rules match it, as it was parsed, and the memory between logs decides which of them alert.
+    Pending(Box<Pending<'f>>, Record<'m>),
 }
 
 /// A match that waits for the memory's decision.
@@ -243,8 +243,8 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             let sightings: Vec<_> =
                 alerts().filter_map(|hit| Sighting::of(filter, hit.rule, &record, seen_as)).collect();
             if self.in_order || !sightings.is_empty() {
-                let record = raw.text().to_owned();
-                return Ok(Verdict::Pending(Box::new(Pending { record, hits, event, sightings })));
+                let pending = Pending { record: raw.text().to_owned(), hits, event, sightings };
+                return Ok(Verdict::Pending(Box::new(pending), record));
             }
         }
         let (matched, alerts) = self.limiter.alerts(record, hits, event, Vec::new());
@@ -276,7 +276,7 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
         }
     }
 
-    /// Makes the alerts of a match as the memory decided, by sighting.
+    /// Makes the alerts of a match as the memory decided, by sighting; `None` where it holds all of them back, as it does most.
     ///
     /// # Errors
     /// The record is not JSON, as [`Evaluator::evaluate`] would have said before.
@@ -284,11 +284,10 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
         &mut self,
         pending: &'m Pending<'f>,
         decisions: Vec<Decision<'f>>,
-    ) -> Result<(Match<'f>, Alerts<'m>), String>
+    ) -> Result<(Match<'f>, Option<Alerts<'m>>), String>
     where
         'a: 'm,
     {
-        let record = Record::parse(&pending.record)?;
         let (mut hits, mut told) = (pending.hits.clone(), Vec::new());
         for (sighting, decision) in pending.sightings.iter().zip(decisions) {
             if decision.held {
@@ -297,7 +296,12 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
                 told.extend(decision.told);
             }
         }
-        Ok(self.alerts(record, hits, pending.event, told))
+        if !hits.iter().any(|hit| hit.alerts() && !hit.held) {
+            let suppressed = by_topic(&hits).len() as u64;
+            return Ok((Match { hits, event: pending.event, duplicates: 0, summarised: 0, suppressed }, None));
+        }
+        let (matched, alerts) = self.alerts(Record::parse(&pending.record)?, hits, pending.event, told);
+        Ok((matched, Some(alerts)))
     }
 
     /// The alerts of a match: those that are neither held back nor beyond the limit.

@@ -47,6 +47,11 @@ impl Call {
         event_id(record).0
     }
 
+    /// The caller and the name of the event alone, which most matches that are held back are counted by.
+    pub(crate) fn names(record: &Record<'_>) -> [Option<String>; 2] {
+        [who::full(record), record.text(&["eventName"])]
+    }
+
     pub(crate) fn of(record: &Record<'_>) -> Self {
         let event_name = record.text(&["eventName"]);
         let caller = who::of(record).map(|caller| (caller.full, (caller.short, caller.steady)));

@@ -79,7 +79,9 @@ pub(super) fn truncate(mut text: String, limit: usize, ending: &str) -> String {
 
 /// At most `limit` characters, and then the number of those that were cut off.
 pub(super) fn truncate_and_count(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
+    // Most have fewer bytes than that.
+    let past_limit = if text.len() > limit { text.char_indices().nth(limit) } else { None };
+    match past_limit {
         Some((at, _)) => format!("{} (cut: {} characters more)", &text[..at], text[at..].chars().count()),
         None => text.to_owned(),
     }

@@ -27,19 +27,20 @@ pub(super) struct Caller {
 /// The caller; `None` where the record tells nothing.
 pub(super) fn of(record: &Record<'_>) -> Option<Caller> {
     let identity = Identity::of(record);
-    let (name, mut notes) = identity.name_and_notes()?;
-    notes.extend(name.account.as_ref().map(|account| format!("account {account}")));
-    let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+    let (name, notes) = identity.name_with_account()?;
     let made_up = if name.is_session && is_made_up(&name.person) { &*name.person } else { "" };
     let steady = name.text.strip_suffix(made_up).unwrap_or(&name.text).to_owned() + &notes;
-    let service = identity.service.as_ref().filter(|service| **service != name.text);
-    let service = service.map(|by| format!(", through {by}")).unwrap_or_default();
-    let delegate = identity.delegate.as_ref().map(|by| format!(", through the delegate {by}")).unwrap_or_default();
     Some(Caller {
-        full: truncate_and_count(&name.text, LIMIT) + &truncate_and_count(&(notes + &service + &delegate), LIMIT),
+        full: identity.full(&name, notes),
         steady: identity.source.clone().unwrap_or(steady),
         short: identity.short(name),
     })
+}
+
+/// The caller in full, as [`of`] has it.
+pub(super) fn full(record: &Record<'_>) -> Option<String> {
+    let identity = Identity::of(record);
+    identity.name_with_account().map(|(name, notes)| identity.full(&name, notes))
 }
 
 #[derive(Default)]
@@ -162,6 +163,21 @@ impl Identity {
         let kind = Some(&self.kind).filter(|kind| !kind.is_empty());
         let notes = kind.cloned().into_iter().chain(note.filter(|note| Some(note) != kind)).collect();
         (kind.is_some() || self.account.is_some()).then(|| (self.anybody(UNIDENTIFIED), notes))
+    }
+
+    /// The name, and in brackets all that is told beside it, the account last.
+    fn name_with_account(&self) -> Option<(Name, String)> {
+        let (name, mut notes) = self.name_and_notes()?;
+        notes.extend(name.account.as_ref().map(|account| format!("account {account}")));
+        let notes = if notes.is_empty() { String::new() } else { format!(" ({})", notes.join(", ")) };
+        Some((name, notes))
+    }
+
+    fn full(&self, name: &Name, notes: String) -> String {
+        let service = self.service.as_ref().filter(|service| **service != name.text);
+        let service = service.map(|by| format!(", through {by}")).unwrap_or_default();
+        let delegate = self.delegate.as_ref().map(|by| format!(", through the delegate {by}")).unwrap_or_default();
+        truncate_and_count(&name.text, LIMIT) + &truncate_and_count(&(notes + &service + &delegate), LIMIT)
     }
 
     fn short(&self, name: Name) -> ShortName {

@@ -172,7 +172,7 @@ impl LogReader<'_, '_, '_> {
             let decided = self.evaluator.limiter.decided(pending, decisions);
             let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
             report.borrow_mut().count(&matched);
-            for alert in alerts {
+            for alert in alerts.into_iter().flatten() {
                 self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
             }
         }
@@ -226,7 +226,7 @@ impl LogReader<'_, '_, '_> {
                             self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
                         }
                     }
-                    Verdict::Pending(pending) => {
+                    Verdict::Pending(pending, _) => {
                         self.pending_size += pending.size();
                         self.pending.push(*pending);
                         if self.pending_size >= PENDING_LIMIT / self.reading.open.get().max(1) {

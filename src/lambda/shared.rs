@@ -441,7 +441,9 @@ mod tests {
         let mut records = log_file.read(Some(log.as_bytes()));
         let mut matches = Vec::new();
         while let Some(record) = records.next().unwrap() {
-            let Ok(Verdict::Pending(pending)) = evaluator.evaluate(&record) else { panic!("it waits for the memory") };
+            let Ok(Verdict::Pending(pending, _)) = evaluator.evaluate(&record) else {
+                panic!("it waits for the memory")
+            };
             matches.push(*pending);
         }
         matches

@@ -24,9 +24,17 @@ impl Names {
     }
 
     fn are_end_of(&self, key: &str) -> bool {
-        let mut letters = letters_from_the_end(key);
-        let (Some(c), Some(b), Some(a)) = (letters.next(), letters.next(), letters.next()) else { return false };
-        let end = end_of([c, b, a]);
+        let end = match key.as_bytes() {
+            // Nearly all keys end in three of them.
+            [.., a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_alphanumeric()) => end_of([*c, *b, *a]),
+            _ => {
+                let mut letters = letters_from_the_end(key);
+                let (Some(c), Some(b), Some(a)) = (letters.next(), letters.next(), letters.next()) else {
+                    return false;
+                };
+                end_of([c, b, a])
+            }
+        };
         let may_be_one = self.ends[end / 64] >> (end % 64) & 1 == 1;
         may_be_one && self.names.iter().any(|name| ends_with(key, name))
     }

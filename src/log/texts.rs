@@ -32,12 +32,12 @@ static PRIVATE_KEY: Pattern =
     LazyLock::new(|| Regex::new("(?s)-----BEGIN [^-]*PRIVATE KEY[^-]*-----(.+?)(?:-----END |$)").ok());
 
 pub(super) fn redact(text: &str, scope: Scope) -> Cow<'_, str> {
-    let text = hide(text.into(), |text, from| first_group(&PASSWORD_OF_URL, text, from));
+    let text = hide(text.into(), |text, from| first_group(&PASSWORD_OF_URL, "://", text, from));
     let text = hide(text, |text, from| assigned(text, from, scope));
     if scope == Scope::Urls {
         return text;
     }
-    hide(hide(text, value_of_option), |text, from| first_group(&PRIVATE_KEY, text, from))
+    hide(hide(text, value_of_option), |text, from| first_group(&PRIVATE_KEY, "-----BEGIN ", text, from))
 }
 
 /// Redacts what `next` finds: the first secret from a place on.
@@ -52,7 +52,10 @@ fn hide(text: Cow<'_, str>, next: impl Fn(&str, usize) -> Option<Range<usize>>) 
     if at == 0 { text } else { (out + &text[at..]).into() }
 }
 
-fn first_group(pattern: &Pattern, text: &str, from: usize) -> Option<Range<usize>> {
+/// The first group of a pattern whose matches have that start. Most texts have no such start, and most scans no such text: the
+/// pattern need not even be compiled.
+fn first_group(pattern: &Pattern, start: &str, text: &str, from: usize) -> Option<Range<usize>> {
+    memmem::find(&text.as_bytes()[from..], start.as_bytes())?;
     let pattern = pattern.as_ref()?;
     let input = Input::new(text).range(from..);
     // Nearly all texts have no match, and captures take memory.

@@ -200,8 +200,8 @@ impl Test {
 
 /// A path as the configuration writes it.
 pub(crate) fn path_text(path: &[String]) -> String {
-    let keys: Vec<_> = path.iter().map(|key| key.replace('.', "\\.")).collect();
-    keys.join(".")
+    let has_dot = path.iter().any(|key| key.contains('.'));
+    if has_dot { path.iter().map(|key| key.replace('.', "\\.")).collect::<Vec<_>>().join(".") } else { path.join(".") }
 }
 
 /// The number that a text is, if it is written as JSON writes numbers.

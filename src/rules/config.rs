@@ -89,7 +89,7 @@ pub(crate) fn is_of_pack(name: &str) -> bool {
 /// The names of a pack's rules.
 fn rules_of(pack: &str) -> Vec<String> {
     let file = packs::without_tests(pack).unwrap_or_default();
-    let pack = json_tree::parse(&file).ok();
+    let pack = json_tree::parse_known(&file);
     let rules = pack.as_ref().and_then(|pack| pack.as_object()?.get_array("rules"));
     let names = rules.into_iter().flat_map(|rules| &rules.elements).filter_map(|rule| json_tree::member(rule, "name"));
     names.map(str::to_owned).collect()
@@ -174,7 +174,7 @@ impl Reader {
             self.problems.add("packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
             return None;
         };
-        let pack = json_tree::parse(&file).ok()?;
+        let pack = json_tree::parse_known(&file)?;
         for (_, rules) in self.problems.entries(&name, pack) {
             for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
                 if let Some((rule, draft)) = self.draft(i, rule) {

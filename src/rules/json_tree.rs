@@ -13,6 +13,21 @@ pub(super) type Node<'a> = Value<'a>;
 
 /// Parses JSON with comments and trailing commas. An error says what is wrong, at which line and column.
 pub(super) fn parse(text: &str) -> Result<Node<'_>, String> {
+    let value = tree(text)?;
+    if let Some((at, what)) = not_json(text) {
+        let before = &text[..at];
+        let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |newline| newline + 1));
+        return Err(format!("{what} on line {line} column {}", before[start..].chars().count() + 1));
+    }
+    value.ok_or_else(|| "there is no value".to_owned())
+}
+
+/// The same of a text that is known to be JSON: a pack's.
+pub(super) fn parse_known(text: &str) -> Option<Node<'_>> {
+    tree(text).ok()?
+}
+
+fn tree(text: &str) -> Result<Option<Node<'_>>, String> {
     let options = ParseOptions {
         allow_comments: true,
         allow_trailing_commas: true,
@@ -29,12 +44,7 @@ pub(super) fn parse(text: &str) -> Result<Node<'_>, String> {
         let position = e.to_string().split_off(e.kind().to_string().len());
         format!("{}{position}", e.kind().to_string().to_lowercase())
     })?;
-    if let Some((at, what)) = not_json(text) {
-        let before = &text[..at];
-        let (line, start) = (before.matches('\n').count() + 1, before.rfind('\n').map_or(0, |newline| newline + 1));
-        return Err(format!("{what} on line {line} column {}", before[start..].chars().count() + 1));
-    }
-    parsed.value.ok_or_else(|| "there is no value".to_owned())
+    Ok(parsed.value)
 }
 
 /// Where a text that was parsed has a character that JSON does not have there, and what to do about it.

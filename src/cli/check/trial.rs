@@ -81,7 +81,7 @@ fn fates<'f>(
                 {
                     if matched.duplicates > 0 { Fate::Repeat } else { Fate::Alert }
                 }
-                Verdict::Pending(pending) => {
+                Verdict::Pending(pending, _) => {
                     match pending.sightings().iter().find(|sighting| sighting.rule.name == rule.name) {
                         Some(sighting) => decided(sighting, &mut memory, &mut seen),
                         None if pending.alerts(rule) => Fate::Alert,

@@ -408,7 +408,7 @@ mod tests {
             while let Some(record) = read.next().unwrap() {
                 alerted.push(match evaluator.evaluate(&record).unwrap() {
                     Verdict::Matched(_, alerts) => alerts.count() > 0,
-                    Verdict::Unmatched | Verdict::Pending(_) => false,
+                    Verdict::Unmatched | Verdict::Pending(..) => false,
                 });
             }
         }

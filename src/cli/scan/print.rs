@@ -112,7 +112,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         for (found, is_repeat) in part.results.iter().zip(repeats) {
             match &found.pending {
                 _ if is_repeat => self.statistics.repeats += 1,
-                Some(pending) => self.decide(pending, limiter, text)?,
+                Some(pending) => self.decide(pending, &found.names, limiter, text)?,
                 None => self.decided(found, flooded, text),
             }
         }
@@ -136,16 +136,21 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     }
 
     /// Asks the memory about a match, and adds its alerts to the text.
-    fn decide<'a>(&mut self, pending: &Pending<'f>, limiter: &mut Limiter<'a, 'f>, text: &mut String) -> io::Result<()>
+    fn decide<'a>(
+        &mut self,
+        pending: &Pending<'f>,
+        names: &[Option<String>; 2],
+        limiter: &mut Limiter<'a, 'f>,
+        text: &mut String,
+    ) -> io::Result<()>
     where
         'f: 'a,
     {
         let decisions = pending.sightings().iter().map(|sighting| self.memory.decide(sighting, NOW)).collect();
         // It was a record when it was found.
         let (matched, alerts) = limiter.decided(pending, decisions).map_err(io::Error::other)?;
-        let call = alerts.call();
-        self.statistics.count(&matched, &[&call.who, &call.event_name].map(Clone::clone));
-        for alert in alerts {
+        self.statistics.count(&matched, names);
+        for alert in alerts.into_iter().flatten() {
             self.add(alert, text);
         }
         Ok(())

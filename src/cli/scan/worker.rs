@@ -16,7 +16,7 @@ use super::seen::{self, Seen};
 use super::selection::Selection;
 use super::source::Source;
 use super::statistics::LogCounts;
-use crate::alert::Alert;
+use crate::alert::{Alert, Call};
 use crate::evaluate::{Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
@@ -154,7 +154,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                         continue;
                     }
                     Verdict::Matched(matched, _) => seen::event(matched.event, &matched.hits),
-                    Verdict::Pending(pending) => seen::event(pending.event, &pending.hits),
+                    Verdict::Pending(pending, _) => seen::event(pending.event, &pending.hits),
                 };
                 if let Some(event) = event {
                     note(Outcome::MatchedIn(number));
@@ -170,7 +170,10 @@ impl<'a, 'f> Worker<'a, 'f> {
                         found.alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
                         found.matched = Some(matched);
                     }
-                    Verdict::Pending(pending) => found.pending = Some(pending),
+                    Verdict::Pending(pending, record) => {
+                        found.names = Call::names(&record);
+                        found.pending = Some(pending);
+                    }
                     Verdict::Unmatched => {}
                 }
                 output.add(number, found)?;
@@ -217,16 +220,14 @@ impl Printable<'_> {
     fn size(&self) -> usize {
         const ALLOCATION: usize = 32;
         let text = |text: &str| text.len() + ALLOCATION;
-        let matched = self.matched.iter().map(|Match { hits, .. }| {
-            let texts = self.names.iter().flatten();
-            size_of_val(hits.as_slice()) + ALLOCATION + texts.map(|found| text(found)).sum::<usize>()
-        });
+        let matched = self.matched.iter().map(|Match { hits, .. }| size_of_val(hits.as_slice()) + ALLOCATION);
+        let names = self.names.iter().flatten().map(|name| text(name));
         let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body }| {
             let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();
             size_of::<PrintedAlert>() + rules + body.capacity() + 2 * ALLOCATION
         });
         let pending = self.pending.as_ref().map_or(0, |pending| pending.size());
-        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + alerts.sum::<usize>() + pending
+        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + names.sum::<usize>() + alerts.sum::<usize>() + pending
     }
 }
 
