@@ -4,7 +4,9 @@ mod check;
 mod console;
 mod ignore;
 mod import;
+mod report;
 mod scan;
+mod summary;
 
 use std::env;
 use std::path::PathBuf;
@@ -65,6 +67,13 @@ enum Command {
         /// The format of the alerts: text, as in an email, or json, one object per line
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         format: String,
+        /// Show all that lies behind the table: callers, accounts, regions and addresses of each rule, and the edit that
+        /// would have saved most messages
+        #[arg(long)]
+        verbose: bool,
+        /// Write what was found to this file too, as a page for a browser
+        #[arg(long, value_name = "FILE.html")]
+        report: Option<PathBuf>,
         /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; or - for stdin. In folders,
         /// files that Lambda would skip by their keys are left out, and so is the configuration
         #[arg(value_name = "PATH", required = true)]
@@ -140,9 +149,9 @@ pub fn main() -> ExitCode {
         Command::Check { junit, file } => check::check(&file, junit.as_deref()),
         Command::Ignore { from, config, paths } => ignore::ignore(&from, &config, paths),
         Command::Schema => print(include_str!("../rules/schema.json"), ExitCode::SUCCESS),
-        Command::Scan { config, rule, format, paths } => {
+        Command::Scan { config, rule, format, verbose, report, paths } => {
             let format = if format == "json" { Format::Json } else { Format::Text };
-            scan::scan(&config, rule.as_deref(), format, paths)
+            scan::scan(&config, rule.as_deref(), format, verbose, report.as_deref(), paths)
         }
         Command::Packs { name: None } => {
             let list = packs::NAMES.iter().map(|name| format!("{name:10}{}\n", packs::purpose(name)));

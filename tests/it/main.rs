@@ -22,6 +22,7 @@ mod neighbours;
 mod packs;
 mod program;
 mod redaction;
+mod report;
 mod rules;
 mod runtime_api;
 mod scan_memory;

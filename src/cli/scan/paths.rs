@@ -38,7 +38,7 @@ pub(super) fn logs_at(paths: Vec<PathBuf>, config: &Path, statistics: &mut Stati
                 Ok(_) => {}
                 Err(e) => {
                     say_error(&e.to_string());
-                    statistics.failed += 1;
+                    statistics.fail(&e.to_string());
                 }
             }
         }

@@ -8,10 +8,13 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 
 use super::super::console::say_error;
+use super::super::summary::Sample;
+use super::facts::Facts;
 use super::in_order::InOrder;
 use super::seen::Seen;
 use super::statistics::Statistics;
-use super::worker::{Part, Printable, PrintedAlert};
+use super::what_if::WhatIf;
+use super::worker::{Part, Printable, PrintedAlert, samples};
 use crate::alert::Alert;
 use crate::evaluate::{Limiter, Pending};
 use crate::memory::Groups;
@@ -27,6 +30,7 @@ const NOW: u64 = 0;
 pub(super) struct Printer<'p, 'f, S> {
     filter: &'f Filter,
     format: Format,
+    what_if: Option<&'f WhatIf>,
     parts: &'p InOrder<Arc<Part<'f>>>,
     seen: &'p Seen,
     statistics: &'p mut Statistics<'f>,
@@ -39,17 +43,20 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     pub(super) fn new(
         filter: &'f Filter,
         format: Format,
+        what_if: Option<&'f WhatIf>,
         (parts, seen): (&'p InOrder<Arc<Part<'f>>>, &'p Seen),
         statistics: &'p mut Statistics<'f>,
         progress: &'p ProgressBar,
         show: S,
     ) -> Self {
-        Printer { filter, format, parts, seen, statistics, progress, show, memory: Groups::new(MEMORY) }
+        Printer { filter, format, what_if, parts, seen, statistics, progress, show, memory: Groups::new(MEMORY) }
     }
 
     /// Hands over the alerts of all logs, log by log, and counts.
     pub(super) fn print(mut self, logs: &[PathBuf]) -> io::Result<()> {
-        logs.iter().enumerate().try_for_each(|(number, log)| self.log(number, &log.display().to_string()))
+        logs.iter().enumerate().try_for_each(|(number, log)| self.log(number, &log.display().to_string()))?;
+        self.statistics.note_memory(self.memory.has_all());
+        Ok(())
     }
 
     fn log(&mut self, number: usize, name: &str) -> io::Result<()> {
@@ -76,14 +83,15 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
                 self.show(&text)?;
                 continue;
             };
-            for summary in limiter.summaries() {
-                self.add(summary, &mut text);
+            self.statistics.limit(&limiter.limited());
+            for (time, summary) in limiter.dated_summaries() {
+                self.add(Alert { time, ..summary }, None, &mut text);
             }
             self.show(&text)?;
             match &end.error {
                 Some(error) => {
                     self.progress.suspend(|| say_error(error));
-                    self.statistics.failed += 1;
+                    self.statistics.fail(error);
                 }
                 None => self.statistics.logs += 1,
             }
@@ -103,10 +111,10 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         let decisions = pending.sightings().iter().map(|sighting| self.memory.decide(sighting, NOW)).collect();
         // It was a record when it was found.
         let (matched, alerts) = limiter.decided(pending, decisions).map_err(io::Error::other)?;
-        let call = alerts.call();
-        self.statistics.count(&matched, &[&call.who, &call.event_name].map(Clone::clone));
-        for alert in alerts {
-            self.add(alert, text);
+        self.statistics.count(&matched, &Facts::of(&matched, &alerts, self.what_if));
+        let samples = samples(&alerts, self.what_if.is_some());
+        for (alert, sample) in alerts.zip(samples) {
+            self.add(alert, sample, text);
         }
         Ok(())
     }
@@ -114,25 +122,25 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     /// Adds the alerts of a match that needs no memory, or the summaries of its log.
     fn decided(&mut self, found: &Printable<'f>, flooded: &mut HashSet<&'f str>, text: &mut String) {
         if let Some(matched) = &found.matched {
-            self.statistics.count(matched, &found.names);
+            self.statistics.count(matched, &found.facts);
             if matched.summarised > 0 {
                 flooded.extend(matched.hits.iter().map(|hit| hit.rule.name.as_str()));
             }
         }
         for alert in &found.alerts {
             if found.matched.is_some() || alert.rules.iter().any(|rule| flooded.contains(rule.as_str())) {
-                self.statistics.count_message(&alert.rules);
+                self.statistics.count_message(alert);
                 text.push_str(&alert.text);
             }
         }
     }
 
-    fn add(&mut self, alert: Alert, text: &mut String) {
+    fn add(&mut self, alert: Alert, sample: Option<Sample>, text: &mut String) {
         for receipt in &alert.receipts {
             self.memory.published(*receipt);
         }
-        let alert = PrintedAlert::of(alert, self.format);
-        self.statistics.count_message(&alert.rules);
+        let alert = PrintedAlert::of(alert, self.format, sample);
+        self.statistics.count_message(&alert);
         text.push_str(&alert.text);
     }
 
