@@ -66,11 +66,11 @@ impl Report {
     fn edits(&self) -> Vec<(usize, String, String)> {
         let mut edits = Vec::new();
         for part in self.section("quieter").split("<summary><b>").skip(1) {
-            let rule = part.split_once(": ").unwrap().1.split(" <span").next().unwrap();
+            let rule = part.split_once("</b>").unwrap().0;
             for edit in part.split("data-saved=\"").skip(1) {
                 let saved = edit.split('"').next().unwrap().parse().unwrap();
                 let text = edit.split_once("<code>").unwrap().1.split("</code>").next().unwrap();
-                assert!(part.contains(&format!("<b>{saved} message")) || part.starts_with(&format!("{saved} message")));
+                assert!(part.contains(&format!("ave {saved} of ")), "{part}");
                 edits.push((saved, unescaped(rule), unescaped(text)));
             }
         }

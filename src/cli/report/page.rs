@@ -120,7 +120,7 @@ impl Page<'_> {
         let enabled = rules.len() + unmatched.iter().filter(|rule| rule.is_enabled).count();
         html! {
             p.eyebrow { "cloudtrail-alerter: what would have been sent" }
-            h1 { (per_day(self.summary, *messages)) " messages a day" }
+            h1 { @if *messages == 0 { "No messages" } @else { (per_day(self.summary, *messages)) " messages a day" } }
             p.lead {
                 @match &reading.ends {
                     Some((first, last)) => {
@@ -219,7 +219,7 @@ impl Page<'_> {
             div.tools #rules-tools {}
             div.scroll tabindex="0" role="region" aria-labelledby="rules-title" {
                 table.sortable data-tools="rules-tools" {
-                    caption { "Rules that matched, those with the most messages first" }
+                    caption { "Rules with the most messages first" }
                     thead { tr {
                         th scope="col" { "rule" }
                         th scope="col" { "severity" }
@@ -293,24 +293,25 @@ impl Page<'_> {
 
     fn quieter(&self) -> Markup {
         let mut edits: Vec<_> = self.edits().collect();
+        if edits.is_empty() {
+            return html! { p { "There is no edit to propose." } };
+        }
         edits.sort_by_key(|(_, _, edit, _)| std::cmp::Reverse(edit.saved));
         html! {
             p.soft {
                 "For each rule, the edit that would have saved most messages of these logs. The number is exact for one edit alone, without "
                 "the others. Look at what it hides before you take it."
             }
-            @if edits.is_empty() { p { "There is none to propose." } }
             @for (place, (number, rule, edit, others)) in edits.iter().take(self.measure.rules).enumerate() {
                 details open[place < 3] {
                     summary {
-                        b { (counted(edit.saved, "message", "messages")) " less" } " of " (rule.messages) ": "
-                        (self.text(&rule.name)) " "
-                        span.end { (self.text(&edit.what)) }
+                        b { (self.text(&rule.name)) } ": save " (saved(edit, rule)) " "
+                        span.end { "· " (self.text(&edit.what)) }
                     }
                     div.in {
                         (edit_block(edit))
                         @for gentler in *others {
-                            p { b { (counted(gentler.saved, "message", "messages")) " less" } " instead: " (self.text(&gentler.what)) }
+                            p { "Or save " (saved(gentler, rule)) ": " (self.text(&gentler.what)) "." }
                             (edit_block(gentler))
                         }
                         p { a href=(format!("#rule-{number}")) { "Calls and alerts of this rule" } }
@@ -473,7 +474,7 @@ impl Page<'_> {
         let Summary { reading, head, details, .. } = self.summary;
         let failures = details.as_ref().map_or(&[][..], |details| &details.failures);
         html! {
-            p { (self.text(head)) "." }
+            p { (escape(head)) "." }
             dl.facts {
                 dt { "Logs read to the end" } dd { (reading.logs) }
                 dt { "Not read, or not to the end" } dd { (reading.failed) }
@@ -517,8 +518,22 @@ impl Page<'_> {
 fn edit_block(edit: &Edit) -> Markup {
     let text = edit.text.lines().map(escape).collect::<Vec<_>>().join("\n");
     html! {
-        p { "It hides " (edit.hides) ". " (escape(&edit.place)) }
+        p { "It hides " (edit.hides) ". " (prose(&edit.place)) }
         div.edit data-saved=(edit.saved) { pre tabindex="0" { code { (text) } } }
+    }
+}
+
+/// Of a rule's messages, those that an edit saves.
+fn saved(edit: &Edit, rule: &RuleSummary) -> String {
+    format!("{} of {}", edit.saved, counted(rule.messages, "message", "messages"))
+}
+
+/// A text of ours, with code between backquotes.
+fn prose(text: &str) -> Markup {
+    html! {
+        @for (place, part) in text.split('`').enumerate() {
+            @if place % 2 == 1 { code { (escape(part)) } } @else { (escape(part)) }
+        }
     }
 }
 

@@ -195,7 +195,8 @@ impl<'f> Statistics<'f> {
 
     pub(super) fn count_message(&mut self, message: &PrintedAlert) {
         self.messages += 1;
-        let hour = message.time.as_deref().filter(|time| humantime::parse_rfc3339(time).is_ok());
+        let time = message.time.as_deref().filter(|_| self.more.is_some());
+        let hour = time.filter(|time| humantime::parse_rfc3339(time).is_ok());
         let hour = hour.and_then(|time| time.get(.."2026-11-20T21".len()));
         let (mut highest, mut room) = (Severity::Info, self.more.as_ref().map_or(0, |more| more.room));
         for rule in &message.rules {

@@ -170,7 +170,7 @@ fn of_rule(rule: &RuleSummary) -> String {
         details.groups.iter().for_each(|group| text.push_str(&group_line(group)));
         text.push_str(&line("days", &listed(&details.days)));
         for edit in &details.edits {
-            let saved = format!("{} of {} messages less: {}. {}", edit.saved, rule.messages, edit.what, edit.place);
+            let saved = format!("{} saves {} of {} messages. {}", edit.what, edit.saved, rule.messages, edit.place);
             text.push_str(&line("quieter", &escape(&saved)));
             edit.text.lines().for_each(|line| {
                 let _ = writeln!(text, "    {}", escape(line));
