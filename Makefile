@@ -46,6 +46,8 @@ test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds your own CloudTr
 	$(VENV)/pytest -n 2 tests/rules
 	@echo "Running the tests on a local AWS (usually 6 minutes)"
 	$(VENV)/pytest -n 2 --dist loadfile tests/local_aws
+	@echo "Looking at the report in a browser (usually 1 minute; skipped without Chromium)"
+	$(VENV)/pytest -rs tests/browser
 
 .PHONY: mutants
 mutants: debug .venv/ready ## change the packs' rules a little, and expect their tests to fail

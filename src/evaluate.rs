@@ -124,6 +124,14 @@ impl<'f> Pending<'f> {
         &self.sightings
     }
 
+    /// Its record.
+    ///
+    /// # Errors
+    /// It is not JSON, as [`Evaluator::evaluate`] would have said before.
+    pub(crate) fn parsed(&self) -> Result<Record<'_>, String> {
+        Record::parse(&self.record)
+    }
+
     /// Whether it makes an alert of a rule, which may be held back.
     pub(crate) fn alerts(&self, rule: &Rule) -> bool {
         self.hits.iter().any(|hit| hit.alerts() && ptr::eq(hit.rule, rule))
@@ -176,10 +184,26 @@ pub struct Alerts<'m> {
     told: Vec<Told<'m>>,
 }
 
-impl Alerts<'_> {
+impl<'m> Alerts<'m> {
     /// The facts of the call that they are about.
     pub(crate) fn call(&self) -> &Call {
         self.call.get_or_init(|| Call::of(&self.record))
+    }
+
+    pub(crate) fn record(&self) -> &Record<'m> {
+        &self.record
+    }
+
+    /// Those that have not been asked for, in the format for people, whatever their own is.
+    pub(crate) fn in_text(&self) -> Vec<Alert> {
+        let context = Context { format: Some(Format::Text), ..self.context };
+        self.topics.as_slice().iter().map(|rules| self.alert(rules, &context)).collect()
+    }
+
+    fn alert(&self, rules: &[&Rule], context: &Context<'_>) -> Alert {
+        let is_of = |told: &&Told<'_>| rules.iter().any(|rule| ptr::eq(*rule, told.rule));
+        let told: Vec<_> = self.told.iter().filter(is_of).copied().collect();
+        compose::about(&self.record, self.call(), rules, &told, context)
     }
 }
 
@@ -188,9 +212,7 @@ impl Iterator for Alerts<'_> {
 
     fn next(&mut self) -> Option<Alert> {
         let rules = self.topics.next()?;
-        let is_of = |told: &&Told<'_>| rules.iter().any(|rule| ptr::eq(*rule, told.rule));
-        let told: Vec<_> = self.told.iter().filter(is_of).copied().collect();
-        Some(compose::about(&self.record, self.call(), &rules, &told, &self.context))
+        Some(self.alert(&rules, &self.context))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
@@ -365,6 +387,18 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
             counts.alerts += 1;
         }
         flooded
+    }
+
+    /// The names of the rules of which more alerts came than one log may have.
+    pub(crate) fn limited(&self) -> Vec<String> {
+        let Some(limit) = self.context.filter.max_alerts_per_log else { return Vec::new() };
+        self.counts.iter().filter(|(_, counts)| counts.alerts > limit).map(|(rule, _)| (*rule).to_owned()).collect()
+    }
+
+    /// Ends the log: the summaries of alerts that were not made, each with the time of the latest.
+    pub(crate) fn dated_summaries(self) -> Vec<(Option<String>, Alert)> {
+        let floods = self.floods.values();
+        floods.map(|flood| (flood.latest().map(str::to_owned), compose::summary(flood, &self.context))).collect()
     }
 
     /// Ends the log: the summaries of alerts that were not made.

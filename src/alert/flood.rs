@@ -89,6 +89,11 @@ impl<'f> Flood<'f> {
         }
     }
 
+    /// The `eventTime` of the latest one.
+    pub(crate) fn latest(&self) -> Option<&str> {
+        self.last.as_deref()
+    }
+
     /// The attributes that all of them have in common.
     pub(super) fn attributes(&self) -> Vec<(&'static str, &str)> {
         self.common.iter().flatten().map(|(name, value)| (*name, value.as_str())).collect()

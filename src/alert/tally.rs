@@ -47,6 +47,11 @@ impl<K: Ord> Tally<K> {
         }
     }
 
+    /// Those that are told apart, in their order.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&K, u64)> {
+        self.counts.iter().map(|(key, count)| (key, *count))
+    }
+
     /// The `n` most frequent ones, of so many alerts.
     pub(crate) fn top(&self, n: usize, alerts: u64) -> Top<'_, K> {
         let mut named: Vec<_> = self.counts.iter().map(|(key, count)| (key, *count)).collect();

@@ -4,7 +4,9 @@ mod check;
 mod console;
 mod ignore;
 mod import;
+mod report;
 mod scan;
+mod summary;
 
 use std::env;
 use std::path::PathBuf;
@@ -67,6 +69,13 @@ enum Command {
         /// The format of the alerts: text, as in an email, or json, one object per line
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         format: String,
+        /// Show all that lies behind the table: callers, accounts, regions and addresses of each rule, and the edit that
+        /// would have saved most messages
+        #[arg(long)]
+        verbose: bool,
+        /// Write what was found to this file too, as a page for a browser
+        #[arg(long, value_name = "FILE.html")]
+        report: Option<PathBuf>,
         #[command(flatten)]
         selection: Selection,
         /// Log files, gzipped or plain; folders, in which .json.gz and .json files are read; - for stdin; or places in S3,
@@ -146,13 +155,13 @@ pub fn main() -> ExitCode {
         Command::Check { junit, file } => check::check(&file, junit.as_deref()),
         Command::Ignore { from, config, paths } => ignore::ignore(&from, &config, paths),
         Command::Schema => print(include_str!("../rules/schema.json"), ExitCode::SUCCESS),
-        Command::Scan { config, rule, format, selection, paths } => {
+        Command::Scan { config, rule, format, verbose, report, selection, paths } => {
             if let Some(mistake) = selection.mistake() {
                 say_error(&mistake);
                 return ExitCode::from(WRONG_INPUT);
             }
             let format = if format == "json" { Format::Json } else { Format::Text };
-            scan::scan(&config, rule.as_deref(), format, selection, paths)
+            scan::scan(&config, rule.as_deref(), format, verbose, report.as_deref(), selection, paths)
         }
         Command::Packs { name: None } => {
             let list = packs::NAMES.iter().map(|name| format!("{name:10}{}\n", packs::purpose(name)));

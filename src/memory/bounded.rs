@@ -19,12 +19,19 @@ pub(crate) struct Bounded<K, V> {
     /// The size of the younger half, and the most that it may have, in bytes.
     size: usize,
     limit: usize,
+    /// Whether the younger half has been full.
+    was_full: bool,
 }
 
 impl<K: Eq + Hash, V> Bounded<K, V> {
     /// A map of about so many bytes at most.
     pub(crate) fn new(bytes: usize) -> Self {
-        Bounded { young: HashMap::default(), old: HashMap::default(), size: 0, limit: bytes / 2 }
+        Bounded { young: HashMap::default(), old: HashMap::default(), size: 0, limit: bytes / 2, was_full: false }
+    }
+
+    /// Whether half of its bytes have been enough for all that was put in, so that it can't have forgotten anything.
+    pub(crate) fn has_all(&self) -> bool {
+        !self.was_full
     }
 
     /// Takes a value out, to put it back changed.
@@ -39,6 +46,7 @@ impl<K: Eq + Hash, V> Bounded<K, V> {
         if self.size + ENTRY + size > self.limit {
             self.old = mem::take(&mut self.young);
             self.size = 0;
+            self.was_full = true;
         }
         self.size += ENTRY + size;
         self.young.insert(key, value);

@@ -42,6 +42,11 @@ impl Groups {
         self.change(group, |group| group.published(event));
     }
 
+    /// Whether half of its bytes have been enough for all groups, so that none can have been forgotten.
+    pub(crate) fn has_all(&self) -> bool {
+        self.0.has_all()
+    }
+
     fn change<T>(&mut self, id: GroupId, change: impl FnOnce(&mut Group) -> T) -> T {
         let mut group = self.0.take(&id, Group::size).unwrap_or_default();
         let changed = change(&mut group);

@@ -25,6 +25,7 @@ mod offline;
 mod packs;
 mod program;
 mod redaction;
+mod report;
 mod rules;
 mod runtime_api;
 mod scan_memory;

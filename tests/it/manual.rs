@@ -11,8 +11,10 @@ use crate::program::{Run, folder, run_in};
 use crate::{PROGRAM, file, path};
 
 /// In the order in which a reader saves their files.
-const PAGES: [&str; 6] =
-    ["docs/configuration.md", "docs/packs.md", "docs/noise.md", "docs/rules.md", "docs/operating.md", "README.md"];
+const PAGES: [&str; 7] = [
+    "docs/configuration.md", "docs/packs.md", "docs/noise.md", "docs/history.md", "docs/rules.md", "docs/operating.md",
+    "README.md",
+];
 
 /// A page, at a time when none of its exceptions has ended.
 fn page(name: &str) -> String {

@@ -93,7 +93,7 @@ fn the_summary_says_how_many_were_held_back() {
     let head = "2 logs, 13 records, 12 matches, 1 of them ignored, 5 of them suppressed, 1 repeat, from";
     assert!(table[0].starts_with(head), "{scanned:?}");
     let expected = [
-        "matches   alerts  suppressed  ignored  messages/day  rule   top callers; top events",
+        "matches   alerts  suppressed  ignored  messages/day  rule   top callers",
         "     12       11           6        1           4.0  quiet  ",
         "      1        1           0        0           1.0  loud   ",
     ];

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::alert::{escape, is_made_up};
 use crate::log::Record;
-use crate::rules::escaped;
+use crate::rules::{config, escaped};
 
 /// The keys of `userIdentity` that tell callers apart, the best first. A user of IAM Identity Center has only the second.
 const CALLER: [&str; 6] = ["arn", "onBehalfOf.userId", "principalId", "invokedBy", "userName", "accessKeyId"];
@@ -18,9 +18,17 @@ const NOBODY: [&str; 3] = ["ANONYMOUS_PRINCIPAL", "anonymous", "HIDDEN_DUE_TO_SE
 /// The sessions of a permission set of IAM Identity Center have their person's name, however it looks.
 const PERMISSION_SET: &str = "AWSReservedSSO_";
 
+/// A name of a session that a program may have made up.
+pub(in crate::cli) const MADE_UP: &str = "0000000000";
+
+/// What is left to do with an entry.
+pub(in crate::cli) const FILL_IN: &str =
+    "Fill in `reason`. Fill in `until`, the last day on which it counts, or leave it out. `check` reports
+both blanks as errors until they are filled in.";
+
 /// An entry of `ignore`, as it is pasted into a configuration. `check` refuses it until its last two keys are filled in.
 #[derive(Serialize)]
-pub(super) struct Entry {
+pub(in crate::cli) struct Entry {
     source: String,
     regexp: String,
     #[serde(rename = "where")]
@@ -31,17 +39,20 @@ pub(super) struct Entry {
     until: &'static str,
     /// Whether it takes all sessions of the caller's role: a program has made up the name of this one.
     #[serde(skip)]
-    pub(super) is_for_role: bool,
+    pub(in crate::cli) is_for_role: bool,
+    /// The event's name and the caller, for people.
+    #[serde(skip)]
+    pub(in crate::cli) calls: [String; 2],
 }
 
 impl Entry {
     /// The entry for a record; `None` for one that does not say who called what.
-    pub(super) fn of(record: &Record<'_>) -> Option<Self> {
+    pub(in crate::cli) fn of(record: &Record<'_>) -> Option<Self> {
         let text = |path: &str| {
             let text = record.text(&path.split('.').collect::<Vec<_>>());
             text.filter(|text| !NOBODY.iter().any(|name| name.eq_ignore_ascii_case(text)))
         };
-        let [source, regexp] = [exactly(&text("eventSource")?), exactly(&text("eventName")?)];
+        let [source, name] = [text("eventSource")?, text("eventName")?];
         let mut wheres = BTreeMap::new();
         let mut require = |key: &str, pattern: String| drop(wheres.insert(format!("userIdentity.{key}"), pattern));
         let of_caller = |key: &str| text(&format!("userIdentity.{key}"));
@@ -71,17 +82,27 @@ impl Entry {
         } else if is_root {
             unless.insert("userIdentity.sessionContext.assumedRoot".to_owned(), "true".to_owned());
         }
-        Some(Entry { source, regexp, wheres, unless, reason: "", until: "YYYY-MM-DD", is_for_role: role.is_some() })
+        let (is_for_role, who) = (role.is_some(), role.map_or(caller.clone(), |role| format!("{role}…")));
+        Some(Entry {
+            source: exactly(&source),
+            regexp: exactly(&name),
+            wheres,
+            unless,
+            reason: "",
+            until: "YYYY-MM-DD",
+            is_for_role,
+            calls: [name, who],
+        })
     }
 
     /// The entry as text, which may hold what a stranger has written.
-    pub(super) fn to_text(&self) -> String {
+    pub(in crate::cli) fn to_text(&self) -> String {
         let json = serde_json::to_string_pretty(self).unwrap_or_default();
         json.lines().map(|line| escape(line) + "\n").collect()
     }
 
     /// A configuration with one rule: the condition of the entry, and the test that it matches what it is made for.
-    pub(super) fn as_configuration(&self, record: &Value) -> Vec<u8> {
+    pub(in crate::cli) fn as_configuration(&self, record: &Value) -> Vec<u8> {
         let [source, name, identity] = ["eventSource", "eventName", "userIdentity"].map(|key| record.get(key));
         let record = json!({ "eventSource": source, "eventName": name, "userIdentity": identity });
         let Entry { source, regexp, wheres, unless, .. } = self;
@@ -92,7 +113,7 @@ impl Entry {
 }
 
 /// A session's ARN, or its `principalId`, up to the name that a program has made up for it.
-fn of_role(caller: &str) -> Option<&str> {
+pub(in crate::cli) fn of_role(caller: &str) -> Option<&str> {
     let arn = caller.splitn(6, ':').last()?.strip_prefix("assumed-role/").and_then(|session| session.split_once('/'));
     let (role, session) = arn.or_else(|| caller.split_once(':').filter(|(id, _)| id.starts_with("AROA")))?;
     let is_programs = is_made_up(session) && !role.starts_with(PERMISSION_SET);
@@ -101,4 +122,11 @@ fn of_role(caller: &str) -> Option<&str> {
 
 fn exactly(text: &str) -> String {
     format!("^{}$", escaped(text))
+}
+
+/// Where an entry for an alert of this rule belongs.
+pub(in crate::cli) fn place(rule: &str) -> String {
+    let shape = format!("\nIt is of a pack: write {{ \"name\": \"{rule}\", \"ignore\": [ … ] }} in `rules`.");
+    let shape = if config::is_of_pack(rule) { &shape } else { "" };
+    format!("Add it to `ignore` in the rule {}.{shape}", escape(rule))
 }

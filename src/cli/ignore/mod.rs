@@ -1,6 +1,6 @@
 //! `ignore`: from an alert to the narrowest exception that silences it, and what else that would silence.
 
-mod entry;
+pub(super) mod entry;
 
 use std::fs;
 use std::io::{self, Read};
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use self::entry::Entry;
+use self::entry::{Entry, FILL_IN, place};
 use super::check::trial;
 use super::console::{self, NAME_IT, WRONG_INPUT, load, print, say, say_error};
 use super::scan::{self, Places, Selection};
@@ -27,10 +27,6 @@ const ENVELOPES: [&str; 10] =
 
 const NEEDED: &str = "give one alert in the format json, or its record, which `cloudtrail-alerter scan --format json` \
      prints for a log";
-
-const FILL_IN: &str =
-    "Fill in `reason`. Fill in `until`, the last day on which it counts, or leave it out. `check` reports
-both blanks as errors until they are filled in.";
 
 /// Prints the entry for the alert in a file, and what it would silence of these logs and folders with a configuration
 /// file; gives the exit status.
@@ -80,12 +76,7 @@ fn read(from: &Path, paths: &[PathBuf]) -> Result<Vec<u8>, String> {
 
 /// Where the entry for an alert of these rules belongs.
 fn places(rules: &[String]) -> String {
-    let place = |name: &String| {
-        let shape = format!("It is of a pack: write {{ \"name\": \"{name}\", \"ignore\": [ … ] }} in `rules`.\n");
-        let shape = if config::is_of_pack(name) { &shape } else { "" };
-        format!("Add it to `ignore` in the rule {}.\n{shape}", escape(name))
-    };
-    let places = rules.iter().map(place).collect::<String>();
+    let places = rules.iter().map(|rule| place(rule) + "\n").collect::<String>();
     let places = if rules.is_empty() { "Add it to `ignore` in the alert's rule.\n" } else { &places };
     format!("{places}Or, for all rules, add it to `ignore` at the top level.\n")
 }
@@ -146,7 +137,7 @@ fn silenced(mut filter: Filter, only: &Filter, config: &Path, logs: Places) -> E
     }
     let mut examples = Vec::new();
     let (scanned, result) =
-        scan::logs(&filter, Some(only), Format::Json, Selection::default(), logs, config, |alerts| {
+        scan::logs(&filter, Some(only), Format::Json, Selection::default(), None, logs, config, |alerts| {
             let left = EXAMPLES - examples.len();
             examples.extend(alerts.lines().take(left).filter_map(example));
             Ok(())
@@ -154,7 +145,7 @@ fn silenced(mut filter: Filter, only: &Filter, config: &Path, logs: Places) -> E
     let end = if scanned.matches > 0 { ":" } else { "" };
     say(&format!("\nIn these logs ({}), it would silence {}{end}", scanned.read(""), scanned.matched()));
     if scanned.matches > 0 {
-        say(scanned.table(false).trim_end());
+        say(scanned.table().trim_end());
     }
     if !examples.is_empty() {
         say(&format!("\nfor example\n{}", examples.concat().trim_end()));

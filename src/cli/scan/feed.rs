@@ -27,9 +27,9 @@ pub(super) struct Feed<'a> {
 }
 
 impl Feed<'_> {
-    /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested. Gives how many
-    /// places could not be listed, which is said.
-    pub(super) fn run(&self, local: Vec<Found>, places: Vec<(usize, S3Object)>, work: &Work<Log>) -> u64 {
+    /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested. Gives what could
+    /// not be listed, which is said.
+    pub(super) fn run(&self, local: Vec<Found>, places: Vec<(usize, S3Object)>, work: &Work<Log>) -> Vec<String> {
         let local = Stream::Local(local.into_iter());
         match self.ahead {
             Some(ahead) => ahead.block_on(async {
@@ -46,18 +46,18 @@ impl Feed<'_> {
         }
     }
 
-    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>) -> u64 {
+    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>) -> Vec<String> {
         let mut merge = Merge::new(streams).await;
-        let (mut failed, mut said) = (0, false);
+        let (mut failures, mut said) = (Vec::new(), false);
         loop {
             let next = merge.next().await;
             let refusal = remote.and_then(|(_, s3)| s3.refusal());
             for failure in merge.failures() {
-                failed += 1;
                 // It is said once.
                 if !(refusal.is_some() && mem::replace(&mut said, true)) {
                     self.say(refusal.unwrap_or(&failure));
                 }
+                failures.push(failure);
             }
             let Some(Found { source, size, .. }) = next else { break };
             let download = match (&source, remote) {
@@ -71,7 +71,7 @@ impl Feed<'_> {
             };
             work.add(size, Log { source, download });
         }
-        failed
+        failures
     }
 
     fn say(&self, error: &str) {

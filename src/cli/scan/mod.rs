@@ -2,6 +2,7 @@
 
 mod ahead;
 mod bucket;
+mod facts;
 mod feed;
 mod in_order;
 mod interrupt;
@@ -15,6 +16,8 @@ mod selection;
 mod source;
 mod span;
 mod statistics;
+mod table;
+mod what_if;
 mod work;
 mod worker;
 
@@ -35,9 +38,11 @@ pub(super) use self::selection::Selection;
 use self::source::LeftOut;
 pub(super) use self::source::Places;
 use self::statistics::Statistics;
+use self::what_if::WhatIf;
 use self::work::Work;
 use self::worker::Worker;
-use super::console::{self, NAME_IT, WRONG_INPUT, load, say, say_error};
+use super::console::{self, NAME_IT, SOME_FAILED, WRONG_INPUT, load, say, say_error};
+use super::report;
 use crate::rules::{Filter, Format};
 
 /// How many bytes of alerts may wait until the logs before them are printed.
@@ -49,9 +54,15 @@ pub(super) fn scan(
     config: &Path,
     rule: Option<&str>,
     format: Format,
+    verbose: bool,
+    report: Option<&Path>,
     selection: Selection,
     paths: Vec<PathBuf>,
 ) -> ExitCode {
+    if report == Some(Path::new("-")) {
+        say_error("--report needs the name of a file: the alerts go to stdout");
+        return ExitCode::from(WRONG_INPUT);
+    }
     let Ok(mut filter) = load(config, NAME_IT) else { return ExitCode::from(WRONG_INPUT) };
     if let Some(Err(problem)) = rule.map(|rule| filter.keep_only(rule)) {
         say_error(&format!("{}: {problem}", config.display()));
@@ -64,14 +75,25 @@ pub(super) fn scan(
             return ExitCode::from(WRONG_INPUT);
         }
     };
-    let (scanned, printed) = logs(&filter, None, format, selection, places, config, |text| {
+    let what_if = (verbose || report.is_some()).then(|| WhatIf::new(&filter));
+    let (scanned, printed) = logs(&filter, None, format, selection, what_if.as_ref(), places, config, |text| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     });
+    let mut status = scanned.status();
     if printed.is_ok() {
-        say(format!("{}\n{}", scanned.head(), scanned.table(true)).trim_end());
+        let summary = scanned.summary(&config.display().to_string());
+        let behind = if verbose { table::details(&summary) } else { String::new() };
+        let table = table::table(&summary, table::width(), true);
+        say(format!("{}\n{table}{behind}", summary.head).trim_end());
+        if let Some(file) = report
+            && let Err(e) = report::write(&summary, file)
+        {
+            say_error(&format!("{}: the report can't be written: {e}", file.display()));
+            status = ExitCode::from(SOME_FAILED);
+        }
     }
-    console::printed(printed, scanned.status())
+    console::printed(printed, status)
 }
 
 /// Scans these logs and folders, or of their records only those that a rule of `only` matches; hands the alerts over in
@@ -81,19 +103,19 @@ pub(super) fn logs<'f>(
     only: Option<&'f Filter>,
     format: Format,
     selection: Selection,
+    what_if: Option<&'f WhatIf>,
     places: Places,
     config: &Path,
     show: impl FnMut(&str) -> io::Result<()>,
 ) -> (Statistics<'f>, io::Result<()>) {
-    let mut statistics = Statistics::new(filter);
+    let mut statistics = Statistics::new(filter, what_if.is_some());
     let (selection, left_out) = (Arc::new(selection), Arc::new(LeftOut::default()));
     let Places { local, remote } = places;
-    let (found, failed) = paths::logs_at(local, config, &selection, &left_out);
-    statistics.failed += failed;
+    let (found, mut failures) = paths::logs_at(local, config, &selection, &left_out);
     let ahead = if remote.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
     let ahead = ahead.unwrap_or_else(|e| {
-        say_error(&format!("S3 can't be asked: {e}"));
-        statistics.failed += 1;
+        failures.push(format!("S3 can't be asked: {e}"));
+        failures.iter().for_each(|failure| say_error(failure));
         None
     });
     let whole = match (&ahead, selection.end()) {
@@ -111,18 +133,18 @@ pub(super) fn logs<'f>(
     };
     let (interrupt, running) = interrupt::listen();
     let interrupted = AtomicBool::new(false);
-    let (mut failed, mut printed) = (0, Ok(()));
+    let mut printed = Ok(());
     let feed = Feed { ahead: ahead.as_ref(), selection: &selection, left_out: &left_out, progress: &progress };
     let feed = || {
-        let failed = feed.run(found, remote, &work);
+        let failures = feed.run(found, remote, &work);
         parts.end(work.end());
-        failed
+        failures
     };
     thread::scope(|scope| {
         // Its end ends the waiting for Ctrl-C.
         let _running = running;
         // What is on the disk is known before the first log is taken, so that the largest one can be taken first.
-        let feeding = if ahead.is_some() { Ok(scope.spawn(feed)) } else { Err(feed()) };
+        let feeding = if ahead.is_some() { Err(scope.spawn(feed)) } else { Ok(feed()) };
         let interrupted = &interrupted;
         scope.spawn(move || {
             if interrupt.wait() {
@@ -134,7 +156,7 @@ pub(super) fn logs<'f>(
             let (work, parts, seen, selection) = (&work, &parts, &seen, &selection);
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
-                let mut worker = Worker::new(filter, only, selection, format, seen, parts);
+                let mut worker = Worker::new(filter, only, selection, format, what_if, seen, parts);
                 // One thread keeps the order, so that the log that is printed next is always being read.
                 while let Some((number, log)) = work.take(threads, i == 0) {
                     if worker.scan(number, log).is_err() {
@@ -144,13 +166,14 @@ pub(super) fn logs<'f>(
             });
         }
         let _guard = parts.close_on_panic();
-        printed = Printer::new(filter, format, (&parts, &seen), &mut statistics, progress.clone(), show).print();
+        printed =
+            Printer::new(filter, format, what_if, (&parts, &seen), &mut statistics, progress.clone(), show).print();
         // A reader who has gone, or a full disk, ends the scanning, too.
         stop();
-        failed = feeding.map_or_else(|failed| failed, |feeding| feeding.join().unwrap_or_default());
+        failures.extend(feeding.unwrap_or_else(|feeding| feeding.join().unwrap_or_default()));
     });
     progress.finish();
-    statistics.failed += failed;
+    failures.iter().for_each(|failure| statistics.fail(failure));
     statistics.skipped += left_out.skipped.load(Ordering::Relaxed);
     statistics.logs_outside += left_out.outside.load(Ordering::Relaxed);
     statistics.interrupted = interrupted.into_inner();

@@ -10,7 +10,7 @@ use super::selection::Selection;
 use super::source::{Found, LeftOut, Place, Source, is_named_as_log, key_of};
 use crate::log::{SkipReason, reason_to_skip};
 
-/// The logs at these paths, each with the number of its argument, in the order of their places; and how many folders or files
+/// The logs at these paths, each with the number of its argument, in the order of their places; and the folders or files that
 /// could not be looked at, which is said. Files that Lambda would skip are counted and left out. Of those that are named
 /// themselves, as a shell does it for `*.json.gz`, only CloudTrail's own that are not logs are left out.
 pub(super) fn logs_at(
@@ -18,10 +18,10 @@ pub(super) fn logs_at(
     config: &Path,
     selection: &Selection,
     left_out: &LeftOut,
-) -> (Vec<Found>, u64) {
+) -> (Vec<Found>, Vec<String>) {
     let config = config.canonicalize().ok();
     let skip = || left_out.skipped.fetch_add(1, Ordering::Relaxed);
-    let (mut logs, mut failed) = (Vec::new(), 0);
+    let (mut logs, mut failures) = (Vec::new(), Vec::new());
     for (argument, path) in paths {
         let selected = |source: Source, key: &str, size: u64| {
             let is_selected = selection.takes(key);
@@ -62,7 +62,7 @@ pub(super) fn logs_at(
                 Ok(_) => {}
                 Err(e) => {
                     say_error(&e.to_string());
-                    failed += 1;
+                    failures.push(e.to_string());
                 }
             }
         }
@@ -72,7 +72,7 @@ pub(super) fn logs_at(
         }
     }
     logs.sort_by(|a, b| a.place.cmp(&b.place));
-    (logs, failed)
+    (logs, failures)
 }
 
 /// The key that a folder seems to have had, with its `/`.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::{io, mem};
 
 use super::super::console::say_error;
+use super::super::summary::Sample;
+use super::facts::Facts;
 use super::in_order::InOrder;
 use super::progress::{Done, Progress};
 use super::seen::Seen;
 use super::statistics::{LogCounts, Statistics};
-use super::worker::{Part, Printable, PrintedAlert};
+use super::what_if::WhatIf;
+use super::worker::{Part, Printable, PrintedAlert, samples};
 use crate::alert::Alert;
 use crate::evaluate::{Limiter, Pending};
 use crate::memory::Groups;
@@ -25,6 +28,7 @@ const NOW: u64 = 0;
 pub(super) struct Printer<'p, 'f, S> {
     filter: &'f Filter,
     format: Format,
+    what_if: Option<&'f WhatIf>,
     parts: &'p InOrder<Arc<Part<'f>>>,
     seen: &'p Seen,
     statistics: &'p mut Statistics<'f>,
@@ -39,6 +43,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     pub(super) fn new(
         filter: &'f Filter,
         format: Format,
+        what_if: Option<&'f WhatIf>,
         (parts, seen): (&'p InOrder<Arc<Part<'f>>>, &'p Seen),
         statistics: &'p mut Statistics<'f>,
         progress: Progress,
@@ -47,6 +52,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         Printer {
             filter,
             format,
+            what_if,
             parts,
             seen,
             statistics,
@@ -64,6 +70,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
             self.log(number, first)?;
             number += 1;
         }
+        self.statistics.note_memory(self.memory.has_all());
         Ok(())
     }
 
@@ -79,8 +86,9 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
             let mut text = String::new();
             self.results(number, &part, &mut limiter, &mut flooded, &mut text)?;
             if let Some(end) = &part.end {
-                for summary in limiter.summaries() {
-                    self.add(summary, &mut text);
+                self.statistics.limit(&limiter.limited());
+                for (time, summary) in limiter.dated_summaries() {
+                    self.add(Alert { time, ..summary }, None, &mut text);
                 }
                 self.show(&text)?;
                 self.end(end, &name);
@@ -112,7 +120,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         for (found, is_repeat) in part.results.iter().zip(repeats) {
             match &found.pending {
                 _ if is_repeat => self.statistics.repeats += 1,
-                Some(pending) => self.decide(pending, &found.names, limiter, text)?,
+                Some(pending) => self.decide(pending, &found.facts, limiter, text)?,
                 None => self.decided(found, flooded, text),
             }
         }
@@ -126,7 +134,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
                 if !(end.is_refused && mem::replace(&mut self.is_refused, true)) {
                     self.progress.suspend(|| say_error(error));
                 }
-                self.statistics.failed += 1;
+                self.statistics.fail(error);
             }
             None => self.statistics.logs += 1,
         }
@@ -139,7 +147,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     fn decide<'a>(
         &mut self,
         pending: &Pending<'f>,
-        names: &[Option<String>; 2],
+        facts: &Facts<'f>,
         limiter: &mut Limiter<'a, 'f>,
         text: &mut String,
     ) -> io::Result<()>
@@ -149,9 +157,16 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         let decisions = pending.sightings().iter().map(|sighting| self.memory.decide(sighting, NOW)).collect();
         // It was a record when it was found.
         let (matched, alerts) = limiter.decided(pending, decisions).map_err(io::Error::other)?;
-        self.statistics.count(&matched, names);
-        for alert in alerts.into_iter().flatten() {
-            self.add(alert, text);
+        let more = match self.what_if {
+            Some(_) => Some(Facts::of(&matched, &pending.parsed().map_err(io::Error::other)?, self.what_if)),
+            None => None,
+        };
+        self.statistics.count(&matched, more.as_ref().unwrap_or(facts));
+        if let Some(alerts) = alerts {
+            let samples = samples(&alerts, self.what_if.is_some());
+            for (alert, sample) in alerts.zip(samples) {
+                self.add(alert, sample, text);
+            }
         }
         Ok(())
     }
@@ -159,25 +174,25 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     /// Adds the alerts of a match that needs no memory, or the summaries of its log.
     fn decided(&mut self, found: &Printable<'f>, flooded: &mut HashSet<&'f str>, text: &mut String) {
         if let Some(matched) = &found.matched {
-            self.statistics.count(matched, &found.names);
+            self.statistics.count(matched, &found.facts);
             if matched.summarised > 0 {
                 flooded.extend(matched.hits.iter().map(|hit| hit.rule.name.as_str()));
             }
         }
         for alert in &found.alerts {
             if found.matched.is_some() || alert.rules.iter().any(|rule| flooded.contains(rule.as_str())) {
-                self.statistics.count_message(&alert.rules);
+                self.statistics.count_message(alert);
                 text.push_str(&alert.text);
             }
         }
     }
 
-    fn add(&mut self, alert: Alert, text: &mut String) {
+    fn add(&mut self, alert: Alert, sample: Option<Sample>, text: &mut String) {
         for receipt in &alert.receipts {
             self.memory.published(*receipt);
         }
-        let alert = PrintedAlert::of(alert, self.format);
-        self.statistics.count_message(&alert.rules);
+        let alert = PrintedAlert::of(alert, self.format, sample);
+        self.statistics.count_message(&alert);
         text.push_str(&alert.text);
     }
 

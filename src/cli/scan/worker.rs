@@ -4,20 +4,23 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::fs::File;
 use std::io::{self, Read};
-use std::mem;
 use std::sync::Arc;
+use std::{iter, mem};
 
 use console::Style;
 
+use super::super::summary::Sample;
 use super::ahead::{Download, Refused};
+use super::facts::Facts;
 use super::in_order::{Closed, InOrder};
 use super::known::{Known, Outcome};
 use super::seen::{self, Seen};
 use super::selection::Selection;
 use super::source::Source;
 use super::statistics::LogCounts;
-use crate::alert::{Alert, Call};
-use crate::evaluate::{Evaluator, Match, Pending, Verdict};
+use super::what_if::WhatIf;
+use crate::alert::Alert;
+use crate::evaluate::{Alerts, Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
 
@@ -31,6 +34,9 @@ pub(super) struct Log {
 /// How many bytes of a file are read at once, and of alerts handed over at once.
 const PIECE: usize = 64 << 10;
 
+/// The most of an alert that is kept as an example, in bytes.
+const SAMPLE_LIMIT: usize = 8 << 10;
+
 /// A thread, with everything that it keeps between logs.
 pub(super) struct Worker<'a, 'f> {
     filter: &'f Filter,
@@ -39,6 +45,8 @@ pub(super) struct Worker<'a, 'f> {
     only: Option<(&'f Filter, Learned)>,
     selection: &'a Selection,
     format: Format,
+    /// Where details are asked for.
+    what_if: Option<&'f WhatIf>,
     seen: &'a Seen,
     /// Where rules look into every record.
     known: Option<Known>,
@@ -65,15 +73,18 @@ pub(super) struct Printable<'f> {
     pub(super) pending: Option<Box<Pending<'f>>>,
     /// The hash of the match's event.
     pub(super) event: Option<u128>,
-    /// The caller and the name of the event.
-    pub(super) names: [Option<String>; 2],
+    pub(super) facts: Facts<'f>,
     pub(super) alerts: Vec<PrintedAlert>,
 }
 
 pub(super) struct PrintedAlert {
     /// The names of its rules.
     pub(super) rules: Vec<String>,
+    /// The `eventTime` of its record, or of the latest one.
+    pub(super) time: Option<String>,
     pub(super) text: String,
+    /// Where details are asked for.
+    pub(super) sample: Option<Sample>,
 }
 
 impl<'a, 'f> Worker<'a, 'f> {
@@ -82,6 +93,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         only: Option<&'f Filter>,
         selection: &'a Selection,
         format: Format,
+        what_if: Option<&'f WhatIf>,
         seen: &'a Seen,
         parts: &'a InOrder<Arc<Part<'f>>>,
     ) -> Self {
@@ -93,6 +105,7 @@ impl<'a, 'f> Worker<'a, 'f> {
             only: only.map(|only| (only, Learned::new(only))),
             selection,
             format,
+            what_if,
             seen,
             log_file: LogFile::offline(),
             buffer: vec![0; PIECE],
@@ -119,7 +132,7 @@ impl<'a, 'f> Worker<'a, 'f> {
     }
 
     fn read(&mut self, number: usize, name: &str, log: Log, counts: &mut LogCounts) -> Result<(), Box<dyn Error>> {
-        let Worker { filter, learned, only, selection, format, seen, known, log_file, buffer, output } = self;
+        let Worker { filter, learned, only, selection, format, what_if, seen, known, log_file, buffer, output } = self;
         log_file.restart();
         let of_records = if selection.is_all() { None } else { selection.of_records(&log.source.key()) };
         let mut input = log.open()?;
@@ -166,12 +179,15 @@ impl<'a, 'f> Worker<'a, 'f> {
                 let mut found = Printable { event, ..Printable::default() };
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        found.names = [&alerts.call().who, &alerts.call().event_name].map(Clone::clone);
-                        found.alerts = alerts.map(|alert| PrintedAlert::of(alert, *format)).collect();
+                        found.facts = Facts::of(&matched, alerts.record(), *what_if);
+                        let samples = samples(&alerts, what_if.is_some());
+                        let printed =
+                            alerts.zip(samples).map(|(alert, sample)| PrintedAlert::of(alert, *format, sample));
+                        found.alerts = printed.collect();
                         found.matched = Some(matched);
                     }
                     Verdict::Pending(pending, record) => {
-                        found.names = Call::names(&record);
+                        found.facts = Facts::names(&record);
                         found.pending = Some(pending);
                     }
                     Verdict::Unmatched => {}
@@ -197,7 +213,10 @@ impl<'a, 'f> Worker<'a, 'f> {
                 break evaluated;
             }
         };
-        let alerts = evaluator.summaries().into_iter().map(|alert| PrintedAlert::of(alert, *format)).collect();
+        counts.limited = evaluator.limiter.limited();
+        let summaries = evaluator.limiter.dated_summaries().into_iter();
+        let alerts =
+            summaries.map(|(time, alert)| PrintedAlert { time, ..PrintedAlert::of(alert, *format, None) }).collect();
         output.add(number, Printable { alerts, ..Printable::default() })?;
         counts.bytes = bytes;
         read
@@ -221,26 +240,36 @@ impl Printable<'_> {
         const ALLOCATION: usize = 32;
         let text = |text: &str| text.len() + ALLOCATION;
         let matched = self.matched.iter().map(|Match { hits, .. }| size_of_val(hits.as_slice()) + ALLOCATION);
-        let names = self.names.iter().flatten().map(|name| text(name));
-        let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body }| {
+        let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body, sample, .. }| {
             let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();
-            size_of::<PrintedAlert>() + rules + body.capacity() + 2 * ALLOCATION
+            let sample = sample.as_ref().map_or(0, |sample| text(&sample.subject) + text(&sample.body));
+            size_of::<PrintedAlert>() + rules + body.capacity() + 3 * ALLOCATION + sample
         });
         let pending = self.pending.as_ref().map_or(0, |pending| pending.size());
-        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + names.sum::<usize>() + alerts.sum::<usize>() + pending
+        size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + self.facts.size() + alerts.sum::<usize>() + pending
     }
 }
 
 impl PrintedAlert {
-    pub(super) fn of(alert: Alert, format: Format) -> Self {
+    pub(super) fn of(alert: Alert, format: Format, sample: Option<Sample>) -> Self {
         let text = if format == Format::Json {
             format!("{}\n", alert.body)
         } else {
             let subject = Style::new().for_stdout().bold().apply_to(format!("Subject: {}", alert.subject));
             format!("{subject}\n{}\n", alert.body)
         };
-        PrintedAlert { rules: alert.rules, text }
+        PrintedAlert { rules: alert.rules, time: alert.time, text, sample }
     }
+}
+
+/// The texts of alerts for people, if they are wanted.
+pub(super) fn samples(alerts: &Alerts<'_>, are_wanted: bool) -> impl Iterator<Item = Option<Sample>> + use<> {
+    let texts = if are_wanted { alerts.in_text() } else { Vec::new() };
+    let sample = |Alert { subject, mut body, .. }: Alert| {
+        body.truncate(body.floor_char_boundary(SAMPLE_LIMIT));
+        Some(Sample { subject, body })
+    };
+    texts.into_iter().map(sample).chain(iter::repeat(None))
 }
 
 /// The way of a thread's results to the printing thread.

@@ -1,0 +1,28 @@
+//! The report of a scan: a page in one file, which asks nothing of any other place.
+
+mod chart;
+mod page;
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process;
+
+use super::summary::Summary;
+
+/// Writes the page to a file, at once: whoever looks at the file sees the old one or the new one.
+pub(super) fn write(summary: &Summary, file: &Path) -> io::Result<()> {
+    let name = file.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}", process::id()));
+    let new = file.with_file_name(hidden);
+    let written = File::create_new(&new)
+        .and_then(|mut new| new.write_all(page::page(summary).as_bytes()).and_then(|()| new.sync_all()))
+        .and_then(|()| fs::rename(&new, file));
+    if written.is_err() {
+        let _ = fs::remove_file(&new);
+    }
+    written
+}

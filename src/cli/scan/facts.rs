@@ -1,0 +1,49 @@
+//! The facts of a match that the summary counts. Most of them are gathered only if somebody asks for them.
+
+use super::what_if::{Tried, WhatIf};
+use crate::alert::Call;
+use crate::evaluate::Match;
+use crate::log::Record;
+
+/// Who called what.
+#[derive(Debug, Default)]
+pub(super) struct Facts<'f> {
+    pub(super) who: Option<String>,
+    pub(super) event_name: Option<String>,
+    pub(super) more: Option<Box<More<'f>>>,
+}
+
+/// Where a call was made, and what would become of it otherwise.
+#[derive(Debug)]
+pub(super) struct More<'f> {
+    pub(super) account: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) address: Option<String>,
+    pub(super) tried: Tried<'f>,
+}
+
+impl<'f> Facts<'f> {
+    /// The facts of a match of a record, of which nobody knows yet what becomes.
+    pub(super) fn names(record: &Record<'_>) -> Self {
+        let [who, event_name] = Call::names(record);
+        Facts { who, event_name, more: None }
+    }
+
+    /// The facts of a match of a record.
+    pub(super) fn of(matched: &Match<'f>, record: &Record<'_>, what_if: Option<&'f WhatIf>) -> Self {
+        let more = what_if.map(|what_if| {
+            let Call { account, region, .. } = Call::of(record);
+            let address = record.text(&["sourceIPAddress"]);
+            Box::new(More { account, region, address, tried: what_if.tried(matched, record) })
+        });
+        Facts { more, ..Facts::names(record) }
+    }
+
+    /// The memory that its texts take, in bytes, about.
+    pub(super) fn size(&self) -> usize {
+        const MORE: usize = 512;
+        let texts = [&self.who, &self.event_name].into_iter().flatten();
+        let more = self.more.as_ref().map_or(0, |more| MORE + more.tried.size());
+        texts.map(|text| text.len() + 32).sum::<usize>() + more
+    }
+}
