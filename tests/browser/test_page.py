@@ -19,7 +19,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 PAGES = ("nothing", "ordinary", "hostile")
 WIDTHS = (390, 1280)
 
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is not installed, so the page is not tested in a browser")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="Chromium is missing: the report is not seen in a browser")
 
 CONFIGURATION = {"packs": ["cis", "threats"], "rules": [
     {"name": "users-created", "regexp": "^CreateUser", "severity": "high", "description": "A user was created."},
@@ -36,7 +36,8 @@ def call(number, event, name, hours):
     day, hour = 1 + hours // 24, hours % 24
     return {
         "eventID": f"00000000-0000-4000-8000-{number:012}", "eventSource": "iam.amazonaws.com", "eventName": event,
-        "eventTime": f"2026-11-{day:02}T{hour:02}:{number % 60:02}:00Z", "awsRegion": ["us-east-1", "eu-west-1"][number % 2],
+        "eventTime": f"2026-11-{day:02}T{hour:02}:{number % 60:02}:00Z",
+        "awsRegion": ["us-east-1", "eu-west-1"][number % 2],
         "recipientAccountId": f"12345678901{number % 3}", "sourceIPAddress": f"203.0.113.{number % 9}",
         "userIdentity": {"type": "IAMUser", "arn": f"arn:aws:iam::123456789012:user/{name}"},
         "requestParameters": {"userName": f"user-{number}"}, "userAgent": "aws-cli/2.15",
@@ -56,7 +57,8 @@ def hostile():
     for number in range(10_000):
         text = HOSTILE[number % len(HOSTILE)]
         record = call(number, "CreateUser" + text[:200], f"{text}{number % 500}", number % (24 * 28))
-        record |= {key: f"{text}{number % 1_000}" for key in ("sourceIPAddress", "awsRegion", "userAgent", "errorMessage")}
+        keys = ("sourceIPAddress", "awsRegion", "userAgent", "errorMessage")
+        record |= {key: f"{text}{number % 1_000}" for key in keys}
         record["requestParameters"] = {text: text}
         records.append(record)
     return records
@@ -127,6 +129,9 @@ def test_numbers_are_those_of_the_alerts(name, show, reports):
     if not alerts:
         assert "No message would have been sent." in page.inner_text("main")
         return
+    days = {"ordinary": 25, "hostile": 28}[name]
+    assert page.locator("#days").inner_text() == str(days)
+    assert page.locator("h1").inner_text() == f"{len(alerts) / days:.1f} messages a day"
     by_rule = Counter(rule for alert in alerts for rule in alert["rules"])
     shown = dict(zip(column(page, "rules", "rule"), map(int, column(page, "rules", "messages")), strict=True))
     assert {rule: count for rule, count in shown.items() if count} == by_rule
@@ -180,7 +185,8 @@ def test_nothing_is_wider_than_the_screen_and_every_text_has_contrast(name, widt
     faint = page.evaluate("""() => {
         const channels = (color) => color.match(/[\\d.]+/g).map(Number);
         const light = (color) => {
-            const [r, g, b] = channels(color).map((c) => c / 255).map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+            const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+            const [r, g, b] = channels(color).map((c) => linear(c / 255));
             return 0.2126 * r + 0.7152 * g + 0.0722 * b;
         };
         const behind = (it) => {
@@ -234,12 +240,13 @@ def test_a_keyboard_and_a_screen_reader_find_their_way(show):
         assert page.evaluate("document.activeElement.id") == "main"
         assert page.locator("h1").count() == 1 and page.locator("html").get_attribute("lang") == "en"
         problems = page.evaluate("""() => [
-            ...[...document.querySelectorAll("table")].filter((it) => !it.caption?.textContent.trim()),
-            ...[...document.querySelectorAll("th")].filter((it) => !it.scope),
-            ...[...document.querySelectorAll("svg")].filter((it) => it.ariaHidden !== "true" && !it.querySelector("title, desc")),
-            ...[...document.querySelectorAll("section")].filter((it) => !document.getElementById(it.getAttribute("aria-labelledby"))),
-            ...[...document.querySelectorAll("a")].filter((it) => !document.getElementById(it.getAttribute("href").slice(1))),
-        ].map((it) => it.outerHTML.slice(0, 200))""")
+            ["table", (it) => it.caption?.textContent.trim()],
+            ["th", (it) => it.scope],
+            ["svg", (it) => it.ariaHidden === "true" || it.querySelector("title")],
+            ["section", (it) => document.getElementById(it.getAttribute("aria-labelledby"))],
+            ["a", (it) => document.getElementById(it.getAttribute("href").slice(1))],
+        ].flatMap(([name, is_fine]) => [...document.querySelectorAll(name)].filter((it) => !is_fine(it)))
+        .map((it) => it.outerHTML.slice(0, 200))""")
         assert problems == []
         ids = page.evaluate("[...document.querySelectorAll('[id]')].map((it) => it.id)")
         assert len(ids) == len(set(ids))
@@ -277,5 +284,5 @@ def test_hostile_texts_stay_texts(show):
     assert page.locator("main").count() == 1 and page.locator("h1").count() == 1
     text = page.locator("body").text_content()
     assert "<script>document.title='owned'</script>" in text and "\\u202e" in text and "\u202e" not in text
-    handlers = "[...document.querySelectorAll('*')].flatMap((it) => it.getAttributeNames()).filter((it) => /^on|^style$/.test(it))"
-    assert page.evaluate(handlers) == []
+    names = set(page.evaluate("[...document.querySelectorAll('*')].flatMap((it) => it.getAttributeNames())"))
+    assert not [name for name in names if name.startswith("on") or name == "style"]

@@ -1193,7 +1193,8 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
         call["userIdentity"] = json!({ "type": "IAMUser", "userName": name });
         call["eventTime"] = json!(format!("2026-11-20T{:02}:00:00Z", number));
     }
-    calls[11]["eventTime"] = json!("2026-11-22T00:00:00Z");
+    // Eight days without logs lie in between.
+    calls[11]["eventTime"] = json!("2026-11-29T00:00:00Z");
     calls[12]["eventTime"] = json!("2026-11-20T23:00:00Z");
     let scanned = scan(&configuration, &[], &calls);
     assert_eq!(scanned.code, 0, "{scanned:?}");
@@ -1201,9 +1202,9 @@ fn scan_ends_with_what_each_rule_would_have_sent() {
     let rows = |first: &str| table.iter().filter(|row| row.starts_with(first)).cloned().collect::<Vec<_>>();
     assert_eq!(
         rows("1 log"),
-        ["1 log, 13 records, 13 matches, 1 of them ignored, from 2026-11-20T00:00:00Z to 2026-11-22T00:00:00Z"]
+        ["1 log, 13 records, 13 matches, 1 of them ignored, from 2026-11-20T00:00:00Z to 2026-11-29T00:00:00Z"]
     );
-    // Four alerts and a summary within two days.
+    // Four alerts and a summary on two days.
     assert_eq!(rows("matches"), ["matches alerts ignored messages/day rule top callers"]);
     assert_eq!(rows("13 "), ["13 12 1 2.5 users bob (account unknown) (8), 1 more"]);
     assert_eq!(rows("2 "), ["2 2 0 1.0 creations alice (account unknown) (1), 1 more"]);

@@ -244,7 +244,7 @@ impl Page<'_> {
                                     td.n data-column=(name) { (n) }
                                 }
                                 @if let Some(axis) = axis {
-                                    td.spark-cell { @if let Some(details) = &rule.details { (axis.small(&details.days)) } }
+                                    td { @if let Some(details) = &rule.details { (axis.small(&details.days)) } }
                                 }
                             }
                         }
@@ -414,7 +414,7 @@ impl Page<'_> {
             .is_some_and(|it| matches!(&it.samples[..], [a, b] if (&a.subject, &a.body) == (&b.subject, &b.body)));
         let titles = if is_one { ["The alert", ""] } else { ["The first alert", "The most recent alert"] };
         html! {
-            @if let Some(description) = &rule.description { p { (self.text(description)) } }
+            @if let Some(description) = &rule.description { p { (prose(&cut(description, self.measure.sample))) } }
             div.groups {
                 (self.list("callers", &rule.callers, "matches"))
                 (self.list("events", &rule.events, "matches"))

@@ -42,8 +42,10 @@ impl<'f> Facts<'f> {
     /// The memory that its texts take, in bytes, about.
     pub(super) fn size(&self) -> usize {
         const MORE: usize = 512;
-        let texts = [&self.who, &self.event_name].into_iter().flatten();
-        let more = self.more.as_ref().map_or(0, |more| MORE + more.tried.size());
-        texts.map(|text| text.len() + 32).sum::<usize>() + more
+        let texts = [&self.who, &self.event_name];
+        let of = |texts: &[&Option<String>]| texts.iter().copied().flatten().map(|text| text.len() + 32).sum::<usize>();
+        let more = self.more.as_ref();
+        let more = more.map_or(0, |it| MORE + of(&[&it.account, &it.region, &it.address]) + it.tried.size());
+        of(&texts) + more
     }
 }

@@ -27,7 +27,7 @@ const NAMES_ROOM: usize = 8 << 20;
 /// The most hours, of all severities, that are told apart: some twenty years.
 const HOURS_LIMIT: usize = 200_000;
 
-/// The longest text of details that is kept, in bytes.
+/// The longest reason of a failure that is kept, in bytes.
 const TEXT_LIMIT: usize = 256;
 
 /// The most failures whose reasons are kept.
@@ -453,9 +453,7 @@ fn texts<'t>(facts: &'t Facts<'_>, more: &'t More<'_>) -> [&'t str; 4] {
 
 fn count_each(tallies: &mut [Tally<String>], texts: &[&str], room: &mut usize) {
     for (tally, text) in tallies.iter_mut().zip(texts) {
-        let text = cut(text);
-        let size = text.len();
-        tally.count(text, size, room);
+        tally.count((*text).to_owned(), text.len(), room);
     }
 }
 
