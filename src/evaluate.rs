@@ -298,7 +298,7 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
         }
     }
 
-    /// Makes the alerts of a match as the memory decided, by sighting; `None` where it holds all of them back, as it does most.
+    /// Makes the alerts of a match as the memory decided, by sighting; `None` where it holds all of them back.
     ///
     /// # Errors
     /// The record is not JSON, as [`Evaluator::evaluate`] would have said before.

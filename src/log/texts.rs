@@ -52,8 +52,8 @@ fn hide(text: Cow<'_, str>, next: impl Fn(&str, usize) -> Option<Range<usize>>) 
     if at == 0 { text } else { (out + &text[at..]).into() }
 }
 
-/// The first group of a pattern whose matches have that start. Most texts have no such start, and most scans no such text: the
-/// pattern need not even be compiled.
+/// The first group of a pattern whose matches have that start. Nearly no text has it, and where none does, the pattern is never
+/// compiled.
 fn first_group(pattern: &Pattern, start: &str, text: &str, from: usize) -> Option<Range<usize>> {
     memmem::find(&text.as_bytes()[from..], start.as_bytes())?;
     let pattern = pattern.as_ref()?;
