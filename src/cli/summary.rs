@@ -32,7 +32,11 @@ pub(super) struct Reading {
     pub(super) suppressed: u64,
     pub(super) repeats: u64,
     pub(super) skipped: u64,
+    /// Records that do not belong to the times, accounts and regions that were chosen.
+    pub(super) outside: u64,
     pub(super) failed: u64,
+    /// Whether the scan ended before all logs were read.
+    pub(super) is_interrupted: bool,
     /// The times of the first and the last record.
     pub(super) ends: Option<(String, String)>,
     /// The days with records, as `2026-11-20`.

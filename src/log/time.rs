@@ -1,7 +1,7 @@
 //! The time of an event.
 
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,7 @@ impl Time {
 
     /// A time in UTC as RFC 3339 writes it.
     pub(crate) fn parse(text: &str) -> Option<Time> {
-        Time::at(humantime::parse_rfc3339(text).ok()?)
+        Time::after_1970(humantime::parse_rfc3339(text).ok()?.duration_since(UNIX_EPOCH).ok()?)
     }
 
     /// A time as RFC 3339 writes it, in UTC or with an offset.
@@ -33,17 +33,17 @@ impl Time {
         let (hours, minutes) = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
         let ahead = Duration::from_secs((u64::from(hours) * 60 + u64::from(minutes)) * 60);
         let time = humantime::parse_rfc3339(&format!("{time}Z")).ok().filter(|_| hours < 24 && minutes < 60)?;
-        Time::at(match offset.chars().next()? {
+        let time = match offset.chars().next()? {
             '+' => time.checked_sub(ahead)?,
             '-' => time.checked_add(ahead)?,
             _ => return None,
-        })
+        };
+        Time::after_1970(time.duration_since(UNIX_EPOCH).ok()?)
     }
 
-    /// A moment on the clock.
-    pub(crate) fn at(time: SystemTime) -> Option<Time> {
-        let milliseconds = time.duration_since(UNIX_EPOCH).ok()?.as_millis();
-        u64::try_from(milliseconds).ok().map(Time)
+    /// A moment so long after 1970.
+    pub(crate) fn after_1970(duration: Duration) -> Option<Time> {
+        u64::try_from(duration.as_millis()).ok().map(Time)
     }
 
     pub(crate) fn plus(self, duration: Duration) -> Time {

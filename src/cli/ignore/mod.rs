@@ -12,7 +12,7 @@ use serde_json::Value;
 use self::entry::{Entry, FILL_IN, place};
 use super::check::trial;
 use super::console::{self, NAME_IT, WRONG_INPUT, load, print, say, say_error};
-use super::scan::{self, Places, Selection};
+use super::scan::{self, Places, Question, Selection};
 use crate::alert::escape;
 use crate::log::{Record, readable};
 use crate::rules::{Filter, Format, config};
@@ -136,12 +136,12 @@ fn silenced(mut filter: Filter, only: &Filter, config: &Path, logs: Places) -> E
         rule.stages.clear();
     }
     let mut examples = Vec::new();
-    let (scanned, result) =
-        scan::logs(&filter, Some(only), Format::Json, Selection::default(), None, logs, config, |alerts| {
-            let left = EXAMPLES - examples.len();
-            examples.extend(alerts.lines().take(left).filter_map(example));
-            Ok(())
-        });
+    let question = Question { filter: &filter, only: Some(only), format: Format::Json, what_if: None };
+    let (scanned, result) = scan::logs(question, Selection::default(), logs, config, |alerts| {
+        let left = EXAMPLES - examples.len();
+        examples.extend(alerts.lines().take(left).filter_map(example));
+        Ok(())
+    });
     let end = if scanned.matches > 0 { ":" } else { "" };
     say(&format!("\nIn these logs ({}), it would silence {}{end}", scanned.read(""), scanned.matched()));
     if scanned.matches > 0 {

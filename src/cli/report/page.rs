@@ -131,6 +131,9 @@ impl Page<'_> {
                     None => { "With " code { (self.text(&self.summary.configuration)) } ", no record with a time was read." }
                 }
             }
+            @if reading.is_interrupted {
+                p.warn { strong { "The scan was interrupted." } " The numbers are about a part of the logs." }
+            }
             @if reading.failed > 0 {
                 p.warn {
                     strong { (counted(reading.failed, "log", "logs")) " could not be read to the end." }
@@ -480,6 +483,7 @@ impl Page<'_> {
                 dt { "Not read, or not to the end" } dd { (reading.failed) }
                 dt { "Files that are not logs" } dd { (reading.skipped) " skipped" }
                 dt { "Records" } dd { (reading.records) }
+                @if reading.outside > 0 { dt { "Records outside of what was chosen" } dd { (reading.outside) } }
                 dt { "Matches, each event once" } dd { (reading.matches) }
                 dt { "of them ignored" } dd { (reading.ignored) }
                 dt { "of them suppressed" } dd { (reading.suppressed) }

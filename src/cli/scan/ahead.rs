@@ -45,7 +45,7 @@ pub(super) struct Refused(String);
 impl Refused {
     pub(super) fn is(error: &(dyn Error + 'static)) -> bool {
         let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        inner.is_some_and(|inner| inner.is::<Refused>())
+        inner.is_some_and(<dyn Error + Send + Sync>::is::<Refused>)
     }
 }
 

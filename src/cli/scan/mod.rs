@@ -11,6 +11,7 @@ mod merge;
 mod paths;
 mod print;
 mod progress;
+mod question;
 mod seen;
 mod selection;
 mod source;
@@ -33,6 +34,7 @@ use self::feed::Feed;
 use self::in_order::InOrder;
 use self::print::Printer;
 use self::progress::{Progress, Whole};
+pub(super) use self::question::Question;
 use self::seen::Seen;
 pub(super) use self::selection::Selection;
 use self::source::LeftOut;
@@ -43,7 +45,7 @@ use self::work::Work;
 use self::worker::Worker;
 use super::console::{self, NAME_IT, SOME_FAILED, WRONG_INPUT, load, say, say_error};
 use super::report;
-use crate::rules::{Filter, Format};
+use crate::rules::Format;
 
 /// How many bytes of alerts may wait until the logs before them are printed.
 const WAITING_LIMIT: usize = 32 << 20;
@@ -76,7 +78,8 @@ pub(super) fn scan(
         }
     };
     let what_if = (verbose || report.is_some()).then(|| WhatIf::new(&filter));
-    let (scanned, printed) = logs(&filter, None, format, selection, what_if.as_ref(), places, config, |text| {
+    let question = Question { filter: &filter, only: None, format, what_if: what_if.as_ref() };
+    let (scanned, printed) = logs(question, selection, places, config, |text| {
         let mut stdout = io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
     });
@@ -96,26 +99,24 @@ pub(super) fn scan(
     console::printed(printed, status)
 }
 
-/// Scans these logs and folders, or of their records only those that a rule of `only` matches; hands the alerts over in
-/// order, many at once. The configuration is in the file `config`, which is not a log.
+/// Scans the logs at these places, as far as they are selected; hands the alerts over in order, many at once. The
+/// configuration is in the file `config`, which is not a log.
 pub(super) fn logs<'f>(
-    filter: &'f Filter,
-    only: Option<&'f Filter>,
-    format: Format,
+    question: Question<'f>,
     selection: Selection,
-    what_if: Option<&'f WhatIf>,
     places: Places,
     config: &Path,
     show: impl FnMut(&str) -> io::Result<()>,
 ) -> (Statistics<'f>, io::Result<()>) {
-    let mut statistics = Statistics::new(filter, what_if.is_some());
+    let mut statistics = Statistics::new(question.filter, question.what_if.is_some());
     let (selection, left_out) = (Arc::new(selection), Arc::new(LeftOut::default()));
     let Places { local, remote } = places;
     let (found, mut failures) = paths::logs_at(local, config, &selection, &left_out);
     let ahead = if remote.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
     let ahead = ahead.unwrap_or_else(|e| {
-        failures.push(format!("S3 can't be asked: {e}"));
-        failures.iter().for_each(|failure| say_error(failure));
+        let failure = format!("S3 can't be asked: {e}");
+        say_error(&failure);
+        failures.push(failure);
         None
     });
     let whole = match (&ahead, selection.end()) {
@@ -156,7 +157,7 @@ pub(super) fn logs<'f>(
             let (work, parts, seen, selection) = (&work, &parts, &seen, &selection);
             scope.spawn(move || {
                 let _guard = parts.close_on_panic();
-                let mut worker = Worker::new(filter, only, selection, format, what_if, seen, parts);
+                let mut worker = Worker::new(question, selection, seen, parts);
                 // One thread keeps the order, so that the log that is printed next is always being read.
                 while let Some((number, log)) = work.take(threads, i == 0) {
                     if worker.scan(number, log).is_err() {
@@ -166,14 +167,15 @@ pub(super) fn logs<'f>(
             });
         }
         let _guard = parts.close_on_panic();
-        printed =
-            Printer::new(filter, format, what_if, (&parts, &seen), &mut statistics, progress.clone(), show).print();
+        printed = Printer::new(question, (&parts, &seen), &mut statistics, progress.clone(), show).print();
         // A reader who has gone, or a full disk, ends the scanning, too.
         stop();
         failures.extend(feeding.unwrap_or_else(|feeding| feeding.join().unwrap_or_default()));
     });
     progress.finish();
-    failures.iter().for_each(|failure| statistics.fail(failure));
+    for failure in failures {
+        statistics.fail(&failure);
+    }
     statistics.skipped += left_out.skipped.load(Ordering::Relaxed);
     statistics.logs_outside += left_out.outside.load(Ordering::Relaxed);
     statistics.interrupted = interrupted.into_inner();

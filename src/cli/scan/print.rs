@@ -9,6 +9,7 @@ use super::super::summary::Sample;
 use super::facts::Facts;
 use super::in_order::InOrder;
 use super::progress::{Done, Progress};
+use super::question::Question;
 use super::seen::Seen;
 use super::statistics::{LogCounts, Statistics};
 use super::what_if::WhatIf;
@@ -41,9 +42,7 @@ pub(super) struct Printer<'p, 'f, S> {
 
 impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     pub(super) fn new(
-        filter: &'f Filter,
-        format: Format,
-        what_if: Option<&'f WhatIf>,
+        Question { filter, format, what_if, .. }: Question<'f>,
         (parts, seen): (&'p InOrder<Arc<Part<'f>>>, &'p Seen),
         statistics: &'p mut Statistics<'f>,
         progress: Progress,

@@ -1,6 +1,6 @@
 //! The selection of a scan: which logs, and which of their records, belong to a time span, accounts and regions.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 
@@ -43,11 +43,16 @@ fn until(text: &str) -> Result<Time, String> {
 fn moment(text: &str) -> Result<(Time, bool), String> {
     let text = text.trim();
     let day = Time::parse(&format!("{text}T00:00:00Z")).filter(|_| text.len() == "2026-11-20".len());
-    let before_now = || Time::at(SystemTime::now().checked_sub(humantime::parse_duration(text).ok()?)?);
+    let before_now = || now()?.checked_sub(humantime::parse_duration(text).ok()?).and_then(Time::after_1970);
     let time = day.or_else(|| Time::parse_with_offset(text)).or_else(before_now);
     let expected =
         "expected a date such as 2026-11-20, a time such as 2026-11-20T21:08:30Z, or a span before now such as 7d";
     time.map(|time| (time, day.is_some())).ok_or_else(|| expected.to_owned())
+}
+
+/// The present moment, after 1970.
+fn now() -> Option<Duration> {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok()
 }
 
 fn account(text: &str) -> Result<String, String> {
@@ -74,7 +79,7 @@ impl Selection {
 
     /// The last moment; the present one unless another is given.
     pub(super) fn end(&self) -> Option<Time> {
-        self.until.or_else(|| Time::at(SystemTime::now()))
+        self.until.or_else(|| Time::after_1970(now()?))
     }
 
     /// Whether a log belongs, or logs of a folder may, whose key ends in `/`. What the key does not tell leaves out nothing.
@@ -192,7 +197,7 @@ mod tests {
         assert_eq!(until("2026-11-20").unwrap().to_string(), "2026-11-20T23:59:59Z");
         assert_eq!(until("2026-11-20T12:00:00Z").unwrap().to_string(), "2026-11-20T12:00:00Z");
         for (text, hours) in [("7d", 7 * 24), ("12h", 12), ("2w", 14 * 24), ("60m", 1)] {
-            let now = Time::at(SystemTime::now()).unwrap();
+            let now = Time::after_1970(now().unwrap()).unwrap();
             let passed = since(text).unwrap().distance(now);
             assert!(passed.abs_diff(Duration::from_hours(hours)) < Duration::from_mins(1), "{text}: {passed:?}");
         }

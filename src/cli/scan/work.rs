@@ -103,7 +103,9 @@ mod tests {
         ] {
             for (in_order, expected) in [(false, taken.to_vec()), (true, (0..sizes.len()).collect())] {
                 let work = Work::new();
-                sizes.iter().for_each(|size| work.add(*size, ()));
+                for size in sizes {
+                    work.add(*size, ());
+                }
                 assert_eq!(work.end(), sizes.len());
                 assert_eq!(numbers(&work, in_order), expected, "{sizes:?}");
             }
@@ -113,7 +115,9 @@ mod tests {
     #[test]
     fn before_the_last_log_has_come_they_are_taken_in_order() {
         let work = Work::new();
-        [1, 9, 1].into_iter().for_each(|size| work.add(size, ()));
+        for size in [1, 9, 1] {
+            work.add(size, ());
+        }
         assert_eq!(work.take(2, false), Some((0, ())));
         work.end();
         assert_eq!(numbers(&work, false), [1, 2]);

@@ -14,6 +14,7 @@ use super::ahead::{Download, Refused};
 use super::facts::Facts;
 use super::in_order::{Closed, InOrder};
 use super::known::{Known, Outcome};
+use super::question::Question;
 use super::seen::{self, Seen};
 use super::selection::Selection;
 use super::source::Source;
@@ -89,11 +90,8 @@ pub(super) struct PrintedAlert {
 
 impl<'a, 'f> Worker<'a, 'f> {
     pub(super) fn new(
-        filter: &'f Filter,
-        only: Option<&'f Filter>,
+        Question { filter, only, format, what_if }: Question<'f>,
         selection: &'a Selection,
-        format: Format,
-        what_if: Option<&'f WhatIf>,
         seen: &'a Seen,
         parts: &'a InOrder<Arc<Part<'f>>>,
     ) -> Self {
