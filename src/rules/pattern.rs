@@ -165,8 +165,8 @@ impl Patterns {
             return parse(&text).map(|_| None);
         }
         let (search, plain_texts, memory) = if let Some(texts) = Texts::of(&text) {
-            let memory = texts.one_of.iter().map(|text| size_of_val(text) + text.text.len()).sum();
-            let plain_texts = cut(texts.one_of.iter().map(|text| text.text.as_bytes()));
+            let memory = texts.one_of.iter().map(|text| size_of_val(text) + text.it.len()).sum();
+            let plain_texts = cut(texts.one_of.iter().map(|text| text.it.as_bytes()));
             (Some(Search::Texts(texts)), Some(plain_texts), memory)
         } else if self.are_known {
             (None, None, PACK_PATTERN)

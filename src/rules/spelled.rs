@@ -21,7 +21,7 @@ pub(super) struct Texts {
 pub(super) struct Text {
     at_start: bool,
     at_end: bool,
-    pub(super) text: String,
+    pub(super) it: String,
 }
 
 impl Texts {
@@ -35,7 +35,7 @@ impl Texts {
             let at_start = skip(&mut rest, '^');
             let texts = branch(&mut rest, DEPTH)?;
             let at_end = skip(&mut rest, '$');
-            one_of.extend(texts.into_iter().map(|text| Text { at_start, at_end, text }));
+            one_of.extend(texts.into_iter().map(|it| Text { at_start, at_end, it }));
             if !skip(&mut rest, '|') {
                 break;
             }
@@ -45,7 +45,7 @@ impl Texts {
     }
 
     pub(super) fn are_in(&self, text: &str) -> bool {
-        self.one_of.iter().any(|Text { at_start, at_end, text: it }| match (at_start, at_end) {
+        self.one_of.iter().any(|Text { at_start, at_end, it }| match (at_start, at_end) {
             (true, true) => text == it,
             (true, false) => text.starts_with(it),
             (false, true) => text.ends_with(it),
@@ -97,7 +97,9 @@ fn branch(rest: &mut &str, depth: usize) -> Option<Vec<String>> {
         let plain = rest.find(|c| is_special(&c)).unwrap_or(rest.len());
         let run = if rest[plain..].starts_with('?') { rest[..plain].char_indices().next_back() } else { None };
         let (run, after) = rest.split_at(run.map_or(plain, |(last, _)| last));
-        texts.iter_mut().for_each(|text| text.push_str(run));
+        for text in &mut texts {
+            text.push_str(run);
+        }
         *rest = after;
         let Some(first) = rest.chars().next().filter(|c| !['|', ')', '$'].contains(c)) else { break };
         *rest = &rest[first.len_utf8()..];
@@ -167,7 +169,7 @@ mod tests {
             ("a]", None),
             ("a{2}", None),
         ] {
-            let joined = |found: Texts| found.one_of.into_iter().map(|text| text.text).collect::<Vec<_>>().join("|");
+            let joined = |found: Texts| found.one_of.into_iter().map(|text| text.it).collect::<Vec<_>>().join("|");
             let found = Texts::of(pattern).map(joined);
             assert_eq!(found.as_deref(), texts, "{pattern}");
         }
