@@ -2,8 +2,6 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
-
 struct State<T> {
     /// The results of `front` and of the tasks after it that are not handed over yet, each with its size, and whether it is
     /// the last one.
@@ -86,11 +84,6 @@ impl<T> InOrder<T> {
         None
     }
 
-    /// Closes it if the thread that holds this panics: the others would wait for ever.
-    pub(super) fn close_on_panic(&self) -> impl Drop {
-        CloseOnPanic(self)
-    }
-
     pub(super) fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_all();
@@ -102,18 +95,11 @@ impl<T> InOrder<T> {
     }
 }
 
-struct CloseOnPanic<'a, T>(&'a InOrder<T>);
-
-impl<T> Drop for CloseOnPanic<'_, T> {
-    fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.close();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
+    use super::super::on_panic::OnPanic;
     use super::*;
 
     #[test]
@@ -156,7 +142,7 @@ mod tests {
         let results = InOrder::<()>::new(10);
         thread::scope(|scope| {
             let panicking = scope.spawn(|| {
-                let _guard = results.close_on_panic();
+                let _guard = OnPanic(|| results.close());
                 panic!("as a test");
             });
             assert!(results.next().is_none());

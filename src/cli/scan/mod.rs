@@ -8,6 +8,7 @@ mod in_order;
 mod interrupt;
 mod known;
 mod merge;
+mod on_panic;
 mod paths;
 mod print;
 mod progress;
@@ -32,6 +33,7 @@ use std::thread;
 use self::ahead::Ahead;
 use self::feed::Feed;
 use self::in_order::InOrder;
+use self::on_panic::OnPanic;
 use self::print::Printer;
 use self::progress::{Progress, Whole};
 pub(super) use self::question::Question;
@@ -137,6 +139,7 @@ pub(super) fn logs<'f>(
     let mut printed = Ok(());
     let feed = Feed { ahead: ahead.as_ref(), selection: &selection, left_out: &left_out, progress: &progress };
     let feed = || {
+        let _guard = OnPanic(stop);
         let failures = feed.run(found, remote, &work);
         parts.end(work.end());
         failures
@@ -156,7 +159,7 @@ pub(super) fn logs<'f>(
         for i in 0..threads {
             let (work, parts, seen, selection) = (&work, &parts, &seen, &selection);
             scope.spawn(move || {
-                let _guard = parts.close_on_panic();
+                let _guard = OnPanic(stop);
                 let mut worker = Worker::new(question, selection, seen, parts);
                 // One thread keeps the order, so that the log that is printed next is always being read.
                 while let Some((number, log)) = work.take(threads, i == 0) {
@@ -166,7 +169,7 @@ pub(super) fn logs<'f>(
                 }
             });
         }
-        let _guard = parts.close_on_panic();
+        let _guard = OnPanic(stop);
         printed = Printer::new(question, (&parts, &seen), &mut statistics, progress.clone(), show).print();
         // A reader who has gone, or a full disk, ends the scanning, too.
         stop();
