@@ -318,7 +318,7 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
                 told.extend(decision.told);
             }
         }
-        if !hits.iter().any(|hit| hit.alerts() && !hit.held) {
+        if !hits.iter().any(Hit::is_sent) {
             let suppressed = by_topic(&hits).len() as u64;
             return Ok((Match { hits, event: pending.event, duplicates: 0, summarised: 0, suppressed }, None));
         }

@@ -52,8 +52,9 @@ enum Command {
     /// Show the alerts that the function would send for logs.
     ///
     /// Alerts go to stdout, in the order of the times in the logs' names; logs without such a name come first, in the order
-    /// of the paths. The summary, warnings and errors go to stderr. An event in several logs counts once. The exit status is 0 if all logs were read. It is 1 if a log could not be read; the others are
-    /// still scanned. It is 2 for a wrong command line or configuration.
+    /// of the paths. The summary, warnings and errors go to stderr. An event in several logs counts once. The exit status is 0
+    /// if all logs were read. It is 1 if a log could not be read; the others are still scanned. It is 2 for a wrong command
+    /// line or configuration, and 130 after Ctrl-C, which ends the scan with the summary of what was done.
     #[command(after_help = "Examples:
   cloudtrail-alerter scan --config filter_config.json AWSLogs/
   cloudtrail-alerter scan --since 7d --account 123456789012 s3://my-trail-bucket/AWSLogs/
@@ -69,11 +70,11 @@ enum Command {
         /// The format of the alerts: text, as in an email, or json, one object per line
         #[arg(long, default_value = "text", value_parser = ["text", "json"])]
         format: String,
-        /// Show all that lies behind the table: callers, accounts, regions and addresses of each rule, and the edit that
-        /// would have saved most messages
+        /// Show all that lies behind the table: callers, events, accounts, regions, addresses and days of each rule, the paths
+        /// at which no record had a value, and the edit that would have saved most messages
         #[arg(long)]
         verbose: bool,
-        /// Write what was found to this file too, as a page for a browser
+        /// Write what was found to this file too, as a page for a browser. Its name ends in .html
         #[arg(long, value_name = "FILE.html")]
         report: Option<PathBuf>,
         #[command(flatten)]

@@ -156,7 +156,8 @@ pub(crate) fn region_folder(key: &str) -> Option<&str> {
 /// The folders of service and region, and what follows them.
 fn in_region(below: &str) -> Option<(&str, (&str, &str))> {
     let (service, below) = below.split_once('/')?;
-    Some((service, below.split_once('/')?))
+    // Some layouts have the year in its place.
+    Some((service, below.split_once('/').filter(|(region, _)| region.contains('-'))?))
 }
 
 /// The key that S3 writes [encoded](https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html), as in a URL's

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::record::Record;
 
+/// The last moment that RFC 3339 can write, at the end of the year 9999.
+const END: u64 = 253_402_300_799_999;
+
 /// A moment after 1970, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Time(u64);
@@ -43,11 +46,11 @@ impl Time {
 
     /// A moment so long after 1970.
     pub(crate) fn after_1970(duration: Duration) -> Option<Time> {
-        u64::try_from(duration.as_millis()).ok().map(Time)
+        u64::try_from(duration.as_millis()).ok().filter(|time| *time <= END).map(Time)
     }
 
     pub(crate) fn plus(self, duration: Duration) -> Time {
-        Time(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+        Time(self.0.saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).min(END))
     }
 
     /// The time between two moments, whichever is first.

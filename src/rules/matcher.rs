@@ -251,6 +251,11 @@ impl Hit<'_> {
     pub(crate) fn alerts(&self) -> bool {
         !self.ignored && !self.rule.dry_run
     }
+
+    /// Whether it makes an alert that is not held back.
+    pub(crate) fn is_sent(&self) -> bool {
+        self.alerts() && !self.held
+    }
 }
 
 impl<'f, 'l> Matcher<'f, 'l> {

@@ -292,6 +292,40 @@ async fn the_same_is_left_out_on_disk_and_in_s3() {
 }
 
 #[tokio::test]
+async fn odd_keys_beside_the_days_folders_hide_no_log() {
+    let aws = FakeAws::start().await;
+    let in_days = [key(ACCOUNT, "us-east-1", "20261120T2110Z", "a"), key(ACCOUNT, "us-east-1", "20261120T2120Z", "a")];
+    let beside = format!("{ACCOUNT}/CloudTrail/us-east-1/{ACCOUNT}_CloudTrail_us-east-1_20261125T0000Z_copy.json.gz");
+    // The year where others have the region.
+    let no_region = format!("{ACCOUNT}/CloudTrail/2026/11/20/x.json.gz");
+    put(&aws, "AWSLogs/", &[in_days[0].clone(), in_days[1].clone(), beside, no_region.clone()]);
+    for (arguments, expected) in [
+        (&["--until", "2026-11-20"][..], vec![&no_region, &in_days[0], &in_days[1]]),
+        (&["--since", "2026-11-19", "--until", "2026-11-20"], vec![&no_region, &in_days[0], &in_days[1]]),
+        (&["--region", "us-east-1", "--until", "2026-11-20"], vec![&no_region, &in_days[0], &in_days[1]]),
+        (&["--until", "9999-12-31", "--since", "9999-12-31T23:59:59-23:59"], vec![]),
+    ] {
+        let run = scan(&aws, &[arguments, &[&place("AWSLogs/")]].concat()).await;
+        let found = logs(&run);
+        let expected: Vec<_> = expected.into_iter().cloned().collect();
+        // CloudTrail's records of the fixture are of 2026-11-20, in us-east-1.
+        assert!(run.code == 0 || arguments[1].starts_with("9999"), "{arguments:?}: {}", run.stderr);
+        assert_eq!(found, expected, "{arguments:?}: {}", run.stderr);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_is_found_behind_a_thousand_names_that_begin_like_it() {
+    let aws = FakeAws::start().await;
+    for number in 0..1_001 {
+        aws.put(BUCKET, &format!("logs-{number:04}.json.gz"), of_event(number));
+    }
+    aws.put(BUCKET, "logs/x.json.gz", of_event(2_000));
+    let run = scan(&aws, &[&place("logs")]).await;
+    assert_eq!((run.code, logs(&run)), (0, vec![place("logs/x.json.gz")]), "{}", run.stderr);
+}
+
+#[tokio::test]
 async fn what_cannot_be_listed_is_named_and_the_rest_is_scanned() {
     let aws = FakeAws::start().await;
     let keys = [key(ACCOUNT, "us-east-1", "20261120T2110Z", "a"), key(OTHER, "us-east-1", "20261120T2110Z", "a")];

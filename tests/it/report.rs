@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::program::{Run, folder, run_in};
+use crate::world::CONFIG;
 use crate::{log, record};
 
 /// Texts of a caller who would like to be more than a text.
@@ -388,18 +390,29 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn a_report_that_can_not_be_written_is_named_and_the_alerts_are_still_printed() {
     let folder = folder(&[("log.json", &log(&[record(0)])), ("r.html/file", b"")]);
-    for file in ["nowhere/r.html", "r.html", ".."] {
+    for file in ["nowhere/r.html", "r.html"] {
         let run = run_in(folder.path(), &["scan", "--report", file, "log.json"], Vec::new());
         assert_eq!((run.code, run.alerts().len()), (1, 1), "{run:?}");
         assert!(run.stderr.contains(&format!("error: {file}: the report can't be written: ")), "{run:?}");
     }
-    let run = run_in(folder.path(), &["scan", "--report", "-", "log.json"], Vec::new());
-    assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{run:?}");
-    assert!(run.stderr.contains("--report needs the name of a file"), "{run:?}");
+    // Where the name was forgotten, a log or the configuration would be overwritten.
+    for file in ["-", "..", "log.json", CONFIG, "/dev/stdout"] {
+        let run = run_in(folder.path(), &["scan", "--report", file, "log.json"], Vec::new());
+        assert_eq!((run.code, run.stdout.as_str()), (2, ""), "{run:?}");
+        assert!(run.stderr.contains("--report needs the name of a file that ends in .html"), "{run:?}");
+    }
     // A report takes the place of the one before, and nothing else is left.
     fs::write(folder.path().join("old.html"), "old").unwrap();
     let run = run_in(folder.path(), &["scan", "--report", "old.html", "log.json"], Vec::new());
     assert_eq!(run.code, 0, "{run:?}");
     assert!(fs::read_to_string(folder.path().join("old.html")).unwrap().starts_with("<!DOCTYPE html>"));
+    // It keeps a link and its permissions.
+    let [link, file] = ["link.html", "kept.html"].map(|name| folder.path().join(name));
+    fs::write(&file, "old").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert_eq!(run_in(folder.path(), &["scan", "--report", "link.html", "log.json"], Vec::new()).code, 0);
+    assert!(link.is_symlink() && fs::read_to_string(&file).unwrap().starts_with("<!DOCTYPE html>"));
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     assert!(names(folder.path()).iter().all(|name| !name.starts_with('.')), "{:?}", names(folder.path()));
 }

@@ -149,6 +149,36 @@ async fn ctrl_c_ends_with_the_summary_of_what_was_done() {
     child.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
     assert_eq!((child.wait().await.unwrap().code(), printed), (Some(130), 7), "{said}");
     assert!(said.contains("interrupted, so this is partial: 7 logs, 7 records, 7 matches"), "{said}");
+    assert!(!said.contains("error: "), "{said}");
+}
+
+/// Interrupts a program once `is_under_way`; gives its status and what it said.
+async fn interrupted(mut command: Command, is_under_way: impl AsyncFn()) -> (Option<i32>, String) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    is_under_way().await;
+    // It may not listen yet. Ctrl-C twice ends it at once, so that the test fails and does not hang.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let interrupt = Command::new("kill").args(["-INT", &child.id().unwrap().to_string()]).status().await.unwrap();
+    assert!(interrupt.success());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).await.unwrap();
+    (child.wait().await.unwrap().code(), said)
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_scan_that_waits_for_a_list_or_for_a_pipe() {
+    let aws = in_s3(&archive(3, 1)).await;
+    let home = folder(&[("log.json", b"{\"Records\":[]}")]);
+    aws.list_fault(BUCKET, "AWSLogs/", S3Fault::Silent, 99);
+    let mut listing = command(PROGRAM, &aws, home.path());
+    listing.envs(KEYS).args(["scan", &format!("s3://{BUCKET}/AWSLogs/")]);
+    let is_listing = async || aws.until("lists", |aws| !aws.lists().is_empty()).await;
+    let mut waiting = command(PROGRAM, &aws, home.path());
+    waiting.args(["scan", "log.json", "-"]).stdin(Stdio::piped());
+    for (status, said) in [interrupted(listing, is_listing).await, interrupted(waiting, async || ()).await] {
+        assert_eq!(status, Some(130), "{said}");
+        assert!(said.contains("interrupted, so this is partial: ") && !said.contains("error: "), "{said}");
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ impl Page<'_> {
                     }
                     footer {
                         p {
-                            "Written by cloudtrail-alerter " (env!("CARGO_PKG_VERSION")) ". The numbers are those of "
+                            "Written by cloudtrail-alerter " (env!("CARGO_PKG_VERSION")) ". The numbers of rules and callers are those of "
                             code { "scan --verbose" } ", and a message is a line of " code { "scan --format json" } "."
                         }
                     }
@@ -338,9 +338,7 @@ impl Page<'_> {
     }
 
     fn held(&self) -> Markup {
-        let held = |rule: &&RuleSummary| {
-            rule.counts.suppressed + rule.counts.ignored + rule.counts.dry + rule.counts.expired > 0
-        };
+        let held = |rule: &&RuleSummary| rule.counts.suppressed + rule.counts.ignored + rule.counts.dry > 0;
         let rules: Vec<_> = self.summary.rules.iter().filter(held).collect();
         if rules.is_empty() {
             return html! { p { "Nothing. No memory, exception or dry run took a match of a rule." } };
@@ -348,15 +346,14 @@ impl Page<'_> {
         html! {
             p.soft {
                 b { "suppressed" } " alerts were held back by " code { "threshold" } ", " code { "firstSeen" } " or " code { "suppress" }
-                ", " b { "ignored" } " matches taken by an " code { "ignore" } " entry, " b { "dry" } " ones are of a rule in a dry run. "
-                b { "expired" } " matches would have been ignored before an entry ended."
+                ", " b { "ignored" } " matches taken by an " code { "ignore" } " entry, " b { "dry" } " ones are of a rule in a dry run."
             }
             div.scroll tabindex="0" role="region" aria-labelledby="held-title" {
                 table.sortable {
                     caption { "Matches that sent nothing, by rule" }
                     thead { tr {
                         th scope="col" { "rule" }
-                        @for column in ["suppressed", "ignored", "dry", "expired"] { th.n scope="col" { (column) } }
+                        @for column in ["suppressed", "ignored", "dry"] { th.n scope="col" { (column) } }
                         th.plain scope="col" { "callers of matches that are not sent" }
                     } }
                     tbody {
@@ -366,7 +363,6 @@ impl Page<'_> {
                                 td.n { (rule.counts.suppressed) }
                                 td.n { (rule.counts.ignored) }
                                 td.n { (rule.counts.dry) }
-                                td.n { (rule.counts.expired) }
                                 td.name { @if let Some(group) = not_sent(rule) { (self.inline(&group.top)) } }
                             }
                         }

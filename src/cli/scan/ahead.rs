@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, Read};
+use std::panic;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -58,7 +59,12 @@ impl Ahead {
         Ok(Ahead { runtime: Mutex::new(Some(runtime)), handle, open: Arc::new(Semaphore::new(OPEN)) })
     }
 
-    /// Waits for what needs requests.
+    /// Runs a task to its end; `None` if the scan ends before.
+    pub(super) fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        self.block_on(self.handle.spawn(task)).map_err(|e| e.try_into_panic().map(panic::resume_unwind)).ok()
+    }
+
+    /// Waits for what tasks give.
     pub(super) fn block_on<T>(&self, wait: impl Future<Output = T>) -> T {
         self.handle.block_on(wait)
     }

@@ -1,8 +1,8 @@
 //! The logs in a bucket: which ones a place names, and their lists, which are asked for while logs are being read.
 
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::{fmt, mem};
 
 use futures_util::{StreamExt, stream};
 use tokio::sync::Semaphore;
@@ -116,17 +116,25 @@ impl Bucket {
         }
         match self.page(Listing { prefix: &prefix, folders: true, ..Listing::default() }).await {
             Err(why) => below.logs.push(Err(why)),
-            Ok(Page { objects, folders, .. }) => {
+            Ok(Page { objects, folders, next }) => {
                 let folder = format!("{prefix}/");
                 match objects.iter().find(|(key, _)| *key == prefix && !key.ends_with('/')) {
                     Some((_, size)) => self.add_named(prefix, *size, &mut below),
-                    None if !prefix.is_empty() && folders.contains(&folder) => below.folders.push(folder),
+                    None if folders.contains(&folder) => below.folders.push(folder),
+                    // Many names that begin so may stand before the folder.
+                    None if next.is_some() && self.has(&folder).await => below.folders.push(folder),
                     None if !objects.is_empty() || !folders.is_empty() => below.folders.push(prefix),
                     None => {}
                 }
             }
         }
         below
+    }
+
+    /// Whether there is anything in a folder.
+    async fn has(&self, folder: &str) -> bool {
+        let first = Listing { prefix: folder, limit: Some(1), ..Listing::default() };
+        self.page(first).await.is_ok_and(|page| !page.objects.is_empty())
     }
 
     /// Takes an object that was named itself. Only CloudTrail's own that are not logs are left out.
@@ -229,8 +237,13 @@ impl Bucket {
     async fn page(&self, listing: Listing<'_>) -> Result<Page, String> {
         // It is never closed.
         let _permit = self.requests.acquire().await;
-        let prefix = listing.prefix;
-        let page = self.s3.list(&Listing { bucket: &self.name, ..listing }).await;
-        page.map_err(|why| format!("s3://{}/{prefix} can't be listed: {why}", self.name))
+        let listing = Listing { bucket: &self.name, ..listing };
+        let failed = |why: &dyn fmt::Display| format!("s3://{}/{} can't be listed: {why}", self.name, listing.prefix);
+        match self.s3.list(&listing).await {
+            Ok(Page { next: Some(next), .. }) if Some(&next) == listing.next.as_ref() => {
+                Err(failed(&"S3 gave the same page again"))
+            }
+            page => page.map_err(|why| failed(&why)),
+        }
     }
 }

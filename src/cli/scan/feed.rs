@@ -1,7 +1,7 @@
 //! Finds the logs of all places, and hands them over to be scanned, in order.
 
-use std::mem;
 use std::sync::Arc;
+use std::{iter, mem};
 
 use futures_util::FutureExt;
 
@@ -26,29 +26,44 @@ pub(super) struct Feed<'a> {
     pub(super) progress: &'a Progress,
 }
 
+/// What could not be handed over.
+#[derive(Default)]
+pub(super) struct Fed {
+    /// What could not be listed, which was said.
+    pub(super) failures: Vec<String>,
+    /// The logs that S3 would have refused.
+    pub(super) refused: u64,
+}
+
 impl Feed<'_> {
     /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested. Gives what could
-    /// not be listed, which is said.
-    pub(super) fn run(&self, local: Vec<Found>, places: Vec<(usize, S3Object)>, work: &Work<Log>) -> Vec<String> {
+    /// not be handed over.
+    pub(super) fn run(&self, local: Vec<Found>, places: Vec<(usize, S3Object)>, work: &Work<Log>) -> Fed {
         let local = Stream::Local(local.into_iter());
         match self.ahead {
-            Some(ahead) => ahead.block_on(async {
-                let s3 = S3::of_person(&aws::configuration().await);
-                let mut streams = vec![local];
-                for (argument, place) in places {
-                    let found = bucket::streams(&s3, place, argument, self.selection, self.left_out).await;
-                    streams.extend(found.into_iter().map(Stream::Bucket));
-                }
-                self.all(streams, Some((ahead, &s3)), work).await
-            }),
+            Some(ahead) => {
+                let (selection, left_out) = (self.selection.clone(), self.left_out.clone());
+                let listing = async move {
+                    let s3 = S3::of_person(&aws::configuration().await);
+                    let mut streams = Vec::new();
+                    for (argument, place) in places {
+                        streams.extend(bucket::streams(&s3, place, argument, &selection, &left_out).await);
+                    }
+                    (s3, streams)
+                };
+                // As a task, because those end with the scan.
+                let Some((s3, remote)) = ahead.run(listing) else { return Fed::default() };
+                let streams = iter::once(local).chain(remote.into_iter().map(Stream::Bucket)).collect();
+                ahead.block_on(self.all(streams, Some((ahead, &s3)), work))
+            }
             // Nothing has to be waited for.
             None => self.all(vec![local], None, work).now_or_never().unwrap_or_default(),
         }
     }
 
-    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>) -> Vec<String> {
+    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>) -> Fed {
         let mut merge = Merge::new(streams).await;
-        let (mut failures, mut said) = (Vec::new(), false);
+        let (mut fed, mut said) = (Fed::default(), false);
         loop {
             let next = merge.next().await;
             let refusal = remote.and_then(|(_, s3)| s3.refusal());
@@ -57,12 +72,15 @@ impl Feed<'_> {
                 if !(refusal.is_some() && mem::replace(&mut said, true)) {
                     self.say(refusal.unwrap_or(&failure));
                 }
-                failures.push(failure);
+                fed.failures.push(failure);
             }
             let Some(Found { source, size, .. }) = next else { break };
             let download = match (&source, remote) {
                 // The first log that is refused tells it.
-                (Source::Object(_), Some(_)) if refusal.is_some() => continue,
+                (Source::Object(_), Some(_)) if refusal.is_some() => {
+                    fed.refused += 1;
+                    continue;
+                }
                 (Source::Object(object), Some((ahead, s3))) => {
                     let Some(download) = ahead.open(s3, object).await else { break };
                     Some(download)
@@ -71,7 +89,7 @@ impl Feed<'_> {
             };
             work.add(size, Log { source, download });
         }
-        failures
+        fed
     }
 
     fn say(&self, error: &str) {

@@ -1,6 +1,7 @@
 //! The order of the output: results of tasks that several threads do in any order, handed over in the order of the tasks.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 struct State<T> {
     /// The results of `front` and of the tasks after it that are not handed over yet, each with its size, and whether it is
@@ -22,6 +23,8 @@ struct State<T> {
 pub(super) struct InOrder<T> {
     state: Mutex<State<T>>,
     changed: Condvar,
+    /// The same as in the state.
+    is_closed: AtomicBool,
     limit: usize,
 }
 
@@ -34,7 +37,7 @@ impl<T> InOrder<T> {
     /// `limit` is the most that waits, in the unit of the sizes that `send` gets.
     pub(super) fn new(limit: usize) -> Self {
         let state = State { queues: VecDeque::new(), front: 0, tasks: None, waiting: 0, closed: false };
-        InOrder { state: Mutex::new(state), changed: Condvar::new(), limit }
+        InOrder { state: Mutex::new(state), changed: Condvar::new(), is_closed: AtomicBool::new(false), limit }
     }
 
     /// Says how many tasks there are.
@@ -86,7 +89,13 @@ impl<T> InOrder<T> {
 
     pub(super) fn close(&self) {
         self.lock().closed = true;
+        self.is_closed.store(true, Ordering::Relaxed);
         self.changed.notify_all();
+    }
+
+    /// Whether results are not wanted any more. It takes no lock.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
     }
 
     /// A panic can't have left it half-changed.

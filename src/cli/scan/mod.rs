@@ -10,6 +10,7 @@ mod known;
 mod merge;
 mod on_panic;
 mod paths;
+mod pipe;
 mod print;
 mod progress;
 mod question;
@@ -24,6 +25,7 @@ mod work;
 mod worker;
 
 use std::io::{self, Write};
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -63,8 +65,9 @@ pub(super) fn scan(
     selection: Selection,
     paths: Vec<PathBuf>,
 ) -> ExitCode {
-    if report == Some(Path::new("-")) {
-        say_error("--report needs the name of a file: the alerts go to stdout");
+    // So that a log or the configuration is not overwritten where the file's name was forgotten.
+    if report.is_some_and(|report| report.extension().is_none_or(|ending| ending != "html")) {
+        say_error("--report needs the name of a file that ends in .html");
         return ExitCode::from(WRONG_INPUT);
     }
     let Ok(mut filter) = load(config, NAME_IT) else { return ExitCode::from(WRONG_INPUT) };
@@ -173,7 +176,9 @@ pub(super) fn logs<'f>(
         printed = Printer::new(question, (&parts, &seen), &mut statistics, progress.clone(), show).print();
         // A reader who has gone, or a full disk, ends the scanning, too.
         stop();
-        failures.extend(feeding.unwrap_or_else(|feeding| feeding.join().unwrap_or_default()));
+        let left = feeding.unwrap_or_else(|feeding| feeding.join().unwrap_or_else(|e| panic::resume_unwind(e)));
+        failures.extend(left.failures);
+        statistics.failed += left.refused;
     });
     progress.finish();
     for failure in failures {

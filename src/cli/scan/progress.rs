@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 
+use super::super::console::counted;
 use crate::log::{Origin, Time};
 
 /// The length of the bar: thousandths of the whole.
@@ -40,7 +41,7 @@ pub(super) struct Done {
 impl Progress {
     pub(super) fn new(whole: Whole) -> Self {
         let bar = ProgressBar::new(WHOLE);
-        if let Ok(style) = ProgressStyle::with_template("{bar:20} {wide_msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:8} {wide_msg}") {
             bar.set_style(style);
         }
         Progress { bar, start: Instant::now(), whole, first: None }
@@ -62,10 +63,9 @@ impl Progress {
         let per_second = |n: u64| rounded(n as f64 / seconds.max(0.001));
         let Done { logs, bytes, records, matches } = done;
         self.bar.set_message(format!(
-            "{}{logs} logs ({}/s), {} ({}/s), {records} records ({}/s), {matches} matches ({}/s)",
+            "{}{}, {}/s, {} records/s, {} matches/s",
             left.unwrap_or_default(),
-            per_second(logs),
-            HumanBytes(bytes),
+            counted(logs, "log"),
             HumanBytes(per_second(bytes)),
             per_second(records),
             per_second(matches),

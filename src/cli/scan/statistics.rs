@@ -12,7 +12,7 @@ use super::interrupt::INTERRUPTED;
 use super::span::Span;
 use super::table;
 use super::what_if::Trials;
-use super::worker::PrintedAlert;
+use super::worker::{LogCounts, PrintedAlert};
 use crate::alert::{NOTHING, Tally};
 use crate::evaluate::{Match, RuleCounts};
 use crate::rules::{Check, Filter, Hit, Rule, Severity, Test};
@@ -40,26 +40,6 @@ const GROUPS: [&str; 4] = ["callers", "accounts", "regions", "addresses"];
 const NOT_SENT: &str = "callers of matches that are not sent";
 
 const SEVERITIES: [Severity; 5] = [Severity::Info, Severity::Low, Severity::Medium, Severity::High, Severity::Critical];
-
-#[derive(Debug, Default)]
-pub(super) struct LogCounts {
-    /// As they are stored.
-    pub(super) bytes: u64,
-    pub(super) records: u64,
-    /// Records that do not belong to the selection.
-    pub(super) outside: u64,
-    /// Matches of an event that this log, or one before it, has had.
-    pub(super) repeats: u64,
-    pub(super) span: Span,
-    /// As in [`Learned`](crate::rules::Learned).
-    pub(super) paths_seen: Vec<bool>,
-    /// The rules of which more alerts came than one log may have.
-    pub(super) limited: Vec<String>,
-    /// Why it could not be read further.
-    pub(super) error: Option<String>,
-    /// Whether S3 would refuse all others, too, for the same reason.
-    pub(super) is_refused: bool,
-}
 
 pub(in crate::cli) struct Statistics<'f> {
     filter: &'f Filter,
@@ -198,11 +178,11 @@ impl<'f> Statistics<'f> {
             for hit in &matched.hits {
                 let Some(found) = self.rules.get_mut(hit.rule.name.as_str()) else { continue };
                 count_each(&mut found.more.groups, &texts[1..], &mut all.room);
-                if !is_sent(hit) {
+                if !hit.is_sent() {
                     count_each(std::slice::from_mut(&mut found.more.not_sent), &texts[..1], &mut all.room);
                 }
             }
-            if matched.hits.iter().any(is_sent) {
+            if matched.hits.iter().any(Hit::is_sent) {
                 all.calls += 1;
                 count_each(&mut all.groups, &texts, &mut all.room);
             }
@@ -441,11 +421,6 @@ impl FoundMore<'_> {
             failures: self.failures.clone(),
         }
     }
-}
-
-/// Whether a match of a rule is told, one by one or in a summary.
-fn is_sent(hit: &Hit<'_>) -> bool {
-    hit.alerts() && !hit.held
 }
 
 /// The texts of a match by [`GROUPS`].

@@ -82,7 +82,7 @@ impl WhatIf {
 
     /// What a match with this record would be to the edits.
     pub(super) fn tried<'f>(&'f self, matched: &Match<'f>, record: &Record<'_>) -> Tried<'f> {
-        let sent = || matched.hits.iter().filter(|hit| is_sent(hit));
+        let sent = || matched.hits.iter().filter(|hit| hit.is_sent());
         let of_rule = |hit: &Hit<'f>| {
             let place = *self.places.get(&hit.rule.name).filter(|_| may_suppress(hit.rule))?;
             let event = matched.event?;
@@ -115,8 +115,8 @@ impl Default for Trials<'_> {
 impl<'f> Trials<'f> {
     /// Tries the edits on a match, in the order of the output.
     pub(super) fn count(&mut self, matched: &Match<'f>, tried: &Tried<'f>) {
-        for hit in matched.hits.iter().filter(|hit| is_sent(hit)) {
-            let others = matched.hits.iter().filter(|other| is_sent(other) && other.rule.topic == hit.rule.topic);
+        for hit in matched.hits.iter().filter(|hit| hit.is_sent()) {
+            let others = matched.hits.iter().filter(|other| other.is_sent() && other.rule.topic == hit.rule.topic);
             let others: Vec<_> = others.map(|other| other.rule.name.as_str()).collect();
             let is_alone = others.len() == 1;
             let trial = self.rules.entry(&hit.rule.name).or_insert_with(Trial::new);
@@ -198,11 +198,6 @@ impl Trial<'_> {
         });
         edits.max_by_key(|edit| edit.saved)
     }
-}
-
-/// Whether a rule is in the message that its match makes.
-fn is_sent(hit: &Hit<'_>) -> bool {
-    hit.alerts() && !hit.held
 }
 
 /// Nobody should hold back anything of a critical rule.

@@ -14,11 +14,12 @@ use super::ahead::{Download, Refused};
 use super::facts::Facts;
 use super::in_order::{Closed, InOrder};
 use super::known::{Known, Outcome};
+use super::pipe::Pipe;
 use super::question::Question;
 use super::seen::{self, Seen};
 use super::selection::Selection;
 use super::source::Source;
-use super::statistics::LogCounts;
+use super::span::Span;
 use super::what_if::WhatIf;
 use crate::alert::Alert;
 use crate::evaluate::{Alerts, Evaluator, Match, Pending, Verdict};
@@ -64,6 +65,27 @@ pub(super) struct Part<'f> {
     pub(super) results: Vec<Printable<'f>>,
     size: usize,
     pub(super) end: Option<LogCounts>,
+}
+
+/// What a log had.
+#[derive(Debug, Default)]
+pub(super) struct LogCounts {
+    /// As they are stored.
+    pub(super) bytes: u64,
+    pub(super) records: u64,
+    /// Records that do not belong to the selection.
+    pub(super) outside: u64,
+    /// Matches of an event that this log, or one before it, has had.
+    pub(super) repeats: u64,
+    pub(super) span: Span,
+    /// As in [`Learned`](crate::rules::Learned).
+    pub(super) paths_seen: Vec<bool>,
+    /// The rules of which more alerts came than one log may have.
+    pub(super) limited: Vec<String>,
+    /// Why it could not be read further.
+    pub(super) error: Option<String>,
+    /// Whether S3 would refuse all others, too, for the same reason.
+    pub(super) is_refused: bool,
 }
 
 /// A match, or a summary, with its alerts ready to be printed; or a match about which the memory decides when it is its turn.
@@ -133,7 +155,8 @@ impl<'a, 'f> Worker<'a, 'f> {
         let Worker { filter, learned, only, selection, format, what_if, seen, known, log_file, buffer, output } = self;
         log_file.restart();
         let of_records = if selection.is_all() { None } else { selection.of_records(&log.source.key()) };
-        let mut input = log.open()?;
+        let parts = output.parts;
+        let mut input = log.open(|| parts.is_closed())?;
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), name, Some(*format));
         let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), name, None));
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
@@ -196,6 +219,9 @@ impl<'a, 'f> Worker<'a, 'f> {
         };
         let mut bytes = 0;
         let read = loop {
+            if parts.is_closed() {
+                return Err(Closed.into());
+            }
             let length = match input.read(buffer) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => {
@@ -222,11 +248,12 @@ impl<'a, 'f> Worker<'a, 'f> {
 }
 
 impl Log {
-    fn open(self) -> io::Result<Box<dyn Read>> {
+    fn open<'p>(self, is_over: impl Fn() -> bool + 'p) -> io::Result<Box<dyn Read + 'p>> {
         Ok(match (self.source, self.download) {
             (_, Some(download)) => Box::new(download),
-            (Source::Stdin, None) => Box::new(io::stdin()),
-            (Source::File(path), None) => Box::new(File::open(path)?),
+            (Source::Stdin, None) => Box::new(Pipe::of(None, is_over)),
+            (Source::File(path), None) if path.metadata()?.is_file() => Box::new(File::open(path)?),
+            (Source::File(path), None) => Box::new(Pipe::of(Some(path), is_over)),
             (Source::Object(_), None) => return Err(io::Error::other("it was not requested")),
         })
     }
