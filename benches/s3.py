@@ -4,9 +4,12 @@
 it prints how many requests there were, and the most that were under way at once.
 """
 
-import asyncio
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
 from bisect import bisect_left, bisect_right
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -44,7 +47,7 @@ def listing(keys, query):
 
 
 def serve(folder, latency):
-    """Serves until stdin is closed."""
+    """Serves until stdin is closed, each connection in a thread: what a socket sends takes no time of the others."""
     objects = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     keys = sorted(objects)
     counts = {"requests": 0, "under way": 0, "most": 0}
@@ -56,35 +59,44 @@ def serve(folder, latency):
             return "200 OK", listing(keys, parse_qs(where.query))
         return ("200 OK", objects[key]) if key in objects else ("404 Not Found", b"")
 
-    class Connection(asyncio.Protocol):
-        def connection_made(self, transport):
-            self.transport, self.head = transport, b""
-
-        def data_received(self, data):
-            self.head += data
-            while b"\r\n\r\n" in self.head:
-                head, _, self.head = self.head.partition(b"\r\n\r\n")
+    class Connection(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            received = b""
+            while True:
+                head, found, received = received.partition(b"\r\n\r\n")
+                if not found:
+                    more = self.request.recv(1 << 16)
+                    if not more:
+                        return
+                    received = head + more
+                    continue
                 counts["requests"] += 1
                 counts["under way"] += 1
                 counts["most"] = max(counts["most"], counts["under way"])
-                status, body = answer(head.split(b" ", 2)[1].decode())
                 if latency:
-                    asyncio.get_running_loop().call_later(latency, self.send, status, body)
+                    time.sleep(latency)
+                status, body = answer(head.split(b" ", 2)[1].decode())
+                counts["under way"] -= 1
+                head = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: {len(body)}\r\n\r\n'.encode()
+                if len(body) < 1 << 16:
+                    self.request.sendall(head + body)
                 else:
-                    self.send(status, body)
+                    self.request.sendall(head)
+                    self.request.sendall(body)
 
-        def send(self, status, body):
-            counts["under way"] -= 1
-            head = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: {len(body)}\r\n\r\n'
-            self.transport.writelines([head.encode(), body])
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads, request_queue_size = True, 256
 
-    async def run():
-        server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
-        print(server.sockets[0].getsockname()[1], flush=True)
-        await asyncio.to_thread(sys.stdin.read)
+        def handle_error(self, *_):
+            """A client may go before it has all."""
+
+    with Server(("127.0.0.1", 0), Connection) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print(server.server_address[1], flush=True)
+        sys.stdin.read()
         print(counts["requests"], counts["most"], flush=True)
-
-    asyncio.run(run())
+        server.shutdown()
 
 
 class S3:

@@ -120,9 +120,11 @@ impl Bucket {
                 let folder = format!("{prefix}/");
                 match objects.iter().find(|(key, _)| *key == prefix && !key.ends_with('/')) {
                     Some((_, size)) => self.add_named(prefix, *size, &mut below),
-                    None if folders.contains(&folder) => below.folders.push(folder),
+                    None if !prefix.is_empty() && folders.contains(&folder) => below.folders.push(folder),
                     // Many names that begin so may stand before the folder.
-                    None if next.is_some() && self.has(&folder).await => below.folders.push(folder),
+                    None if !prefix.is_empty() && next.is_some() && self.has(&folder).await => {
+                        below.folders.push(folder)
+                    }
                     None if !objects.is_empty() || !folders.is_empty() => below.folders.push(prefix),
                     None => {}
                 }
