@@ -200,33 +200,35 @@ def by_cores(large, small):
 
 
 def from_s3():
-    """Scanning an archive in S3 beside the same files on the disk: seconds on the clock."""
+    """Scanning an archive in S3 beside the same files on the disk: time on the clock, and CPU time of the process."""
     config, latency, rows = configuration("rare", RARE_ONLY), 0.05, []
 
-    def seconds(place, **environment):
+    def scanned(place, **environment):
+        given = [f"{name}={value}" for name, value in environment.items()]
         start = time.perf_counter()
-        subprocess.run([BINARY, "scan", "--config", config, place], env=os.environ | environment, check=True,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return time.perf_counter() - start
+        cpu, _ = measure("env", *given, BINARY, "scan", "--config", config, place)
+        return time.perf_counter() - start, cpu
 
     for what, logs, kilobytes in (("small logs", 5_000, 20), ("large logs", 200, 600)):
         folder, place = archive(logs, kilobytes), f"s3://{BUCKET}/"
         with S3(folder) as near:
-            rounds = [(seconds(folder), seconds(place, **near.environment)) for _ in range(S3_RUNS)]
+            rounds = [(*scanned(folder), *scanned(place, **near.environment)) for _ in range(S3_RUNS)]
         with S3(folder, latency) as far:
-            late = seconds(place, **far.environment)
-        disk, s3 = medians(rounds)
-        ratio, times = median(each[1] / each[0] for each in rounds), far.requests * latency / late
-        ratio_shown, times_shown = f"{ratio:.2f}", f"{times:.0f} times"
+            late, _ = scanned(place, **far.environment)
+        disk, _, near_time, _ = medians(rounds)
+        of_time, of_cpu = (median(each[2 + n] / each[n] for each in rounds) for n in (0, 1))
+        times = far.requests * latency / late
+        of_cpu_shown, times_shown = f"{of_cpu:.2f}", f"{times:.0f} times"
         if what == "large logs":
-            ratio_shown = limited(ratio, 1.3, "{:.2f}", f"time of scanning {what} in S3, of that on the disk")
+            of_cpu_shown = limited(of_cpu, 1.3, "{:.2f}", f"CPU of scanning {what} in S3, of that on the disk")
         else:
-            times_shown = at_least(times, 15, "{:.0f} times", f"scanning {what} in S3, beside one request after the other")
-        rows.append([f"{logs} {what}", f"{kilobytes} KB", ms(disk), ms(s3), ratio_shown, far.requests, ms(late),
-                     times_shown])
-    table(f"Scanning in S3: time on the clock. The fake S3 shares the machine's cores. With a latency of "
-          f"{latency * 1e3:.0f} ms, the last column compares with one request after the other.",
-          ["archive", "each", "disk", "S3, no latency", "ratio", "requests", "S3, latency", "faster"], rows)
+            times_shown = at_least(times, 15, "{:.0f} times", f"scanning {what} in S3, beside request after request")
+        rows.append([f"{logs} {what}", f"{kilobytes} KB", ms(disk), ms(near_time), f"{of_time:.2f}", of_cpu_shown,
+                     far.requests, ms(late), times_shown])
+    table(f"Scanning in S3: time on the clock, and the CPU time of the process beside that from the disk. The fake S3 "
+          f"shares the machine's cores. With a latency of {latency * 1e3:.0f} ms, the last column compares with one "
+          "request after the other.",
+          ["archive", "each", "disk", "S3", "ratio", "ratio of CPU", "requests", "S3, latency", "faster"], rows)
 
 
 def with_jq(what, log):

@@ -103,8 +103,8 @@ def archive(logs, kilobytes):
         folder = unfinished / "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20"
         folder.mkdir(parents=True, exist_ok=True)
         # A few contents are enough: nothing compares them.
-        contents = [gzip.compress(plain([record(rng, rare=n % 100 == 99) for n in range(kilobytes * RECORDS_PER_KB)]), 6)
-                    for _ in range(8)]
+        records = range(kilobytes * RECORDS_PER_KB)
+        contents = [gzip.compress(plain([record(rng, rare=n % 100 == 99) for n in records]), 6) for _ in range(8)]
         for number in range(logs):
             hour, minute = divmod(number * 1440 // logs, 60)
             name = f"123456789012_CloudTrail_us-east-1_20261120T{hour:02}{minute:02}Z_{number:016}.json.gz"

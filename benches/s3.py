@@ -1,7 +1,7 @@
 """A small, fast S3 for `make bench`: the files of a folder as the objects of one bucket, on loopback.
 
-`python s3.py FOLDER LATENCY` prints its port. LATENCY seconds pass between a request and its answer. Once stdin is closed,
-it prints how many requests there were, and the most that were under way at once.
+`python s3.py FOLDER LATENCY` prints its port. LATENCY seconds pass between a request and its answer. Once stdin is
+closed, it prints how many requests there were, and the most that were under way at once.
 """
 
 import socket
