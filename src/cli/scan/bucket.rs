@@ -123,7 +123,7 @@ impl Bucket {
                     None if !prefix.is_empty() && folders.contains(&folder) => below.folders.push(folder),
                     // Many names that begin so may stand before the folder.
                     None if !prefix.is_empty() && next.is_some() && self.has(&folder).await => {
-                        below.folders.push(folder)
+                        below.folders.push(folder);
                     }
                     None if !objects.is_empty() || !folders.is_empty() => below.folders.push(prefix),
                     None => {}
