@@ -206,6 +206,7 @@ mod tests {
             ),
             (format!("AWSLogs/123456789012/{name}"), account, region, "", time),
             ("AWSLogs/123456789012/".to_owned(), account, None, "", None),
+            ("AWSLogs/123456789012/CloudTrail/2026/11/20/x.json.gz".to_owned(), account, None, "", None),
             ("AWSLogs/123456789012/CloudTrail/us-east-1".to_owned(), account, None, "", None),
             ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/".to_owned(), account, region, "2026/11", None),
             ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/é".to_owned(), account, region, "2026", None),
@@ -222,9 +223,10 @@ mod tests {
         for (key, folder) in [
             ("AWSLogs/123456789012/CloudTrail/us-east-1/2026/11", Some("AWSLogs/123456789012/CloudTrail/us-east-1/")),
             (
-                "AWSLogs/123456789012/CloudTrail-NetworkActivity/r/",
-                Some("AWSLogs/123456789012/CloudTrail-NetworkActivity/r/"),
+                "AWSLogs/123456789012/CloudTrail-NetworkActivity/us-east-1/",
+                Some("AWSLogs/123456789012/CloudTrail-NetworkActivity/us-east-1/"),
             ),
+            ("AWSLogs/123456789012/CloudTrail/2026/11/20/", None),
             ("AWSLogs/123456789012/CloudTrail/us-east-1", None),
             ("AWSLogs/123456789012/Config/us-east-1/", None),
         ] {

@@ -221,7 +221,7 @@ mod tests {
             (&[session][..], 0, 99, format!("{session} (30)")),
             (&[session], 0, 40, "…/deployer/alice@example.com (30)".to_owned()),
             (&[session], 0, 25, "…/alice@example.com (30)".to_owned()),
-            (&["arn:aws:iam::123456789012:root"], 0, 25, "…:123456789012:root (30)".to_owned()),
+            (&["arn:aws:iam::123456789012:root"], 0, 24, "…:123456789012:root (30)".to_owned()),
             (&[session], 0, 20, "…ce@example.com (30)".to_owned()),
             (&[session, "bob"], 0, 35, "…/alice@example.com (30), 1 more".to_owned()),
             (&["alice", "bob", "eve"], 2, 99, "alice (30), bob (2), eve (1), 2 more".to_owned()),
