@@ -274,7 +274,7 @@ async fn a_large_record_and_many_matches_behind_it_stay_within_memory() {
     // The log of a neighbour has a large record, too: one of them waits.
     world.aws.put(BUCKET, "neighbour", large_then_small(0));
     world.aws.put(BUCKET, "small", gzip(&log(&records(3))));
-    world.aws.slow_sns(Duration::from_millis(50));
+    world.aws.slow_sns(Duration::from_millis(10));
     let (message, counts) = invoke(&mut world, &[KEY, "neighbour", "small"]).await;
     assert!(message.contains("time was up") && counts["published"].as_u64() > Some(100), "{message}, {counts}");
     assert_eq!(counts["logs"], 2, "{message}, {counts}");
