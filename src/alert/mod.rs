@@ -21,7 +21,7 @@ pub(crate) use self::context::Context;
 pub(crate) use self::flood::{FLOODS_ROOM, Flood, KINDS_LIMIT};
 pub(crate) use self::message::Alert;
 pub(crate) use self::message::{NOTHING, SIZE_LIMIT};
-pub(crate) use self::sanitize::escape;
+pub(crate) use self::sanitize::{escape, truncate};
 pub(crate) use self::short_name::is_made_up;
 pub(crate) use self::tally::{Others, Tally};
 pub(crate) use self::told::{GroupId, Held, Receipt, Told};

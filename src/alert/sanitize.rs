@@ -69,7 +69,7 @@ pub(super) fn to_ascii(text: &str) -> String {
 }
 
 /// At most `limit` bytes, cut at a character. A text that was cut ends in `ending`, which counts.
-pub(super) fn truncate(mut text: String, limit: usize, ending: &str) -> String {
+pub(crate) fn truncate(mut text: String, limit: usize, ending: &str) -> String {
     if text.len() > limit {
         text.truncate(text.floor_char_boundary(limit.saturating_sub(ending.len())));
         text.push_str(ending);

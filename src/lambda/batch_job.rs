@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::event::{form_decoded, object};
 use super::report::Report;
-use crate::alert::escape;
+use crate::alert::{escape, truncate};
 use crate::error::Error;
 use crate::log::S3Object;
 use crate::rules::suggestion;
@@ -172,11 +172,7 @@ impl Task {
 /// Why a task failed, for a line of the completion report. The function's log has it in full.
 fn shortened(error: &Error, limit: usize) -> String {
     const MORE: &str = "… (the function's log has all of it)";
-    let text = escape(&format!("{}: {error}", error.kind()));
-    if text.len() <= limit {
-        return text;
-    }
-    text[..text.floor_char_boundary(limit.saturating_sub(MORE.len()))].to_owned() + MORE
+    truncate(escape(&format!("{}: {error}", error.kind())), limit, MORE)
 }
 
 #[cfg(test)]

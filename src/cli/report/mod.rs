@@ -1,7 +1,12 @@
 //! The report of a scan: a page in one file, which asks nothing of any other place.
 
+mod alerts;
 mod chart;
+mod coverage;
+mod noise;
 mod page;
+mod quiet;
+mod text;
 
 use std::ffi::OsString;
 use std::fs::{self, File};

@@ -13,9 +13,15 @@ pub(super) struct Interrupt(Receiver<bool>);
 /// The scan: once it is dropped, nobody waits for Ctrl-C any more.
 pub(super) struct Running(Sender<bool>);
 
+static PRESSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether Ctrl-C has been pressed since the program listens, for what has nothing to wait for.
+pub(super) fn is_pressed() -> bool {
+    PRESSED.load(Ordering::Relaxed)
+}
+
 /// Listens from now on. Where the system does not allow it, Ctrl-C ends the program at once.
 pub(super) fn listen() -> (Interrupt, Running) {
-    static PRESSED: AtomicBool = AtomicBool::new(false);
     let (sender, receiver) = channel();
     let pressed = sender.clone();
     let press = move || {

@@ -116,6 +116,7 @@ pub(super) fn logs<'f>(
     let mut statistics = Statistics::new(question.filter, question.what_if.is_some());
     let (selection, left_out) = (Arc::new(selection), Arc::new(LeftOut::default()));
     let Places { local, remote } = places;
+    let (interrupt, running) = interrupt::listen();
     let (found, mut failures) = paths::logs_at(local, config, &selection, &left_out);
     let ahead = if remote.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
     let ahead = ahead.unwrap_or_else(|e| {
@@ -137,7 +138,6 @@ pub(super) fn logs<'f>(
         work.abandon();
         ahead.iter().for_each(Ahead::stop);
     };
-    let (interrupt, running) = interrupt::listen();
     let interrupted = AtomicBool::new(false);
     let mut printed = Ok(());
     let feed = Feed { ahead: ahead.as_ref(), selection: &selection, left_out: &left_out, progress: &progress };

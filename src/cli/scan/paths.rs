@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use walkdir::{DirEntry, WalkDir};
 
 use super::super::console::{say_error, say_warning};
+use super::interrupt::is_pressed;
 use super::selection::Selection;
 use super::source::{Found, LeftOut, Place, Source, is_named_as_log, key_of};
 use crate::log::{SkipReason, reason_to_skip};
@@ -47,6 +48,9 @@ pub(super) fn logs_at(
             selection.is_all() || !entry.file_type().is_dir() || selection.takes(&folder_key(entry.path()))
         };
         for entry in WalkDir::new(&path).follow_links(true).sort_by_file_name().into_iter().filter_entry(enters) {
+            if is_pressed() {
+                break;
+            }
             match entry {
                 Ok(entry) if entry.file_type().is_file() && is_named_as_log(&entry.file_name().to_string_lossy()) => {
                     is_empty = false;
@@ -66,7 +70,7 @@ pub(super) fn logs_at(
                 }
             }
         }
-        if is_empty {
+        if is_empty && !is_pressed() {
             let why = if selection.is_all() { "" } else { " of the times, accounts and regions that are given" };
             say_warning(&format!("{}: no .json.gz or .json file{why} is below it", path.display()));
         }

@@ -13,7 +13,7 @@ use super::span::Span;
 use super::table;
 use super::what_if::Trials;
 use super::worker::{LogCounts, PrintedAlert};
-use crate::alert::{NOTHING, Tally};
+use crate::alert::{NOTHING, Tally, truncate};
 use crate::evaluate::{Match, RuleCounts};
 use crate::rules::{Check, Filter, Hit, Rule, Severity, Test};
 
@@ -435,10 +435,7 @@ fn count_each(tallies: &mut [Tally<String>], texts: &[&str], room: &mut usize) {
 }
 
 fn cut(text: &str) -> String {
-    match text.get(..text.floor_char_boundary(TEXT_LIMIT)) {
-        Some(start) if start.len() < text.len() => format!("{start}…"),
-        _ => text.to_owned(),
-    }
+    truncate(text.to_owned(), TEXT_LIMIT, "…")
 }
 
 /// The most frequent ones, most first.
