@@ -71,15 +71,32 @@ impl<'a> CallName<'a> {
 /// What evaluating conditions of one filter needs and learns.
 pub(crate) struct Scratch<'s> {
     pub(crate) searches: &'s mut Searches,
-    /// For each [`Test`], by its id: whether a record has had a value at its path. Empty if that is not of interest.
-    pub(crate) paths_seen: &'s mut [bool],
+    pub(crate) paths_seen: &'s mut PathsSeen,
+}
+
+/// The paths at which records have had values.
+#[derive(Debug, Default)]
+pub(crate) struct PathsSeen {
+    /// For each [`Test`], by its id. Empty if that is not of interest.
+    pub(super) of_tests: Vec<bool>,
+    /// How many there are.
+    pub(super) count: usize,
+}
+
+impl PathsSeen {
+    fn note(&mut self, test: &Test) {
+        if let Some(seen @ false) = self.of_tests.get_mut(test.id) {
+            *seen = true;
+            self.count += 1;
+        }
+    }
 }
 
 impl Scratch<'_> {
     /// Whether conditions are looked at to the end although the answer is known, so that `scan` can name paths that lead
     /// nowhere.
     pub(super) fn notes_paths(&self) -> bool {
-        !self.paths_seen.is_empty()
+        !self.paths_seen.of_tests.is_empty()
     }
 }
 
@@ -139,8 +156,8 @@ impl Test {
     }
 
     /// Whether no record has had a value at its path, or at one inside of its elements, as far as that is noted.
-    pub(super) fn is_unseen(&self, paths_seen: &[bool]) -> bool {
-        paths_seen.get(self.id) == Some(&false)
+    pub(super) fn is_unseen(&self, paths_seen: &PathsSeen) -> bool {
+        paths_seen.of_tests.get(self.id) == Some(&false)
             || matches!(&self.check, Check::Element(tests) if tests.iter().any(|test| test.is_unseen(paths_seen)))
     }
 
@@ -161,7 +178,9 @@ impl Test {
                 is_absent = false;
                 passes = passes || all_pass(tests, element, matters, scratch);
             });
-            self.note_value(is_absent, scratch);
+            if !is_absent {
+                scratch.paths_seen.note(self);
+            }
             return passes;
         }
         let mut others: Option<HashSet<String>> = None;
@@ -187,14 +206,10 @@ impl Test {
                 Check::Element(_) => false,
             };
         });
-        self.note_value(is_absent, scratch);
-        passes
-    }
-
-    fn note_value(&self, is_absent: bool, scratch: &mut Scratch<'_>) {
-        if let (false, Some(seen)) = (is_absent, scratch.paths_seen.get_mut(self.id)) {
-            *seen = true;
+        if !is_absent {
+            scratch.paths_seen.note(self);
         }
+        passes
     }
 }
 

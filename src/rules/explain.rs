@@ -1,6 +1,6 @@
 //! Why a rule does or does not match a record, for people whose test of a rule fails.
 
-use super::condition::{Check, Condition, Scratch, Test, path_text};
+use super::condition::{Check, Condition, PathsSeen, Scratch, Test, path_text};
 use super::matcher::day_of;
 use super::model::{Exception, Filter, Rule};
 use super::pattern::{Pattern, Searches};
@@ -76,7 +76,7 @@ impl Explainer<'_, '_> {
     }
 
     fn passes(&mut self, test: &Test, record: &Record<'_>) -> bool {
-        test.passes(record, true, &mut Scratch { searches: &mut self.searches, paths_seen: &mut [] })
+        test.passes(record, true, &mut Scratch { searches: &mut self.searches, paths_seen: &mut PathsSeen::default() })
     }
 
     /// What a test asks, and of which values; of one of objects that fails, what each of them fails.

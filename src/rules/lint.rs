@@ -6,7 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::calls::Calls;
-use super::condition::{CallName, Check, Condition, Scratch, Test, path_text};
+use super::condition::{CallName, Check, Condition, PathsSeen, Scratch, Test, path_text};
 use super::examples::{examples, matches_everything};
 use super::model::{Exception, Filter, Rule, Severity};
 use super::pattern::Searches;
@@ -195,7 +195,11 @@ fn every_call(condition: &Condition) -> bool {
         && CALLS.lines().filter_map(|call| Record::parse(call).ok()).all(|call| {
             let [source, name] = ["eventSource", "eventName"].map(|key| call.raw_string(&[key]));
             let name = CallName { source: source.as_deref(), name: name.as_deref() };
-            condition.matches(name, &call, &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut [] })
+            condition.matches(
+                name,
+                &call,
+                &mut Scratch { searches: &mut Searches::default(), paths_seen: &mut PathsSeen::default() },
+            )
         })
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 
-use super::condition::{CallName, Condition, Scratch, Test};
+use super::condition::{CallName, Condition, PathsSeen, Scratch, Test};
 use super::model::{Exception, Filter, Rule};
 use super::needle::Needle;
 use super::pattern::Searches;
@@ -37,8 +37,7 @@ pub struct Learned {
     for_any_call: RefCell<ForAnyCall>,
     calls: RefCell<KnownCalls>,
     searches: RefCell<Searches>,
-    /// For each [`Test`], by its id: whether a record has had a text at its path. Empty if that is not of interest.
-    paths_seen: RefCell<Vec<bool>>,
+    paths_seen: RefCell<PathsSeen>,
 }
 
 /// The rules that may match any call.
@@ -50,12 +49,14 @@ struct ForAnyCall {
     needle: Option<Needle>,
     /// How many paths of these rules no record has had a value at yet. Records that may have one are looked at too.
     unseen: usize,
+    /// How many paths of all rules had been seen when that was counted.
+    seen: usize,
 }
 
 impl ForAnyCall {
-    fn new(filter: &Filter, paths_seen: &[bool]) -> Self {
+    fn new(filter: &Filter, paths_seen: &PathsSeen) -> Self {
         let rules = enabled(filter).filter(|(_, rule)| is_for_any_call(rule));
-        let mut this = ForAnyCall { rules: rules.map(|(index, _)| index).collect(), needle: None, unseen: 0 };
+        let mut this = ForAnyCall { rules: rules.map(|(index, _)| index).collect(), needle: None, unseen: 0, seen: 0 };
         this.choose(filter, paths_seen);
         this
     }
@@ -65,7 +66,7 @@ impl ForAnyCall {
     }
 
     /// Chooses what to search for.
-    fn choose(&mut self, filter: &Filter, paths_seen: &[bool]) {
+    fn choose(&mut self, filter: &Filter, paths_seen: &PathsSeen) {
         let rarest = |i: &RuleIndex| {
             let wheres = &filter.rules[*i as usize].condition.wheres;
             wheres.iter().flat_map(Test::needles).max_by_key(|needle| needle.rarity())
@@ -79,12 +80,15 @@ impl ForAnyCall {
     }
 
     /// The rules that may match a record.
-    fn rules(&mut self, filter: &Filter, raw: &RawRecord<'_>, paths_seen: &[bool]) -> &[RuleIndex] {
+    fn rules(&mut self, filter: &Filter, raw: &RawRecord<'_>, paths_seen: &PathsSeen) -> &[RuleIndex] {
         if self.rules.is_empty() {
             return &[];
         }
-        if self.unseen > 0 && self.unseen != self.tests(filter).filter(|test| test.is_unseen(paths_seen)).count() {
-            self.choose(filter, paths_seen);
+        if self.seen != paths_seen.count {
+            self.seen = paths_seen.count;
+            if self.unseen != self.tests(filter).filter(|test| test.is_unseen(paths_seen)).count() {
+                self.choose(filter, paths_seen);
+            }
         }
         let may_match = !raw.searchable || self.needle.as_ref().is_none_or(|needle| needle.is_in(raw.bytes));
         if may_match { &self.rules } else { &[] }
@@ -94,10 +98,10 @@ impl ForAnyCall {
 impl Learned {
     /// Empty knowledge.
     pub fn new(filter: &Filter) -> Self {
-        Learned::with(filter, Vec::new())
+        Learned::with(filter, PathsSeen::default())
     }
 
-    fn with(filter: &Filter, paths_seen: Vec<bool>) -> Self {
+    fn with(filter: &Filter, paths_seen: PathsSeen) -> Self {
         Learned {
             for_any_call: ForAnyCall::new(filter, &paths_seen).into(),
             calls: RefCell::default(),
@@ -109,7 +113,7 @@ impl Learned {
     /// Empty knowledge that also notes at which paths records had a text. For that, some records that no rule matches are
     /// parsed too.
     pub fn with_paths(filter: &Filter) -> Self {
-        Learned::with(filter, vec![false; filter.test_count])
+        Learned::with(filter, PathsSeen { of_tests: vec![false; filter.test_count], count: 0 })
     }
 
     /// Whether the bytes of every record are searched, because rules may match any call.
@@ -119,11 +123,11 @@ impl Learned {
 
     /// The memory that it takes, in bytes.
     pub(crate) fn memory(&self) -> usize {
-        self.calls.borrow().memory + self.searches.borrow().memory() + self.paths_seen.borrow().len()
+        self.calls.borrow().memory + self.searches.borrow().memory() + self.paths_seen.borrow().of_tests.len()
     }
 
     pub(crate) fn paths_seen(&self) -> Vec<bool> {
-        self.paths_seen.borrow().clone()
+        self.paths_seen.borrow().of_tests.clone()
     }
 }
 
@@ -279,7 +283,8 @@ impl<'f, 'l> Matcher<'f, 'l> {
             let rule = &filter.rules[*i as usize];
             !raw.searchable
                 || rule.all_and_any(|condition| condition.may_pass(raw.bytes))
-                || !paths_seen.is_empty() && rule.conditions().flat_map(|condition| &condition.wheres).any(is_new)
+                || !paths_seen.of_tests.is_empty()
+                    && rule.conditions().flat_map(|condition| &condition.wheres).any(is_new)
         };
         let for_call = calls.rules(filter, &mut searches, CallName::of(raw));
         let for_any_call = for_any_call.rules(filter, raw, &paths_seen);
