@@ -1,8 +1,9 @@
 //! What the bytes of a record must hold before it is parsed: texts that the log can't write in another way.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, packed};
 use memchr::memmem::Finder;
 use regex_syntax::hir::Hir;
 use regex_syntax::hir::literal::{ExtractKind, Extractor, Literal};
@@ -15,6 +16,16 @@ const LEAST: usize = 3;
 /// Few texts.
 const FEW: usize = 8;
 
+/// The most texts for which vectors have room.
+const PACKED: usize = 64;
+
+/// The most bytes of a text that vectors are given, where there are more texts.
+const BEGINNING: usize = 12;
+
+/// The most bytes of texts for which the fastest automaton is made. It takes 256 times as many, and rules that may match any
+/// call share one.
+const FAST_BYTES: usize = 8 << 10;
+
 /// Texts of which a record's bytes must hold one.
 #[derive(Debug, Clone)]
 pub(super) struct Needle {
@@ -26,8 +37,10 @@ pub(super) struct Needle {
 enum Search {
     /// Of a few texts: one after the other.
     Each(Arc<[Finder<'static>]>),
-    /// Of many texts: all at once. What searches so takes longer to make.
-    Together(Arc<AhoCorasick>),
+    /// Of many texts: all at once, many bytes at a time. What searches so takes longer to make.
+    Packed(Arc<packed::Searcher>),
+    /// Of more texts: all at once, byte by byte, where one of their beginnings is.
+    Automaton(Option<Arc<packed::Searcher>>, Arc<AhoCorasick>),
 }
 
 impl Needle {
@@ -40,15 +53,24 @@ impl Needle {
     /// One of the texts.
     pub(super) fn one_of(texts: Vec<String>) -> Option<Self> {
         let each = || Search::Each(texts.iter().map(|text| Finder::new(text).into_owned()).collect());
-        let search = if texts.len() <= FEW { each() } else { Needle::together(&texts)? };
+        let search = if texts.len() <= FEW { each() } else { Needle::together(&texts, 0)? };
         Some(Needle { texts, search })
     }
 
-    fn together(texts: &[String]) -> Option<Search> {
-        // An automaton that takes little memory. For this kind of match, vectors skip almost all bytes before it.
+    fn together(texts: &[String], fast_bytes: usize) -> Option<Search> {
+        let cut_to =
+            |length: usize| texts.iter().map(|text| text.get(..length).unwrap_or(text)).collect::<BTreeSet<_>>();
+        let lengths = [usize::MAX].into_iter().chain((LEAST..=BEGINNING).rev());
+        let few = lengths.map(|length| (length, cut_to(length))).find(|(_, beginnings)| beginnings.len() <= PACKED);
+        let packed = few.as_ref().and_then(|(_, beginnings)| packed::Searcher::new(beginnings).map(Arc::new));
+        if let (Some((usize::MAX, _)), Some(packed)) = (&few, &packed) {
+            return Some(Search::Packed(packed.clone()));
+        }
+        let length: usize = texts.iter().map(String::len).sum();
+        let kind = if length <= fast_bytes { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
+        // Its own search for rare bytes finds many of them in JSON, and then slows it down.
         let mut builder = AhoCorasick::builder();
-        builder.kind(Some(AhoCorasickKind::ContiguousNFA)).match_kind(MatchKind::LeftmostFirst);
-        Some(Search::Together(builder.build(texts).ok()?.into()))
+        Some(Search::Automaton(packed, builder.kind(Some(kind)).prefilter(false).build(texts).ok()?.into()))
     }
 
     /// One needle for what several must hold, to be searched in every record.
@@ -56,13 +78,17 @@ impl Needle {
         let mut texts: Vec<_> = needles.flat_map(|needle| &needle.texts).cloned().collect();
         texts.sort_unstable();
         texts.dedup();
-        Some(Needle { search: Needle::together(&texts)?, texts })
+        Some(Needle { search: Needle::together(&texts, FAST_BYTES)?, texts })
     }
 
     pub(super) fn is_in(&self, record: &[u8]) -> bool {
         match &self.search {
             Search::Each(finders) => finders.iter().any(|finder| finder.find(record).is_some()),
-            Search::Together(searcher) => searcher.is_match(record),
+            Search::Packed(searcher) => searcher.find(record).is_some(),
+            Search::Automaton(beginnings, searcher) => {
+                beginnings.as_ref().is_none_or(|beginnings| beginnings.find(record).is_some())
+                    && searcher.is_match(record)
+            }
         }
     }
 
@@ -75,7 +101,10 @@ impl Needle {
     pub(super) fn memory(&self) -> usize {
         match &self.search {
             Search::Each(_) => 0,
-            Search::Together(searcher) => searcher.memory_usage(),
+            Search::Packed(searcher) => searcher.memory_usage(),
+            Search::Automaton(beginnings, searcher) => {
+                searcher.memory_usage() + beginnings.as_ref().map_or(0, |beginnings| beginnings.memory_usage())
+            }
         }
     }
 }
@@ -96,8 +125,10 @@ pub(super) fn cut<'t>(literals: impl Iterator<Item = &'t [u8]>) -> Option<Vec<St
     let mut texts = Vec::new();
     for literal in literals {
         let runs = literal.split(|byte| !is_plain(*byte));
-        // The first of the longest ones: names of programs are rarer than what follows them.
-        let longest = runs.rev().max_by_key(|run| run.len())?;
+        // The first of those with the longest name: names of programs are rarer than what follows them, and before a colon
+        // stands an ARN's account.
+        let name = |run: &&[u8]| run.rsplit(|byte| *byte == b':').next().map_or(0, <[u8]>::len);
+        let longest = runs.rev().max_by_key(|run| name(run).max(run.len().min(LEAST)))?;
         // A leading colon may be the one between a key and a value, which may have blanks around it.
         texts.push(str::from_utf8(longest).ok()?.trim_start_matches(':').to_owned());
     }
@@ -125,6 +156,8 @@ mod tests {
             (r"[a-z]+\.example", Some(&[".example"])),
             (r"^\{.*public", Some(&["public"])),
             (":aws:", Some(&["aws:"])),
+            ("^arn:aws:iam::123456789012:user/somebody$", Some(&["somebody"])),
+            ("^arn:aws:iam::123456789012:role/x$", Some(&["arn:aws:iam::123456789012:role"])),
             ("[0-9]parrot[0-9]|kali", Some(&["kali", "parrot"])),
             ("ab|.*", None),
             ("[a-z]+", None),
