@@ -122,8 +122,8 @@ invoke: .venv/build-ready ## send an event to the function that make watch runs 
 	$(CARGO_LAMBDA) invoke cloudtrail-alerter --data-file $(EVENT)
 
 .PHONY: bench
-bench: release .venv/ready ## measure speed and size against gzip, jq, Python and Node (REAL_LOGS=folder adds your logs)
-	@echo "Measuring (usually 10 minutes; leave the machine alone)"
+bench: release .venv/ready ## measure speed and size against gzip, jq, DuckDB, Python and Node (REAL_LOGS=folder adds your logs and updates the manual)
+	@echo "Measuring (usually a quarter of an hour; leave the machine alone)"
 	PYTHONPATH=tools:tests/instructions $(VENV)/python benches/bench.py
 
 .PHONY: bench-record

@@ -23,6 +23,10 @@ CALLS = {
 # What no made-up record is unless it is asked for, and a configuration for it in the original form.
 RARE = ("iam", "CreateUser")
 RARE_ONLY = {"source": r"^iam\.amazonaws\.com$", "regexp": "^CreateUser$"}
+# What filter_config.json alerts on.
+SUSPICIOUS = [(f"{service}.amazonaws.com", call) for service, call in (
+    ("iam", "CreateUser"), ("iam", "CreateAccessKey"), ("iam", "PutRolePolicy"), ("signin", "ConsoleLogin"),
+    ("signin", "PasswordRecoveryRequested"), ("sts", "GetFederationToken"))]
 RECORDS_PER_KB = 5  # of gzip, about
 
 
@@ -94,23 +98,45 @@ def made_up(megabytes):
     return path
 
 
-def archive(logs, kilobytes):
-    """A folder of so many logs in CloudTrail's layout, each of about that many KB when gzipped."""
-    root = FOLDER / f"archive-{logs}-{kilobytes}KB"
+def archive(logs, kilobytes, distinct=False):
+    """A folder of so many logs in CloudTrail's layout, each of about that many KB when gzipped.
+
+    A few contents are enough where nothing compares them. Distinct ones have calls that filter_config.json alerts on.
+    """
+    root = FOLDER / f"archive-{logs}-{kilobytes}KB{'-distinct' if distinct else ''}"
     if not root.exists():
         print(f"Generating {root.relative_to(ROOT)}", flush=True)
         rng, unfinished = random.Random(logs), root.with_suffix(".part")
         folder = unfinished / "AWSLogs/123456789012/CloudTrail/us-east-1/2026/11/20"
         folder.mkdir(parents=True, exist_ok=True)
-        # A few contents are enough: nothing compares them.
-        records = range(kilobytes * RECORDS_PER_KB)
-        contents = [gzip.compress(plain([record(rng, rare=n % 100 == 99) for n in records]), 6) for _ in range(8)]
+
+        def content():
+            records = [record(rng, rare=n % 100 == 99) for n in range(kilobytes * RECORDS_PER_KB)]
+            for each in records[99::100] if distinct else []:
+                each["eventSource"], each["eventName"] = rng.choice(SUSPICIOUS)
+            return gzip.compress(plain(records), 6)
+
+        contents = [content() for _ in range(logs if distinct else 8)]
         for number in range(logs):
             hour, minute = divmod(number * 1440 // logs, 60)
             name = f"123456789012_CloudTrail_us-east-1_20261120T{hour:02}{minute:02}Z_{number:016}.json.gz"
             (folder / name).write_bytes(contents[number % len(contents)])
         unfinished.rename(root)
     return root
+
+
+def joined(folder):
+    """The logs of a folder as one file of their gzip members."""
+    path = FOLDER / f"{folder.name}.json.gz"
+    path.write_bytes(b"".join(each.read_bytes() for each in sorted(folder.rglob("*.gz"))))
+    return path
+
+
+def empty():
+    """A log without records."""
+    path = FOLDER / "empty.json"
+    path.write_text('{"Records":[]}')
+    return path
 
 
 def real(folder, repeated=1):

@@ -18,7 +18,7 @@ BUCKET = "cloudtrail-logs-123456789012"
 PAGE = 1000
 
 
-def listing(keys, query):
+def listing(objects, keys, query):
     """ListObjectsV2."""
     def given(name):
         return query.get(name, [""])[0]
@@ -41,7 +41,8 @@ def listing(keys, query):
         '<?xml version="1.0" encoding="UTF-8"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">',
         f"<Name>{BUCKET}</Name><KeyCount>{len(contents) + len(folders)}</KeyCount><MaxKeys>{PAGE}</MaxKeys>",
         f"<IsTruncated>{str(more).lower()}</IsTruncated><EncodingType>url</EncodingType>{token}",
-        *(f"<Contents><Key>{quote(key)}</Key><Size>1</Size></Contents>" for key in contents),
+        *(f"<Contents><Key>{quote(key)}</Key><LastModified>2026-11-20T21:00:00.000Z</LastModified>"
+          f"<Size>{len(objects[key])}</Size></Contents>" for key in contents),
         *(f"<CommonPrefixes><Prefix>{quote(each)}</Prefix></CommonPrefixes>" for each in folders),
         "</ListBucketResult>"]).encode()
 
@@ -56,7 +57,7 @@ def serve(folder, latency):
         where = urlsplit(path)
         key = unquote(where.path).lstrip("/").partition("/")[2]
         if not key:
-            return "200 OK", listing(keys, parse_qs(where.query))
+            return "200 OK", listing(objects, keys, parse_qs(where.query))
         return ("200 OK", objects[key]) if key in objects else ("404 Not Found", b"")
 
     class Connection(socketserver.BaseRequestHandler):

@@ -1,5 +1,5 @@
 //! The manuals about rules: their configurations are valid and pass their own tests, and their commands print what the
-//! pages show.
+//! pages show. And the README's figures are those of the benchmarks.
 
 use std::fs;
 use std::path::Path;
@@ -177,6 +177,46 @@ fn the_step_for_warnings_fails_by_them_but_not_before_an_exception_ends() {
         let command = command.args(["-e", "-c", script]).current_dir(folder.path());
         let run = command.env("TOPIC_ARN", "arn:aws:sns:us-east-1:123456789012:alerts").output().unwrap();
         assert_eq!(run.status.success(), passes, "{source} {until}: {run:?}");
+    }
+}
+
+/// A cell of the only table that has this row and this column.
+fn cell<'a>(page: &'a str, row: &str, column: &str) -> &'a str {
+    let cells = |line: &'a str| line.split('|').map(str::trim);
+    let tables = page.split("\n\n").filter(|table| table.starts_with('|'));
+    let mut found = tables.filter_map(|table| {
+        let at = cells(table.lines().next()?).position(|name| name == column)?;
+        table.lines().find(|line| cells(line).nth(1) == Some(row)).and_then(|line| cells(line).nth(at))
+    });
+    let cell = found.next().unwrap_or_else(|| panic!("no table has {row} and {column}"));
+    assert_eq!(found.next(), None, "a second table has {row} and {column}");
+    cell
+}
+
+/// `make bench` writes the tables, and a person the README.
+#[test]
+fn the_readme_rounds_the_figures_of_the_benchmarks() {
+    let readme = page("README.md").split_whitespace().collect::<Vec<_>>().join(" ");
+    let benchmarks = page("docs/benchmarks.md");
+    for (before, row, column) in [
+        ("gzipped log of 50 MB of JSON takes ", "50 MB", "scan"),
+        ("`gzip -dc` takes ", "50 MB", "gzip -dc"),
+        ("**Memory** peaks at ", "50 MB, no match: peak", "cloudtrail-alerter"),
+        ("repeat the sample's steps need ", "50 MB, no match: peak", "Python"),
+        ("[Python](benches/sample.py) and ", "50 MB, no match: peak", "Node"),
+        ("1,000 alerts takes ", "1,000 alerts: requests", "cloudtrail-alerter"),
+        ("The sample's steps take ", "1,000 alerts: requests", "Python"),
+        ("The sample's steps take ", "1,000 alerts: requests", "Node"),
+    ] {
+        let shown = readme.split_once(before).unwrap_or_else(|| panic!("the README has no `{before}`")).1;
+        let mut shown = shown.split(' ').map(|word| word.trim_end_matches('.').replace(',', ""));
+        let mut measured = cell(&benchmarks, row, column).split(' ');
+        let (number, figure) = (shown.next().unwrap(), measured.next().unwrap().parse::<f64>().unwrap());
+        let decimals = number.split_once('.').map_or(0, |(_, decimals)| decimals.len());
+        assert_eq!(number, format!("{figure:.decimals$}"), "{before}…: {row}, {column}");
+        if let Some(unit) = measured.next() {
+            assert_eq!(shown.next().unwrap(), unit, "{before}…: {row}, {column}");
+        }
     }
 }
 
