@@ -106,7 +106,7 @@ impl Reader {
         schema.and_then(|schema| self.problems.text("$schema", schema));
         let mut drafts = Drafts::default();
         if source.is_some() || regexp.is_some() {
-            drafts.drafts.push((DEFAULT_RULE.to_owned(), self.default_rule(source, regexp)));
+            drafts.add(DEFAULT_RULE.to_owned(), self.default_rule(source, regexp));
         }
         let (region, topic) = sns.map(|sns| self.sns(sns)).unwrap_or_default();
         let topic = topic.or_else(|| self.topic("TOPIC_ARN in the environment", default_topic?));
@@ -132,7 +132,7 @@ impl Reader {
         let accounts = accounts.map(|accounts| self.accounts(accounts)).unwrap_or_default();
         let max_alerts_per_log =
             max_alerts.and_then(|max| self.problems.count("maxAlertsPerLog", max, "; leave it out for no limit"));
-        if drafts.drafts.is_empty() && self.problems.0.is_empty() {
+        if drafts.is_empty() && self.problems.0.is_empty() {
             self.problems.add("", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
         }
         let (rules, topics) = drafts.into_rules(topic.as_ref(), format, &mut self.problems);
@@ -178,12 +178,12 @@ impl Reader {
         for (_, rules) in self.problems.entries(&name, pack) {
             for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
                 if let Some((rule, draft)) = self.draft(i, rule) {
-                    if drafts.drafts.iter().any(|(known, _)| *known == rule) {
+                    if drafts.known(&rule).is_some() {
                         self.problems.add("packs", format!("`{name}` is there twice: delete one"));
                         return None;
                     }
                     drafts.from_packs.push(rule.clone());
-                    drafts.drafts.push((rule, draft));
+                    drafts.add(rule, draft);
                 }
             }
         }
@@ -193,14 +193,15 @@ impl Reader {
     fn rule(&mut self, i: usize, rule: Node<'_>, drafts: &mut Drafts) {
         let before = self.problems.0.len();
         let Some((name, draft)) = self.draft(i, rule) else { return };
-        if let Some((_, known)) = drafts.drafts.iter_mut().find(|(known, _)| *known == name) {
-            match drafts.from_packs.iter().position(|pack_rule| *pack_rule == name) {
+        let of_pack = drafts.from_packs.iter().position(|pack_rule| *pack_rule == name);
+        if let Some(known) = drafts.known(&name) {
+            match of_pack {
                 Some(at) => {
-                    drafts.from_packs.swap_remove(at);
                     known.override_with(draft);
                     if self.is_missing(known.has_no_condition(), before) {
                         self.problems.add(&format!("rule {name}"), NO_CONDITION);
                     }
+                    drafts.from_packs.swap_remove(at);
                 }
                 None => self.problems.add("", format!("two rules have the name `{name}`: rename one")),
             }
@@ -219,7 +220,7 @@ impl Reader {
             };
             self.problems.add(&format!("rule {name}"), what);
         }
-        drafts.drafts.push((name, draft));
+        drafts.add(name, draft);
     }
 
     /// A rule as written, with its name.

@@ -116,12 +116,30 @@ impl Draft {
 /// The rules of a file in their order, by name.
 #[derive(Default)]
 pub(super) struct Drafts {
-    pub(super) drafts: Vec<(String, Draft)>,
+    drafts: Vec<(String, Draft)>,
+    /// Where in `drafts` a name is.
+    places: HashMap<String, usize>,
     /// Names of packs' rules that no rule has overridden yet.
     pub(super) from_packs: Vec<String>,
 }
 
 impl Drafts {
+    pub(super) fn is_empty(&self) -> bool {
+        self.drafts.is_empty()
+    }
+
+    /// The draft of that name.
+    pub(super) fn known(&mut self, name: &str) -> Option<&mut Draft> {
+        let place = self.places.get(name)?;
+        self.drafts.get_mut(*place).map(|(_, draft)| draft)
+    }
+
+    /// Adds a rule of a name that is not known.
+    pub(super) fn add(&mut self, name: String, draft: Draft) {
+        self.places.insert(name.clone(), self.drafts.len());
+        self.drafts.push((name, draft));
+    }
+
     /// Makes the rules and the topics that they use, each topic with one format. The topic and the format are those of
     /// the top level.
     pub(super) fn into_rules(
