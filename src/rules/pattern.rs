@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
+use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, Look};
 
 use super::needle::{Needle, cut, plain_texts};
@@ -255,7 +256,7 @@ fn parse(text: &str) -> Result<Hir, String> {
         let length = text.len();
         return Err(format!("{} is too large, with {length} bytes: divide it among several rules", shown(text)));
     }
-    regex_syntax::parse(text).map_err(|error| {
+    hir(text).map_err(|error| {
         let error = error.to_string();
         let last = error.lines().last().unwrap_or_default();
         let why = last.strip_prefix("error: ").unwrap_or(last);
@@ -268,6 +269,11 @@ fn parse(text: &str) -> Result<Hir, String> {
         };
         format!("{} is not a valid regular expression: {why}{hint}", shown(text))
     })
+}
+
+fn hir(text: &str) -> Result<Hir, Box<regex_syntax::Error>> {
+    // With `(?-u)`, `[^"]` matches a part of a letter, too. Nobody asks where a match begins and ends.
+    ParserBuilder::new().utf8(false).build().parse(text).map_err(Box::new)
 }
 
 /// Compiles a pattern, unless an automaton of it takes more than `limit` bytes.
@@ -296,7 +302,7 @@ fn is_slow(hir: &Hir, regex: &Regex) -> bool {
 
 /// What a pattern would take if it matched ASCII only, where that is much less.
 fn in_ascii(text: &str, memory: usize) -> String {
-    let hir = regex_syntax::parse(&format!("(?-u){text}")).ok();
+    let hir = hir(&format!("(?-u){text}")).ok();
     let ascii = hir.and_then(|hir| build(&hir, memory / COMPILING));
     let ascii = ascii.map(|regex| regex.memory_usage() + PATTERN_MEMORY).filter(|ascii| *ascii < memory / 4);
     ascii.map(|ascii| format!(" ({} with (?-u) before it)", size(ascii))).unwrap_or_default()
