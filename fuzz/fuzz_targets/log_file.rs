@@ -77,7 +77,7 @@ fn seen_as(record: &Value) -> Seen {
 /// Reads a file in pieces of this length. `strictly` looks into every record, and else only rules do, of which there are
 /// none for most.
 fn read(mut log: LogFile, file: &[u8], piece: usize, strictly: bool) -> (Vec<Seen>, Result<(), Malformed>) {
-    let learned = Learned::new(&filter);
+    let learned = Learned::new(&FILTER);
     let mut evaluator = Evaluator::new(Matcher::new(&FILTER, &learned), "log", None);
     // Nothing of a file that was given up may be left.
     let mut given_up = log.read(Some(&file[..file.len() / 2]));
