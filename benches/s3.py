@@ -4,15 +4,15 @@
 closed, it prints how many requests there were, and the most that were under way at once.
 """
 
+import select
 import socket
-import socketserver
 import subprocess
 import sys
-import threading
 import time
 from bisect import bisect_left, bisect_right
+from collections import deque
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote
 
 BUCKET = "cloudtrail-logs-123456789012"
 PAGE = 1000
@@ -47,57 +47,71 @@ def listing(objects, keys, query):
         "</ListBucketResult>"]).encode()
 
 
+def answer(status, body):
+    return f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: {len(body)}\r\n\r\n'.encode() + body
+
+
 def serve(folder, latency):
-    """Serves until stdin is closed, each connection in a thread: what a socket sends takes no time of the others."""
+    """Serves until stdin is closed, in one thread: with more, the client would have less of the machine's cores."""
     objects = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     keys = sorted(objects)
-    counts = {"requests": 0, "under way": 0, "most": 0}
+    requests, most, due, connections, unsent = 0, 0, deque(), {}, {}
+    listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+    poll = select.epoll()
+    for each in (listener, sys.stdin):
+        poll.register(each, select.EPOLLIN)
+    print(listener.getsockname()[1], flush=True)
 
-    def answer(path):
-        where = urlsplit(path)
-        key = unquote(where.path).lstrip("/").partition("/")[2]
-        if not key:
-            return "200 OK", listing(objects, keys, parse_qs(where.query))
-        return ("200 OK", objects[key]) if key in objects else ("404 Not Found", b"")
+    def receive(connection):
+        """A request, which a client sends at once, before it waits for the answer; nothing if it has gone."""
+        try:
+            return connection.recv(1 << 16)
+        except OSError:
+            return b""
 
-    class Connection(socketserver.BaseRequestHandler):
-        def handle(self):
-            self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            received = b""
-            while True:
-                head, found, received = received.partition(b"\r\n\r\n")
-                if not found:
-                    more = self.request.recv(1 << 16)
-                    if not more:
-                        return
-                    received = head + more
-                    continue
-                counts["requests"] += 1
-                counts["under way"] += 1
-                counts["most"] = max(counts["most"], counts["under way"])
-                if latency:
-                    time.sleep(latency)
-                status, body = answer(head.split(b" ", 2)[1].decode())
-                counts["under way"] -= 1
-                head = f'HTTP/1.1 {status}\r\nETag: "1"\r\nContent-Length: {len(body)}\r\n\r\n'.encode()
-                if len(body) < 1 << 16:
-                    self.request.sendall(head + body)
-                else:
-                    self.request.sendall(head)
-                    self.request.sendall(body)
+    def send(connection, rest):
+        try:
+            sent = connection.send(rest)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client has gone
+            sent = len(rest)
+        if sent < len(rest):
+            unsent[connection] = memoryview(rest)[sent:]
+            poll.modify(connection, select.EPOLLOUT)
+        elif unsent.pop(connection, None):
+            poll.modify(connection, select.EPOLLIN)
 
-    class Server(socketserver.ThreadingTCPServer):
-        daemon_threads, request_queue_size = True, 256
-
-        def handle_error(self, *_):
-            """A client may go before it has all."""
-
-    with Server(("127.0.0.1", 0), Connection) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        print(server.server_address[1], flush=True)
-        sys.stdin.read()
-        print(counts["requests"], counts["most"], flush=True)
-        server.shutdown()
+    while True:
+        for number, _ in poll.poll(max(0, due[0][0] - time.monotonic()) if due else None):
+            connection = connections.get(number)
+            if number == listener.fileno():
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connections[connection.fileno()] = connection
+                poll.register(connection, select.EPOLLIN)
+            elif not connection:
+                print(requests, most, flush=True)
+                return
+            elif connection in unsent:
+                send(connection, unsent[connection])
+            elif request := receive(connection):
+                requests += 1
+                due.append((time.monotonic() + latency, connection, request.split(b" ", 2)[1].decode()))
+                most = max(most, len(due))
+            else:
+                connections.pop(number).close()
+        while due and due[0][0] <= time.monotonic():
+            _, connection, path = due.popleft()
+            where, _, query = path.partition("?")
+            key = unquote(where).lstrip("/").partition("/")[2]
+            if not key:
+                send(connection, answer("200 OK", listing(objects, keys, parse_qs(query))))
+            elif key in objects:
+                send(connection, answer("200 OK", objects[key]))
+            else:
+                send(connection, answer("404 Not Found", b""))
 
 
 class S3:

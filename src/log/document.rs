@@ -1,5 +1,7 @@
 //! The JSON document of a log file: finds its records while the text is still arriving.
 
+use std::mem;
+
 use serde::de::IgnoredAny;
 
 use super::offline::{self, Item};
@@ -100,6 +102,11 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn new(is_offline: bool) -> Self {
         Document { is_offline, ..Document::default() }
+    }
+
+    /// Forgets the document, for the next one, and keeps the window.
+    pub(super) fn restart(&mut self) {
+        *self = Document { buffer: mem::take(&mut self.buffer), is_offline: self.is_offline, ..Document::default() };
     }
 
     pub(super) fn is_offline(&self) -> bool {

@@ -1,5 +1,7 @@
 //! A log file: gzipped or plain, read in pieces as they arrive, within the memory of its largest record.
 
+use std::mem;
+
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::document::Document;
@@ -49,7 +51,8 @@ impl LogFile {
 
     /// Forgets the file, whatever became of it, for the next one.
     pub fn restart(&mut self) {
-        *self = LogFile { document: Document::new(self.document.is_offline()), ..LogFile::default() };
+        self.document.restart();
+        *self = LogFile { document: mem::take(&mut self.document), ..LogFile::default() };
     }
 
     /// Reads no record of over 512 KB before [`allow_large_window`](Records::allow_large_window): where several files are

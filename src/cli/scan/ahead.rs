@@ -2,11 +2,11 @@
 
 use std::error::Error;
 use std::io::{self, Read};
-use std::panic;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use futures_util::future::{FutureExt, pending};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::aws::{LogBytes, S3};
 use crate::log::S3Object;
@@ -15,16 +15,13 @@ use crate::log::S3Object;
 /// the other.
 const OPEN: usize = 64;
 
-/// The threads for the requests: decrypting takes some time, too.
-const THREADS: usize = 2;
-
 /// How many bytes of an object may wait to be scanned, besides its last piece: together 16 MB.
 const ROOM: usize = 256 << 10;
 
-/// The requests to S3 of a scan, which go on in the background.
+/// The requests to S3 of a scan. One thread makes them all: two would take a third more processor time, to wake each other.
 pub(super) struct Ahead {
     runtime: Mutex<Option<Runtime>>,
-    handle: Handle,
+    stopped: Notify,
     open: Arc<Semaphore>,
 }
 
@@ -53,29 +50,34 @@ impl Refused {
 type Piece = Box<dyn AsRef<[u8]> + Send>;
 
 impl Ahead {
-    pub(super) fn start() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-        let handle = runtime.handle().clone();
-        Ok(Ahead { runtime: Mutex::new(Some(runtime)), handle, open: Arc::new(Semaphore::new(OPEN)) })
+    pub(super) fn new() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let open = Arc::new(Semaphore::new(OPEN));
+        Ok(Ahead { runtime: Mutex::new(Some(runtime)), stopped: Notify::new(), open })
     }
 
-    /// Runs a task to its end; `None` if the scan ends before.
-    pub(super) fn run<T: Send + 'static>(&self, task: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        self.block_on(self.handle.spawn(task)).map_err(|e| e.try_into_panic().map(panic::resume_unwind)).ok()
+    /// Makes the requests of this task, and those for the objects that it opens, until [`stop`](Self::stop).
+    pub(super) fn run(&self, task: impl Future<Output = ()>) {
+        let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(runtime) = runtime else { return };
+        runtime.block_on(async {
+            tokio::select! {
+                () = self.stopped.notified() => {}
+                () = task.then(|()| pending()) => {}
+            }
+        });
+        // Whoever waits for an object gets nothing.
+        runtime.shutdown_background();
     }
 
-    /// Waits for what tasks give.
-    pub(super) fn block_on<T>(&self, wait: impl Future<Output = T>) -> T {
-        self.handle.block_on(wait)
-    }
-
-    /// Starts to read an object, once there is room for it; `None` after [`stop`](Self::stop).
+    /// Starts to read an object, once there is room for it.
     pub(super) async fn open(&self, s3: &S3, object: &S3Object) -> Option<Download> {
+        // It is never closed.
         let open = self.open.clone().acquire_owned().await.ok()?;
         let (sender, pieces) = mpsc::unbounded_channel();
         let room = Arc::new(Semaphore::new(ROOM));
         let (s3, object, free) = (s3.clone(), object.clone(), room.clone());
-        self.handle.spawn(async move {
+        tokio::spawn(async move {
             let error = match s3.open(&object, None).await {
                 Ok(bytes) => pump(bytes, &free, &sender).await,
                 Err(cause) => Some(cause.to_string()),
@@ -90,12 +92,9 @@ impl Ahead {
         Some(Download { pieces, piece: None, read: 0, room, _open: open })
     }
 
-    /// Ends all requests. Whoever waits for one gets nothing.
+    /// Ends all requests.
     pub(super) fn stop(&self) {
-        self.open.close();
-        if let Some(runtime) = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            runtime.shutdown_background();
-        }
+        self.stopped.notify_one();
     }
 }
 

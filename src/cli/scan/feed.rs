@@ -1,7 +1,7 @@
 //! Finds the logs of all places, and hands them over to be scanned, in order.
 
+use std::mem;
 use std::sync::Arc;
-use std::{iter, mem};
 
 use futures_util::FutureExt;
 
@@ -36,34 +36,38 @@ pub(super) struct Fed {
 }
 
 impl Feed<'_> {
-    /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested. Gives what could
-    /// not be handed over.
-    pub(super) fn run(&self, local: Vec<Found>, places: Vec<(usize, S3Object)>, work: &Work<Log>) -> Fed {
-        let local = Stream::Local(local.into_iter());
+    /// Hands over local logs and those at places in S3, the latter as soon as their bytes may be requested, and then says so
+    /// with `end`. Makes the requests until the scan ends. Gives what could not be handed over.
+    pub(super) fn run(
+        &self,
+        local: Vec<Found>,
+        places: Vec<(usize, S3Object)>,
+        work: &Work<Log>,
+        end: impl FnOnce(),
+    ) -> Fed {
+        let (mut fed, local) = (Fed::default(), Stream::Local(local.into_iter()));
         match self.ahead {
-            Some(ahead) => {
-                let (selection, left_out) = (self.selection.clone(), self.left_out.clone());
-                let listing = async move {
-                    let s3 = S3::of_person(&aws::configuration().await);
-                    let mut streams = Vec::new();
-                    for (argument, place) in places {
-                        streams.extend(bucket::streams(&s3, place, argument, &selection, &left_out).await);
-                    }
-                    (s3, streams)
-                };
-                // As a task, because those end with the scan.
-                let Some((s3, remote)) = ahead.run(listing) else { return Fed::default() };
-                let streams = iter::once(local).chain(remote.into_iter().map(Stream::Bucket)).collect();
-                ahead.block_on(self.all(streams, Some((ahead, &s3)), work))
-            }
+            Some(ahead) => ahead.run(async {
+                let s3 = S3::of_person(&aws::configuration().await);
+                let mut streams = vec![local];
+                for (argument, place) in places {
+                    let remote = bucket::streams(&s3, place, argument, self.selection, self.left_out).await;
+                    streams.extend(remote.into_iter().map(Stream::Bucket));
+                }
+                self.all(streams, Some((ahead, &s3)), work, &mut fed).await;
+                end();
+            }),
             // Nothing has to be waited for.
-            None => self.all(vec![local], None, work).now_or_never().unwrap_or_default(),
+            None => {
+                self.all(vec![local], None, work, &mut fed).now_or_never();
+                end();
+            }
         }
+        fed
     }
 
-    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>) -> Fed {
-        let mut merge = Merge::new(streams).await;
-        let (mut fed, mut said) = (Fed::default(), false);
+    async fn all(&self, streams: Vec<Stream>, remote: Option<(&Ahead, &S3)>, work: &Work<Log>, fed: &mut Fed) {
+        let (mut merge, mut said) = (Merge::new(streams).await, false);
         loop {
             let next = merge.next().await;
             let refusal = remote.and_then(|(_, s3)| s3.refusal());
@@ -89,7 +93,6 @@ impl Feed<'_> {
             };
             work.add(size, Log { source, download });
         }
-        fed
     }
 
     fn say(&self, error: &str) {

@@ -118,7 +118,7 @@ pub(super) fn logs<'f>(
     let Places { local, remote } = places;
     let (interrupt, running) = interrupt::listen();
     let (found, mut failures) = paths::logs_at(local, config, &selection, &left_out);
-    let ahead = if remote.is_empty() { Ok(None) } else { Ahead::start().map(Some) };
+    let ahead = if remote.is_empty() { Ok(None) } else { Ahead::new().map(Some) };
     let ahead = ahead.unwrap_or_else(|e| {
         let failure = format!("S3 can't be asked: {e}");
         say_error(&failure);
@@ -143,9 +143,7 @@ pub(super) fn logs<'f>(
     let feed = Feed { ahead: ahead.as_ref(), selection: &selection, left_out: &left_out, progress: &progress };
     let feed = || {
         let _guard = OnPanic(stop);
-        let failures = feed.run(found, remote, &work);
-        parts.end(work.end());
-        failures
+        feed.run(found, remote, &work, || parts.end(work.end()))
     };
     thread::scope(|scope| {
         // Its end ends the waiting for Ctrl-C.

@@ -8,7 +8,7 @@ use walkdir::{DirEntry, WalkDir};
 use super::super::console::{say_error, say_warning};
 use super::interrupt::is_pressed;
 use super::selection::Selection;
-use super::source::{Found, LeftOut, Place, Source, is_named_as_log, key_of};
+use super::source::{Found, Keys, LeftOut, Place, Source, is_named_as_log};
 use crate::log::{SkipReason, reason_to_skip};
 
 /// The logs at these paths, each with the number of its argument, in the order of their places; and the folders or files that
@@ -22,7 +22,7 @@ pub(super) fn logs_at(
 ) -> (Vec<Found>, Vec<String>) {
     let config = config.canonicalize().ok();
     let skip = || left_out.skipped.fetch_add(1, Ordering::Relaxed);
-    let (mut logs, mut failures) = (Vec::new(), Vec::new());
+    let (mut logs, mut failures, mut keys) = (Vec::new(), Vec::new(), Keys::default());
     for (argument, path) in paths {
         let selected = |source: Source, key: &str, size: u64| {
             let is_selected = selection.takes(key);
@@ -34,7 +34,7 @@ pub(super) fn logs_at(
             continue;
         }
         if !path.is_dir() {
-            let key = key_of(&path);
+            let key = keys.of(&path);
             let reason = if path.is_file() { reason_to_skip(&key) } else { None };
             let size = path.metadata().map_or(0, |file| file.len());
             match reason {
@@ -54,8 +54,12 @@ pub(super) fn logs_at(
             match entry {
                 Ok(entry) if entry.file_type().is_file() && is_named_as_log(&entry.file_name().to_string_lossy()) => {
                     is_empty = false;
-                    let is_config = config.is_some() && entry.path().canonicalize().ok() == config;
-                    let key = key_of(entry.path());
+                    let is_config = config.as_deref().is_some_and(|config| {
+                        // It is asked where a file really is only if it may be there.
+                        (entry.path_is_symlink() || config.file_name() == Some(entry.file_name()))
+                            && entry.path().canonicalize().is_ok_and(|path| path == config)
+                    });
+                    let key = keys.of(entry.path());
                     if is_config || reason_to_skip(&key).is_some() {
                         skip();
                     } else {

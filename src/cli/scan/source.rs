@@ -119,19 +119,30 @@ impl Source {
     pub(super) fn key(&self) -> Cow<'_, str> {
         match self {
             Source::Stdin => "".into(),
-            Source::File(path) => key_of(path).into(),
+            Source::File(path) => Keys::default().of(path).into(),
             Source::Object(object) => object.key.as_str().into(),
         }
     }
 }
 
-/// The key that a file seems to have had: CloudTrail's layout may begin above the folder that was given, and an unpacked log
+/// The keys that files seem to have had: CloudTrail's layout may begin above the folder that was given, and an unpacked log
 /// lost its `.gz`.
-pub(super) fn key_of(path: &Path) -> String {
-    let path = std::path::absolute(path).unwrap_or_default();
-    let folder = path.parent().and_then(|folder| folder.canonicalize().ok()).unwrap_or_default();
-    let key = folder.join(path.file_name().unwrap_or_default()).to_string_lossy().replace('\\', "/");
-    if path.extension().is_some_and(|ending| ending == "json") { key + ".gz" } else { key }
+#[derive(Default)]
+pub(super) struct Keys {
+    /// The last file's folder, as it was given and where it is. Files of one folder follow each other, and to ask takes a
+    /// system call for each part of the path.
+    folder: Option<(PathBuf, PathBuf)>,
+}
+
+impl Keys {
+    pub(super) fn of(&mut self, path: &Path) -> String {
+        let given = path.parent().unwrap_or(path);
+        let place = || std::path::absolute(path).ok()?.parent()?.canonicalize().ok();
+        let known = self.folder.take().filter(|(folder, _)| folder.as_os_str() == given.as_os_str());
+        let (_, folder) = self.folder.insert(known.unwrap_or_else(|| (given.to_owned(), place().unwrap_or_default())));
+        let key = folder.join(path.file_name().unwrap_or_default()).to_string_lossy().replace('\\', "/");
+        if path.extension().is_some_and(|ending| ending == "json") { key + ".gz" } else { key }
+    }
 }
 
 /// Whether a file or an object in a folder may be a log.
