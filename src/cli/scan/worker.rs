@@ -21,7 +21,7 @@ use super::selection::Selection;
 use super::source::Source;
 use super::span::Span;
 use super::what_if::WhatIf;
-use crate::alert::Alert;
+use crate::alert::{Alert, Call};
 use crate::evaluate::{Alerts, Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
@@ -200,7 +200,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 let mut found = Printable { event, ..Printable::default() };
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        found.facts = Facts::of(&matched, alerts.record(), *what_if);
+                        found.facts = Facts::of(&matched, alerts.record(), alerts.call(), *what_if);
                         let samples = samples(&alerts, what_if.is_some());
                         let printed =
                             alerts.zip(samples).map(|(alert, sample)| PrintedAlert::of(alert, *format, sample));
@@ -208,7 +208,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                         found.matched = Some(matched);
                     }
                     Verdict::Pending(pending, record) => {
-                        found.facts = Facts::names(&record);
+                        found.facts = Facts::names(&Call::of(&record));
                         found.pending = Some(pending);
                     }
                     Verdict::Unmatched => {}
@@ -280,8 +280,10 @@ impl PrintedAlert {
         let text = if format == Format::Json {
             format!("{}\n", alert.body)
         } else {
-            let subject = Style::new().for_stdout().bold().apply_to(format!("Subject: {}", alert.subject));
-            format!("{subject}\n{}\n", alert.body)
+            let subject = ["Subject: ", &alert.subject].concat();
+            let is_bold = console::colors_enabled();
+            let subject = if is_bold { Style::new().bold().apply_to(subject).to_string() } else { subject };
+            [&subject, "\n", &alert.body, "\n"].concat()
         };
         PrintedAlert { rules: alert.rules, time: alert.time, text, sample }
     }
