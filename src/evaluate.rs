@@ -234,6 +234,11 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         }
     }
 
+    /// Whether a rule may match a record, as far as is known without parsing it.
+    pub(crate) fn may_match(&mut self, raw: &RawRecord<'_>) -> bool {
+        !self.matcher.candidates(raw).is_empty()
+    }
+
     /// Decides about the next record.
     ///
     /// # Errors
