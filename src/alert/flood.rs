@@ -59,7 +59,9 @@ impl<'f> Flood<'f> {
     /// Adds an alert on the event with this hash. `room` is what is left of [`FLOODS_ROOM`].
     pub(crate) fn add(&mut self, call: &Call<'_>, event: Option<u128>, room: &mut usize) {
         let mut attributes = call.attributes();
-        attributes.iter_mut().for_each(|(_, value)| *value = cut(value, TEXT_LIMIT));
+        for (_, value) in &mut attributes {
+            *value = cut(value, TEXT_LIMIT);
+        }
         match &mut self.common {
             Some(common) => common.retain(|(name, value)| attributes.contains(&(*name, value.as_str()))),
             None => self.common = Some(attributes.into_iter().map(|(name, value)| (name, value.to_owned())).collect()),

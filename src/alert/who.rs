@@ -175,7 +175,7 @@ impl<'a> Identity<'a> {
         let (name, mut notes) = self.name_with_account()?;
         let service = self.service.as_deref().filter(|service| *service != name.text);
         for (through, by) in [(", through ", service), (", through the delegate ", self.delegate.as_deref())] {
-            by.iter().for_each(|by| notes.extend([through, by]));
+            notes.extend(by.into_iter().flat_map(|by| [through, by]));
         }
         Some([truncate_and_count(name.text, LIMIT), truncate_and_count(&notes, LIMIT)].concat())
     }
