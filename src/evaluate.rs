@@ -177,7 +177,7 @@ impl Match<'_> {
 pub struct Alerts<'m> {
     record: Record<'m>,
     /// Read when it is asked for.
-    call: OnceCell<Call>,
+    call: OnceCell<Call<'m>>,
     context: Context<'m>,
     /// The rules of each topic.
     topics: vec::IntoIter<Vec<&'m Rule>>,
@@ -186,7 +186,7 @@ pub struct Alerts<'m> {
 
 impl<'m> Alerts<'m> {
     /// The facts of the call that they are about.
-    pub(crate) fn call(&self) -> &Call {
+    pub(crate) fn call(&self) -> &Call<'m> {
         self.call.get_or_init(|| Call::of(&self.record))
     }
 
@@ -232,6 +232,11 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             in_order: filter.max_alerts_per_log.is_some() && filter.remembers(),
             limiter: Limiter::new(filter, log, format),
         }
+    }
+
+    /// Whether a rule may match a record, as far as is known without parsing it.
+    pub(crate) fn may_match(&mut self, raw: &RawRecord<'_>) -> bool {
+        !self.matcher.candidates(raw).is_empty()
     }
 
     /// Decides about the next record.

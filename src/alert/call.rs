@@ -1,13 +1,14 @@
 //! The facts of a call, as its record tells them: which call, by whom, where, and whether it succeeded.
 
+use std::borrow::Cow;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::id;
 use super::message::{ACCOUNT, REGION, RESULT};
 use super::sanitize::truncate;
-use super::short_name::ShortName;
-use super::who;
-use crate::log::Record;
+use super::who::{self, Identity};
+use crate::log::{Record, Shown};
 
 /// The most bytes of a link to the console. Its parts are a region and an ID.
 const LINK_LIMIT: usize = 500;
@@ -22,55 +23,46 @@ const TEXT_LIMIT: usize = 256;
 const FAILURE: &str = "Failure";
 
 /// The facts of one call. `None` is a field that is absent, empty or not a string.
-pub(crate) struct Call {
-    pub(crate) event_name: Option<String>,
-    pub(crate) event_source: Option<String>,
-    pub(crate) region: Option<String>,
+pub(crate) struct Call<'a> {
+    pub(crate) event_name: Option<Cow<'a, str>>,
+    pub(crate) event_source: Option<Cow<'a, str>>,
+    pub(crate) region: Option<Cow<'a, str>>,
     /// The account in which it happened.
-    pub(crate) account: Option<String>,
+    pub(crate) account: Option<Cow<'a, str>>,
     pub(crate) event_id: Option<String>,
-    pub(crate) time: Option<String>,
+    pub(crate) time: Option<Cow<'a, str>>,
+    pub(super) identity: Identity<'a>,
     /// The caller, in full.
     pub(crate) who: Option<String>,
-    pub(super) short_name: Option<ShortName>,
-    /// What the calls of one caller have in common, whatever the session.
-    pub(super) steady_name: Option<String>,
     /// The error; `None` for a success.
-    pub(crate) failure: Option<String>,
+    pub(crate) failure: Option<Cow<'a, str>>,
     /// Whether the console's event history has it.
     in_history: bool,
 }
 
-impl Call {
+impl<'a> Call<'a> {
     /// The event ID alone, which repeats are known by.
     pub(crate) fn event_id(record: &Record<'_>) -> Option<String> {
         event_id(record).0
     }
 
-    /// The caller and the name of the event alone, which most matches that are held back are counted by.
-    pub(crate) fn names(record: &Record<'_>) -> [Option<String>; 2] {
-        [who::full(record), record.text(&["eventName"])]
-    }
-
-    pub(crate) fn of(record: &Record<'_>) -> Self {
-        let event_name = record.text(&["eventName"]);
-        let caller = who::of(record).map(|caller| (caller.full, (caller.short, caller.steady)));
-        let (who, names) = caller.unzip();
-        let (short_name, steady_name) = names.unzip();
-        let account = record.text(&["recipientAccountId"]).or_else(|| who::account(record));
-        let (event_id, has_usual_id) = event_id(record);
+    pub(crate) fn of(record: &Record<'a>) -> Self {
+        let ((event_id, has_usual_id), record) = (event_id(record), record.shown());
+        let event_name = record.text("eventName");
+        let here = record.text("recipientAccountId");
+        let identity = Identity::of(&record, here.as_deref());
+        let account = here.or_else(|| who::account(&record));
         Call {
-            failure: failure(record, event_name.as_deref()),
+            failure: failure(&record, event_name.as_deref()),
             event_name,
-            event_source: record.text(&["eventSource"]),
-            region: record.text(&["awsRegion"]),
+            event_source: record.text("eventSource"),
+            region: record.text("awsRegion"),
             account: account.map(|account| truncate(account, TEXT_LIMIT, "")),
             event_id,
-            time: record.text(&["eventTime"]).map(|time| truncate(time, TEXT_LIMIT, "")),
-            who,
-            short_name,
-            steady_name,
-            in_history: has_usual_id && in_history(record),
+            time: record.text("eventTime").map(|time| truncate(time, TEXT_LIMIT, "")),
+            who: identity.full(),
+            identity,
+            in_history: has_usual_id && in_history(&record),
         }
     }
 
@@ -127,18 +119,19 @@ fn console_host(region: &str) -> Option<&'static str> {
 }
 
 /// The history has management events only. Old records do not say what they are, and are such events.
-fn in_history(record: &Record<'_>) -> bool {
-    let is_management = record.raw_json(&["managementEvent"]).is_none_or(|value| value.trim_matches('"') != "false");
-    is_management && record.text(&["eventCategory"]).is_none_or(|category| category == "Management")
+fn in_history(record: &Shown<'_, '_>) -> bool {
+    let is_management = record.scalar("managementEvent").is_none_or(|value| value != "false");
+    is_management && record.text("eventCategory").is_none_or(|category| category == "Management")
 }
 
 /// The error of a call. Sign-ins, and other events that are not calls of an API, have their result under their own name.
-fn failure(record: &Record<'_>, event_name: Option<&str>) -> Option<String> {
-    let parts: Vec<_> = ["errorCode", "errorMessage"].into_iter().filter_map(|key| record.text(&[key])).collect();
-    if !parts.is_empty() {
-        return Some(parts.join(": "));
+fn failure<'a>(record: &Shown<'_, 'a>, event_name: Option<&str>) -> Option<Cow<'a, str>> {
+    match (record.text("errorCode"), record.text("errorMessage")) {
+        (Some(code), Some(message)) => Some([&code, ": ", &message].concat().into()),
+        (None, None) => {
+            let mut elements = ["responseElements", "serviceEventDetails"].into_iter();
+            elements.find_map(|element| record.at(element).text(event_name?).filter(|result| result == FAILURE))
+        }
+        (code, message) => code.or(message),
     }
-    let results = ["responseElements", "serviceEventDetails"].into_iter();
-    let mut results = results.filter_map(|element| record.text(&[element, event_name?]));
-    results.find(|result| result == FAILURE)
 }

@@ -16,51 +16,58 @@ use crate::rules::{Rule, StageKind, path_text};
 /// The most callers, and the most kinds of event, that a summary names.
 const TOP: usize = 5;
 
+/// A message has about so many lines.
+const USUAL_LINES: usize = 16;
+
 /// Makes the message about a record. `rules` match it, at least one, and have one topic. `told` is what they have to tell of
 /// matches before it.
 pub(crate) fn about(
     record: &Record<'_>,
-    call: &Call,
+    call: &Call<'_>,
     rules: &[&Rule],
     told: &[Told<'_>],
     context: &Context<'_>,
 ) -> Alert {
     let (severity, advice) = (severity(rules), Advice::of(rules));
-    let params = record.json(&["requestParameters"]);
-    let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
-    let from: Vec<_> = ["sourceIPAddress", "userAgent"].into_iter().filter_map(|key| record.text(&[key])).collect();
     let mut strings = call.attributes();
     strings.extend(call.event_id.as_deref().map(|id| ("eventID", id)));
     strings.push(("severity", severity.name()));
-    let mut lines = vec![
-        Line::new("Rule", Some(format!("{} ({severity})", names.join(", ")))),
-        Line::new("Result", Some(call.failure.clone().unwrap_or_else(|| call.result().to_owned()))),
-        Line::new("Who", call.who.clone()),
-    ];
-    lines.extend(facts::lines(record).chain(told_lines(rules, told)).chain(advice_lines(&advice)));
-    lines.extend([
-        Line::new("From", Some(from.join(", ")).filter(|from| !from.is_empty())),
-        Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
-        Line::new("Time", call.time.clone()),
-        Line::new("Event ID", call.event_id.clone()),
-        Line::new(CONSOLE, call.console_link()),
-        Line::new("Log", Some(context.log.to_owned())),
-    ]);
+    let lines = || {
+        let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
+        let from = ["sourceIPAddress", "userAgent"].map(|key| record.shown().text(key));
+        let params = record.shown().json("requestParameters");
+        let original_lines = vec![
+            Line::new("Event", call.event_name.as_deref()),
+            Line::new("Source", call.event_source.as_deref()),
+            Line::new("Params", params.map(|json| truncate_and_count(json, VALUE_LIMIT))),
+            Line::new("Region", call.region.as_deref()),
+        ];
+        let mut lines = Vec::with_capacity(USUAL_LINES);
+        lines.extend([
+            Line::new("Rule", Some([&names.join(", "), " (", severity.name(), ")"].concat())),
+            Line::new("Result", Some(call.failure.as_deref().unwrap_or(call.result()))),
+            Line::new("Who", call.who.as_deref()),
+        ]);
+        lines.extend(facts::lines(record).chain(told_lines(rules, told)).chain(advice_lines(&advice)));
+        lines.extend([
+            Line::new("From", facts::joined(from)),
+            Line::new("Account", call.account.as_deref().map(|account| context.account_in_full(account))),
+            Line::new("Time", call.time.as_deref()),
+            Line::new("Event ID", call.event_id.as_deref()),
+            Line::new(CONSOLE, call.console_link()),
+            Line::new("Log", Some(context.log)),
+        ]);
+        [original_lines, lines]
+    };
     let message = Content {
         rules,
         subject: subject::of_call(call, severity, context),
         attributes: attributes(&strings, rules, &advice),
-        advice,
-        original_lines: vec![
-            Line::new("Event", call.event_name.clone()),
-            Line::new("Source", call.event_source.clone()),
-            Line::new("Params", params.map(|json| truncate_and_count(&json, VALUE_LIMIT))),
-            Line::new("Region", call.region.clone()),
-        ],
-        lines,
-        who: call.who.clone(),
+        advice: &advice,
+        lines: &lines,
+        who: call.who.as_deref(),
         result: Some(call.result()),
-        thread_of: call.steady_name.as_deref(),
+        call: Some(call),
         threshold: told.iter().find_map(|Told { stage, .. }| match stage.kind {
             StageKind::Threshold { count, .. } => Some(Threshold { count, within: stage.span.to_string() }),
             _ => None,
@@ -69,8 +76,8 @@ pub(crate) fn about(
         receipts: told.iter().filter(|told| told.held.is_some()).map(|told| told.receipt).collect(),
         detail: Detail::Event(record),
         id: call.event_id.clone(),
-        account: call.account.clone(),
-        time: call.time.clone(),
+        account: call.account.as_deref().map(str::to_owned),
+        time: call.time.as_deref().map(str::to_owned),
     };
     message.into_alert(context)
 }
@@ -93,37 +100,35 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     strings.push(("severity", rule.severity.name()));
     let more = counted(flood.more, "more alert", "more alerts");
     let who = Some(named_callers.join(", "));
-    let mut lines = vec![
-        Line::new("Rule", Some(format!("{} ({})", rule.name, rule.severity))),
-        Line::new(
-            "More",
-            Some(format!(
-                "{} beyond the first {limit} of this log and the first of each kind of event",
-                counted(flood.more, "alert", "alerts")
-            )),
-        ),
-        Line::new("First", flood.first.clone()),
-        Line::new("Last", flood.last.clone()),
-        Line::new("Events", Some(named_events.join(", "))),
-        Line::new("Who", who.clone()),
-        Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
-    ];
-    lines.extend(flood.held.map(|held| Line::new("Held", Some(held_text(held, "more", "")))));
-    lines.extend(advice_lines(&advice));
-    lines.extend([
-        Line::new("Account", account.map(|account| context.account_in_full(account))),
-        Line::new("Log", Some(context.log.to_owned())),
-    ]);
+    let lines = || {
+        let alerts = counted(flood.more, "alert", "alerts");
+        let more = format!("{alerts} beyond the first {limit} of this log and the first of each kind of event");
+        let mut lines = vec![
+            Line::new("Rule", Some(format!("{} ({})", rule.name, rule.severity))),
+            Line::new("More", Some(more)),
+            Line::new("First", flood.first.as_deref()),
+            Line::new("Last", flood.last.as_deref()),
+            Line::new("Events", Some(named_events.join(", "))),
+            Line::new("Who", who.as_deref()),
+            Line::new("Others", Some(others.join(", ")).filter(|others| !others.is_empty())),
+        ];
+        lines.extend(flood.held.map(|held| Line::new("Held", Some(held_text(held, "more", "")))));
+        lines.extend(advice_lines(&advice));
+        lines.extend([
+            Line::new("Account", account.map(|account| context.account_in_full(account))),
+            Line::new("Log", Some(context.log)),
+        ]);
+        [Vec::new(), lines]
+    };
     let message = Content {
         rules: &[rule],
         subject: subject::of_flood(rule, &more, account, region, context),
         attributes: attributes(&strings, &[rule], &advice),
-        advice,
-        original_lines: Vec::new(),
-        lines,
-        who,
+        advice: &advice,
+        lines: &lines,
+        who: who.as_deref(),
         result,
-        thread_of: None,
+        call: None,
         threshold: None,
         held: flood.held,
         receipts: flood.receipts.clone(),
@@ -146,7 +151,7 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
 }
 
 /// The lines of what the rules count, and of what was held back before, each if there is any.
-fn told_lines(rules: &[&Rule], told: &[Told<'_>]) -> impl Iterator<Item = Line> {
+fn told_lines<'l>(rules: &[&Rule], told: &[Told<'_>]) -> impl Iterator<Item = Line<'l>> + use<'l> {
     let of = |rule: &Rule| if rules.len() > 1 { format!(" (rule {})", rule.name) } else { String::new() };
     let counts = told.iter().filter_map(|Told { rule, stage, .. }| {
         let StageKind::Threshold { count, distinct } = &stage.kind else { return None };
@@ -173,7 +178,7 @@ fn held_text(Held { count, from, to }: Held, others: &str, of: &str) -> String {
 }
 
 /// The lines of what the rules say, each if they say it.
-fn advice_lines(advice: &Advice<'_>) -> impl Iterator<Item = Line> {
+fn advice_lines<'l>(advice: &Advice<'_>) -> impl Iterator<Item = Line<'l>> + use<'l> {
     said([
         (RUNBOOK, advice.runbooks.join(" ")),
         (REFERENCES, advice.references.join(", ")),
@@ -182,9 +187,9 @@ fn advice_lines(advice: &Advice<'_>) -> impl Iterator<Item = Line> {
 }
 
 /// The lines of texts that are not empty.
-fn said<const N: usize>(lines: [(&'static str, String); N]) -> impl Iterator<Item = Line> {
+fn said<'l, const N: usize>(lines: [(&'static str, String); N]) -> impl Iterator<Item = Line<'l>> + use<'l, N> {
     let said = lines.into_iter().filter(|(_, texts)| !texts.is_empty());
-    said.map(|(label, texts)| Line::new(label, Some(truncate_and_count(&texts, VALUE_LIMIT))))
+    said.map(|(label, texts)| Line::new(label, Some(truncate_and_count(texts, VALUE_LIMIT))))
 }
 
 /// Those that a summary does not name.

@@ -1,5 +1,7 @@
 //! The circumstances that all alerts of a log have in common.
 
+use std::borrow::Cow;
+
 use crate::rules::{Filter, Format};
 
 #[derive(Debug, Clone, Copy)]
@@ -13,8 +15,8 @@ pub(crate) struct Context<'a> {
 
 impl Context<'_> {
     /// An account's number, with its name beside it.
-    pub(super) fn account_in_full(&self, account: &str) -> String {
+    pub(super) fn account_in_full<'t>(&self, account: &'t str) -> Cow<'t, str> {
         let name = self.filter.accounts.get(account);
-        name.map_or_else(|| account.to_owned(), |name| format!("{account} ({name})"))
+        name.map_or(account.into(), |name| format!("{account} ({name})").into())
     }
 }

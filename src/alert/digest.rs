@@ -49,8 +49,8 @@ impl Delivered {
         Delivered {
             key: event_id.map_or_else(|| id::hash([message_id]), |event_id| id::hash([event_id, subject, body])),
             severity: attribute("severity").and_then(Severity::named).unwrap_or(Severity::Info),
-            event: truncate(to_ascii(attribute("eventName").unwrap_or(unnamed)), NAME_LIMIT, "..."),
-            subject: truncate(to_ascii(subject.trim_start()), LIMIT, "..."),
+            event: truncate(to_ascii(attribute("eventName").unwrap_or(unnamed)), NAME_LIMIT, "...").into_owned(),
+            subject: truncate(to_ascii(subject.trim_start()), LIMIT, "...").into_owned(),
             body: body.split('\n').map(escape).collect::<Vec<_>>().join("\n"),
         }
     }
@@ -63,7 +63,8 @@ pub(crate) fn mail(alerts: &[&Delivered]) -> Alert {
     let attributes = vec![Attribute { name: "severity", data_type: "String", value: severity.name().to_owned() }];
     let subject = if let [alert] = alerts { alert.subject.clone() } else { subject(alerts, severity) };
     let room = SIZE_LIMIT.saturating_sub(overhead(&subject, &attributes));
-    let body = if let [alert] = alerts { truncate(alert.body.clone(), room, TRUNCATED) } else { body(alerts, room) };
+    let body =
+        if let [alert] = alerts { truncate(&alert.body, room, TRUNCATED).into_owned() } else { body(alerts, room) };
     Alert {
         topic: None,
         rules: Vec::new(),
@@ -81,7 +82,7 @@ pub(crate) fn mail(alerts: &[&Delivered]) -> Alert {
 fn subject(alerts: &[&Delivered], severity: Severity) -> String {
     let (mut events, mut room) = (Tally::new(ALERTS_LIMIT), usize::MAX);
     for alert in alerts {
-        events.count(alert.event.as_str(), 0, &mut room);
+        events.count(&alert.event.as_str(), 0, &mut room);
     }
     let with = |kinds: usize| {
         let top = events.top(kinds, alerts.len() as u64);

@@ -1,48 +1,50 @@
 //! Further facts of a call, each a line of its message if the record has it.
 
+use std::borrow::Cow;
+
 use super::message::VALUE_LIMIT;
 use super::render::Line;
 use super::sanitize::truncate_and_count;
-use super::who::scalar;
-use crate::log::Record;
+use crate::log::{Record, Shown};
 
 /// The lines about the caller, then those about the call.
-pub(super) fn lines(record: &Record<'_>) -> impl Iterator<Item = Line> {
-    let identity = |path: &[&str]| scalar(record, &[&["userIdentity"], path].concat());
-    let session = |path: &[&str]| identity(&[&["sessionContext"], path].concat());
-    // A sign-in has no session yet, and says it in its details.
-    let mfa_of_sign_in = || scalar(record, &["additionalEventData", "MFAUsed"]);
-    // What an identity provider says of a session.
-    let attributes = json(record, &["userIdentity", "sessionContext", "webIdFederationData", "attributes"]);
+pub(super) fn lines<'l, 'a: 'l>(record: &Record<'a>) -> impl Iterator<Item = Line<'l>> + use<'l, 'a> {
     // Many resources are told by the start that their ARNs have in common.
     let resources = ["ARN", "ARNPrefix"].into_iter().flat_map(|key| record.texts(&["resources", key]));
-    let endpoint_account = scalar(record, &["vpcEndpointAccountId"]).map(|id| format!("account {id}"));
+    let resources = joined(resources.map(|arn| Some(arn.into())));
+    let record = record.shown();
+    let (identity, details) = (record.at("userIdentity"), record.at("additionalEventData"));
+    let (session, behalf, scope) = (identity.at("sessionContext"), identity.at("onBehalfOf"), identity.at("inScopeOf"));
+    let federation = session.at("webIdFederationData");
+    let identity = ["type", "accessKeyId", "credentialId"].map(|key| identity.scalar(key));
+    let mfa = session.at("attributes").scalar("mfaAuthenticated");
+    // What an identity provider says of a session.
+    let provider = [federation.scalar("federatedProvider"), json(&federation, "attributes")];
+    let endpoint_account = record.scalar("vpcEndpointAccountId").map(|id| ["account ", &id].concat().into());
     let facts = [
-        ("Identity", joined([identity(&["type"]), identity(&["accessKeyId"]), identity(&["credentialId"])])),
-        ("MFA", session(&["attributes", "mfaAuthenticated"]).or_else(mfa_of_sign_in)),
-        ("Issuer", session(&["sessionIssuer", "arn"])),
-        ("Provider", joined([session(&["webIdFederationData", "federatedProvider"]), attributes])),
-        ("Person", session(&["sourceIdentity"])),
-        ("For", joined([identity(&["onBehalfOf", "userId"]), identity(&["onBehalfOf", "identityStoreArn"])])),
-        ("Workload", identity(&["inScopeOf", "credentialsIssuedTo"]).or_else(|| identity(&["inScopeOf", "sourceArn"]))),
-        ("Resource", joined(resources.map(Some))),
-        ("Response", json(record, &["responseElements"])),
-        ("Details", joined([json(record, &["additionalEventData"]), json(record, &["serviceEventDetails"])])),
-        ("Endpoint", joined([record.text(&["vpcEndpointId"]), endpoint_account])),
+        ("Identity", joined(identity)),
+        // A sign-in has no session yet, and says it in its details.
+        ("MFA", mfa.or_else(|| details.scalar("MFAUsed"))),
+        ("Issuer", session.at("sessionIssuer").scalar("arn")),
+        ("Provider", joined(provider)),
+        ("Person", session.scalar("sourceIdentity")),
+        ("For", joined(["userId", "identityStoreArn"].map(|key| behalf.scalar(key)))),
+        ("Workload", scope.scalar("credentialsIssuedTo").or_else(|| scope.scalar("sourceArn"))),
+        ("Resource", resources),
+        ("Response", json(&record, "responseElements")),
+        ("Details", joined(["additionalEventData", "serviceEventDetails"].map(|key| json(&record, key)))),
+        ("Endpoint", joined([record.text("vpcEndpointId"), endpoint_account])),
     ];
-    facts
-        .into_iter()
-        .filter_map(|(label, value)| Some(Line::new(label, Some(truncate_and_count(&value?, VALUE_LIMIT)))))
+    facts.into_iter().filter_map(|(label, value)| Some(Line::new(label, Some(truncate_and_count(value?, VALUE_LIMIT)))))
 }
 
-/// The value at a path, as compact JSON without its secrets; `None` for an empty object.
-fn json(record: &Record<'_>, path: &[&str]) -> Option<String> {
-    record.json(path).filter(|json| json != "{}")
+/// The value at a key, as compact JSON without its secrets; `None` for an empty object.
+fn json<'a>(object: &Shown<'_, 'a>, key: &str) -> Option<Cow<'a, str>> {
+    object.json(key).filter(|json| json != "{}")
 }
 
-fn joined(parts: impl IntoIterator<Item = Option<String>>) -> Option<String> {
-    let parts: Vec<_> = parts.into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| parts.join(", "))
+pub(super) fn joined<'t>(parts: impl IntoIterator<Item = Option<Cow<'t, str>>>) -> Option<Cow<'t, str>> {
+    parts.into_iter().flatten().reduce(|all, part| [&all, ", ", &part].concat().into())
 }
 
 #[cfg(test)]
@@ -51,7 +53,7 @@ mod tests {
 
     fn line(record: &str, label: &str) -> Option<String> {
         let record = Record::parse(record).unwrap();
-        lines(&record).find(|line| line.label == label)?.value
+        lines(&record).find(|line| line.label == label)?.value.map(Cow::into_owned)
     }
 
     #[test]

@@ -57,27 +57,32 @@ impl<'f> Flood<'f> {
     }
 
     /// Adds an alert on the event with this hash. `room` is what is left of [`FLOODS_ROOM`].
-    pub(crate) fn add(&mut self, call: &Call, event: Option<u128>, room: &mut usize) {
-        let attributes: Vec<_> =
-            call.attributes().into_iter().map(|(name, value)| (name, cut(Some(value), TEXT_LIMIT))).collect();
+    pub(crate) fn add(&mut self, call: &Call<'_>, event: Option<u128>, room: &mut usize) {
+        let mut attributes = call.attributes();
+        for (_, value) in &mut attributes {
+            *value = cut(value, TEXT_LIMIT);
+        }
         match &mut self.common {
-            Some(common) => common.retain(|attribute| attributes.contains(attribute)),
-            None => self.common = Some(attributes),
+            Some(common) => common.retain(|(name, value)| attributes.contains(&(*name, value.as_str()))),
+            None => self.common = Some(attributes.into_iter().map(|(name, value)| (name, value.to_owned())).collect()),
         }
         self.more += 1;
         self.events = self.events.wrapping_add(event.unwrap_or_default());
-        if call.time.is_some() {
-            let time = cut(call.time.as_deref(), TEXT_LIMIT);
+        if let Some(time) = call.time.as_deref().map(|time| cut(time, TEXT_LIMIT)) {
             // Times of one form sort as text.
-            self.first = Some(self.first.take().map_or_else(|| time.clone(), |first| first.min(time.clone())));
-            self.last = self.last.take().max(Some(time));
+            if self.first.as_deref().is_none_or(|first| time < first) {
+                self.first = Some(time.to_owned());
+            }
+            if self.last.as_deref().is_none_or(|last| time > last) {
+                self.last = Some(time.to_owned());
+            }
         }
-        let who = cut(call.who.as_deref(), CALLER_LIMIT);
-        let size = who.len();
-        self.callers.count(who, size, room);
-        let kind = [&call.event_source, &call.event_name].map(|text| cut(text.as_deref(), TEXT_LIMIT));
+        let who = cut(call.who.as_deref().unwrap_or(NOTHING), CALLER_LIMIT);
+        self.callers.count(who, who.len(), room);
+        let kind = [&call.event_source, &call.event_name].map(|text| text.as_deref().unwrap_or(NOTHING));
+        let kind = kind.map(|text| cut(text, TEXT_LIMIT).to_owned());
         let size = kind.iter().map(String::len).sum();
-        self.kinds.count(kind.into(), size, room);
+        self.kinds.count(&kind.into(), size, room);
     }
 
     /// Adds what an alert had to tell, as far as there is room.
@@ -109,7 +114,6 @@ impl<'f> Flood<'f> {
     }
 }
 
-fn cut(text: Option<&str>, limit: usize) -> String {
-    let text = text.unwrap_or(NOTHING);
-    text[..text.floor_char_boundary(limit)].to_owned()
+fn cut(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
 }

@@ -1,5 +1,6 @@
 //! One message for one topic, and its attributes.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use serde::Serialize;
@@ -111,7 +112,7 @@ pub(super) fn severity(rules: &[&Rule]) -> Severity {
 pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule], advice: &Advice<'_>) -> Vec<Attribute> {
     let string = |(name, value): &(&'static str, &str)| {
         let start = &value[..value.floor_char_boundary(ATTRIBUTE_LIMIT)];
-        let value = truncate(escape(start), ATTRIBUTE_LIMIT, "");
+        let value = truncate(escape(start), ATTRIBUTE_LIMIT, "").into_owned();
         Attribute { name, data_type: "String", value }
     };
     let lists = [("rule", names(rules)), ("tag", texts(&advice.tags))].into_iter().filter(|(_, list)| !list.is_empty());
@@ -120,23 +121,23 @@ pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule], advi
 }
 
 /// The rules' names, as a list of JSON has them.
-pub(super) fn names(rules: &[&Rule]) -> Vec<String> {
+pub(super) fn names<'r>(rules: &[&'r Rule]) -> Vec<Cow<'r, str>> {
     listed(rules.iter().map(|rule| rule.name.as_str()), NAMES_LIMIT)
 }
 
 /// Other texts of the rules, as a list of JSON has them.
-pub(super) fn texts(texts: &[&str]) -> Vec<String> {
+pub(super) fn texts<'r>(texts: &[&'r str]) -> Vec<Cow<'r, str>> {
     listed(texts.iter().copied(), TEXTS_LIMIT)
 }
 
 /// Long texts are cut. Where they are too many for `limit` bytes, the last entry is the number of those that are left out.
-fn listed<'t>(texts: impl ExactSizeIterator<Item = &'t str>, limit: usize) -> Vec<String> {
+fn listed<'t>(texts: impl ExactSizeIterator<Item = &'t str>, limit: usize) -> Vec<Cow<'t, str>> {
     let (count, mut size, mut listed) = (texts.len(), 0, Vec::new());
     for text in texts {
         let text = truncate_and_count(text, VALUE_LIMIT);
         size += escape(&to_json(&text)).len() + 1;
         if size > limit {
-            listed.push(format!("({} more)", count - listed.len()));
+            listed.push(format!("({} more)", count - listed.len()).into());
             break;
         }
         listed.push(text);

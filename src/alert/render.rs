@@ -6,12 +6,13 @@ use std::cmp::Reverse;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::call::Call;
 use super::context::Context;
 use super::id;
 use super::message::{
     Advice, Alert, Attribute, NOTHING, SIZE_LIMIT, TRUNCATED, names, overhead, severity, texts, to_json,
 };
-use super::sanitize::{escape, escape_for_chat, truncate};
+use super::sanitize::{escape, escape_for_chat, push_escaped, truncate};
 use super::tally::Others;
 use super::told::{Held, Receipt};
 use crate::log::Record;
@@ -45,20 +46,21 @@ const CHAT_LIST_LIMIT: usize = 10;
 const USUAL_BODY: usize = 1_000;
 
 /// The content of a message, before it has a format.
+///
+/// Its texts are written only as far as the format shows them.
 pub(super) struct Content<'a, 'r> {
     pub(super) rules: &'a [&'a Rule],
     pub(super) subject: String,
     pub(super) attributes: Vec<Attribute>,
-    pub(super) advice: Advice<'a>,
-    /// The four lines of the original sample, or none.
-    pub(super) original_lines: Vec<Line>,
-    pub(super) lines: Vec<Line>,
+    pub(super) advice: &'a Advice<'a>,
+    /// The four lines of the original sample, or none; and those that follow.
+    pub(super) lines: &'a dyn Fn() -> [Vec<Line<'a>>; 2],
     /// The caller, or the most frequent ones.
-    pub(super) who: Option<String>,
+    pub(super) who: Option<&'a str>,
     /// `Success` or `Failure`; `None` for calls that differ in it.
     pub(super) result: Option<&'a str>,
-    /// The caller whose alerts of the same rules make one thread of a chat; `None` for the thread of their summaries.
-    pub(super) thread_of: Option<&'a str>,
+    /// The alerts of one caller and the same rules make one thread of a chat; `None` for the thread of their summaries.
+    pub(super) call: Option<&'a Call<'a>>,
     /// The count and the duration of the first rule with a threshold.
     pub(super) threshold: Option<Threshold>,
     /// The matches that were held back before it, and the groups that keep their count until it is published.
@@ -70,14 +72,14 @@ pub(super) struct Content<'a, 'r> {
     pub(super) time: Option<String>,
 }
 
-pub(super) struct Line {
+pub(super) struct Line<'a> {
     pub(super) label: &'static str,
-    pub(super) value: Option<String>,
+    pub(super) value: Option<Cow<'a, str>>,
 }
 
-impl Line {
-    pub(super) fn new(label: &'static str, value: Option<String>) -> Self {
-        Line { label, value }
+impl<'a> Line<'a> {
+    pub(super) fn new(label: &'static str, value: Option<impl Into<Cow<'a, str>>>) -> Self {
+        Line { label, value: value.map(Into::into) }
     }
 }
 
@@ -169,28 +171,28 @@ impl Content<'_, '_> {
 
     fn text(&self, room: usize) -> String {
         let mut body = String::with_capacity(USUAL_BODY);
-        for (lines, width) in [(&self.original_lines, ORIGINAL_WIDTH), (&self.lines, WIDTH)] {
+        for (lines, width) in (self.lines)().into_iter().zip([ORIGINAL_WIDTH, WIDTH]) {
             if !body.is_empty() {
                 body.push('\n');
             }
             for Line { label, value } in lines {
                 body.push_str(label);
-                body.extend(std::iter::repeat_n(' ', width.saturating_sub(label.len())));
+                body.push_str(&"        "[..width.saturating_sub(label.len())]);
                 body.push_str(": ");
-                body.push_str(&value.as_deref().map_or(Cow::Borrowed(NOTHING), |value| escape(value).into()));
+                push_escaped(&mut body, value.as_deref().unwrap_or(NOTHING));
                 body.push('\n');
             }
         }
-        truncate(body, room, TRUNCATED)
+        truncate(body, room, TRUNCATED).into_owned()
     }
 
     fn json(&self, topic: Option<&str>, log: &str, room: usize) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             version: u32,
-            id: Option<String>,
+            id: Option<Cow<'a, str>>,
             title: &'a str,
-            rules: Vec<String>,
+            rules: Vec<Cow<'a, str>>,
             severity: &'a str,
             result: Option<&'a str>,
             who: Option<&'a str>,
@@ -201,11 +203,11 @@ impl Content<'_, '_> {
             #[serde(skip_serializing_if = "Option::is_none")]
             held: Option<HeldBack>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
-            runbooks: Vec<String>,
+            runbooks: Vec<Cow<'a, str>>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
-            references: Vec<String>,
+            references: Vec<Cow<'a, str>>,
             #[serde(skip_serializing_if = "Vec::is_empty")]
-            tags: Vec<String>,
+            tags: Vec<Cow<'a, str>>,
             #[serde(skip_serializing_if = "Option::is_none")]
             event: Option<Box<RawValue>>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,12 +215,12 @@ impl Content<'_, '_> {
         }
         let mut body = Body {
             version: JSON_VERSION,
-            id: self.id.clone().map(|id| truncate(id, ID_LIMIT, "")),
+            id: self.id.as_deref().map(|id| truncate(id, ID_LIMIT, "")),
             title: &self.subject,
             rules: names(self.rules),
             severity: severity(self.rules).name(),
             result: self.result,
-            who: self.who.as_deref(),
+            who: self.who,
             topic,
             log,
             threshold: self.threshold.as_ref(),
@@ -282,17 +284,18 @@ impl Content<'_, '_> {
             next_steps,
             keywords: keywords.collect(),
         };
-        let thread = id::hash(self.rules.iter().map(|rule| rule.name.as_str()).chain(self.thread_of));
+        let caller = self.call.and_then(|call| call.identity.steady());
+        let thread = id::hash(self.rules.iter().map(|rule| rule.name.as_str()).chain(caller.as_deref()));
         let metadata = Metadata { thread_id: format!("{thread:032x}") };
         to_json(&Notification { version: "1.0", source: "custom", content, metadata })
     }
 
     /// The descriptions of the rules, and the lines that have a value, each of about `limit` bytes at most.
     fn chat_description(&self, limit: usize) -> String {
-        let shown = |Line { label, value }: &Line| {
+        let shown = |Line { label, value }: Line<'_>| {
             let value = value.as_deref()?;
             // Links must stay links. The parts of the console's are encoded.
-            let value = match *label {
+            let value = match label {
                 RUNBOOK => return None,
                 CONSOLE => value.to_owned(),
                 REFERENCES => escape_for_chat(value, limit),
@@ -302,7 +305,7 @@ impl Content<'_, '_> {
         };
         let descriptions: Vec<_> = self.rules.iter().filter_map(|rule| rule.description.as_deref()).collect();
         let description = (!descriptions.is_empty()).then(|| escape_for_chat(&descriptions.join(" "), limit));
-        let lines = self.original_lines.iter().chain(&self.lines).filter_map(shown);
+        let lines = (self.lines)().into_iter().flatten().filter_map(shown);
         description.into_iter().chain(lines).collect::<Vec<_>>().join("\n")
     }
 }

@@ -1,5 +1,6 @@
 //! Texts that a caller controls, made fit for a message: escaped, and truncated to a limit.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
@@ -12,13 +13,22 @@ const ESCAPED: &str = r"[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}\u2028\u202
 /// Escapes control and invisible characters. The escapes are JSON's, so that escaped JSON is still the same JSON.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    push_escaped(&mut out, text);
+    out
+}
+
+/// Writes a text behind another one, escaped.
+pub(super) fn push_escaped(out: &mut String, text: &str) {
+    if is_plain(text) {
+        return out.push_str(text);
+    }
     let mut rest = text;
     loop {
         let plain = rest.bytes().take_while(|b| matches!(b, b' '..=b'~')).count();
         out.push_str(&rest[..plain]);
         rest = &rest[plain..];
         let mut chars = rest.chars();
-        let Some(c) = chars.next() else { return out };
+        let Some(c) = chars.next() else { return };
         rest = chars.as_str();
         match c {
             '\n' => out.push_str("\\n"),
@@ -32,6 +42,11 @@ pub(crate) fn escape(text: &str) -> String {
             _ => out.push(c),
         }
     }
+}
+
+/// Whether a text is printable ASCII, as nearly all are. It is looked at as a whole, many bytes at once.
+fn is_plain(text: &str) -> bool {
+    text.bytes().fold(true, |is_plain, b| is_plain & matches!(b, b' '..=b'~'))
 }
 
 fn is_escaped(c: char) -> bool {
@@ -64,26 +79,33 @@ pub(super) fn escape_for_chat(text: &str, limit: usize) -> String {
 }
 
 /// A text for a subject: characters other than printable ASCII become `?`.
-pub(super) fn to_ascii(text: &str) -> String {
-    text.chars().map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+pub(super) fn to_ascii(text: &str) -> Cow<'_, str> {
+    if is_plain(text) {
+        return text.into();
+    }
+    text.chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect()
 }
 
 /// At most `limit` bytes, cut at a character. A text that was cut ends in `ending`, which counts.
-pub(crate) fn truncate(mut text: String, limit: usize, ending: &str) -> String {
+pub(crate) fn truncate<'t>(text: impl Into<Cow<'t, str>>, limit: usize, ending: &str) -> Cow<'t, str> {
+    let mut text = text.into();
     if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit.saturating_sub(ending.len())));
-        text.push_str(ending);
+        let start = text.floor_char_boundary(limit.saturating_sub(ending.len()));
+        let whole = text.to_mut();
+        whole.truncate(start);
+        whole.push_str(ending);
     }
     text
 }
 
 /// At most `limit` characters, and then the number of those that were cut off.
-pub(super) fn truncate_and_count(text: &str, limit: usize) -> String {
+pub(super) fn truncate_and_count<'t>(text: impl Into<Cow<'t, str>>, limit: usize) -> Cow<'t, str> {
+    let text = text.into();
     // Most have fewer bytes than that.
     let past_limit = if text.len() > limit { text.char_indices().nth(limit) } else { None };
     match past_limit {
-        Some((at, _)) => format!("{} (cut: {} characters more)", &text[..at], text[at..].chars().count()),
-        None => text.to_owned(),
+        Some((at, _)) => format!("{} (cut: {} characters more)", &text[..at], text[at..].chars().count()).into(),
+        None => text,
     }
 }
 

@@ -1,5 +1,7 @@
 //! The short name of a caller, for subjects.
 
+use std::borrow::Cow;
+
 use super::sanitize::{to_ascii, truncate};
 
 /// With less room than this, a part of a name tells nothing.
@@ -9,25 +11,25 @@ const LEAST_ROOM: usize = 8;
 const MADE_UP: usize = 10;
 
 /// `role/person (account)`, or `person (role, account)`.
-pub(super) struct ShortName {
-    pub(super) person: String,
+pub(super) struct ShortName<'i> {
+    pub(super) person: Cow<'i, str>,
     /// Empty for a caller who has none.
-    pub(super) role: String,
+    pub(super) role: &'i str,
     pub(super) is_role_behind: bool,
     /// The account, if it is not the one in which the call happened.
-    pub(super) account: Option<String>,
+    pub(super) account: Option<&'i str>,
 }
 
-impl ShortName {
+impl ShortName<'_> {
     /// In ASCII, of at most `most` bytes, and with its role of at most `room`. The role gives way first, then the account as
     /// a whole, then the end of the person. A person whom a program has named gives way to the role, and keeps its start.
     pub(super) fn fit(&self, room: usize, most: usize) -> String {
-        let (person, role) = (to_ascii(&self.person), to_ascii(&self.role));
+        let (person, role) = (to_ascii(&self.person), to_ascii(self.role));
         let role_tells = !role.is_empty() && !self.is_role_behind && is_made_up(&person);
         let (first, second) = if role_tells { (role, person) } else { (person, role) };
         let least = if role_tells { second.len().min(LEAST_ROOM) } else { 0 };
         let most = most.saturating_sub(if least > 0 { least + "/".len() } else { 0 });
-        let account = self.account.as_ref().map(|id| format!("account {}", to_ascii(id)));
+        let account = self.account.map(|id| ["account ", &to_ascii(id)].concat());
         let account = account.filter(|account| first.len() + " ()".len() + account.len() <= most).unwrap_or_default();
         let account_size = if account.is_empty() { 0 } else { " ()".len() + account.len() };
         let first = truncate(first, most.saturating_sub(account_size), "...");
@@ -39,13 +41,16 @@ impl ShortName {
         };
         let left = room.saturating_sub(first.len() + account_size + between.len()).max(least);
         let is_told = second.len() <= left || left >= LEAST_ROOM;
-        let second = if is_told { truncate(second, left, "...") } else { String::new() };
+        let second = if is_told { truncate(second, left, "...") } else { Cow::Borrowed("") };
         let (role, person) = if role_tells { (first, second) } else { (second, first) };
-        let (before, behind) = if self.is_role_behind { ("", role.as_str()) } else { (role.as_str(), "") };
+        let (before, behind) = if self.is_role_behind { ("", &*role) } else { (&*role, "") };
         let slash = if before.is_empty() { "" } else { "/" };
-        let brackets: Vec<_> = [behind, &account].into_iter().filter(|part| !part.is_empty()).collect();
-        let brackets = if brackets.is_empty() { String::new() } else { format!(" ({})", brackets.join(", ")) };
-        format!("{before}{slash}{person}{brackets}")
+        let [open, comma, close] = match (behind, &*account) {
+            ("", "") => ["", "", ""],
+            ("", _) | (_, "") => [" (", "", ")"],
+            _ => [" (", ", ", ")"],
+        };
+        [before, slash, &person, open, behind, comma, &account, close].concat()
     }
 }
 
@@ -85,10 +90,10 @@ mod tests {
     #[test]
     fn what_gives_way_first() {
         let name = |person: &str, role: &str, is_role_behind, account: &str| ShortName {
-            person: person.to_owned(),
-            role: role.to_owned(),
+            person: person.to_owned().into(),
+            role: role.to_owned().leak(),
             is_role_behind,
-            account: Some(account.to_owned()).filter(|id| !id.is_empty()),
+            account: Some(account).filter(|id| !id.is_empty()).map(|id| &*id.to_owned().leak()),
         };
         let user = name("alice@example.com", "", false, "");
         let session = name("release-42", "deployer", false, "111122223333");

@@ -15,19 +15,25 @@ const LEAST_ROOM: usize = 20;
 
 /// `[severity] event by caller in account region`. Where that is too long, the name of the account is cut first; then
 /// gives way the caller's role, then the end of the event, then the caller's own account, and the person last.
-pub(super) fn of_call(call: &Call, severity: Severity, context: &Context<'_>) -> String {
-    let severity = format!("[{severity}] ");
+pub(super) fn of_call(call: &Call<'_>, severity: Severity, context: &Context<'_>) -> String {
+    let severity = ["[", severity.name(), "] "].concat();
     let event = to_ascii(call.event_name.as_deref().unwrap_or(NOTHING));
+    let name = call.identity.short();
     let by = |room: usize, most: usize| {
         let [room, most] = [room, most].map(|room| room.saturating_sub(" by ".len()).max(LEAST_ROOM));
-        call.short_name.as_ref().map_or_else(String::new, |name| format!(" by {}", name.fit(room, most)))
+        name.as_ref().map_or_else(String::new, |name| [" by ", &name.fit(room, most)].concat())
     };
-    let whole = severity.len() + event.len() + by(usize::MAX, usize::MAX).len();
-    let location = location(call.account.as_deref(), call.region.as_deref(), LIMIT.saturating_sub(whole), context);
+    let whole = by(usize::MAX, usize::MAX);
+    let length = severity.len() + event.len() + whole.len();
+    let left = LIMIT.saturating_sub(length);
+    let location = location(call.account.as_deref(), call.region.as_deref(), left, context);
+    if length + location.len() <= LIMIT {
+        return [severity, event.into_owned(), whole, location].concat();
+    }
     let room = LIMIT.saturating_sub(severity.len() + location.len());
     let by = by(room.saturating_sub(event.len()), room.saturating_sub(event.len().min(LEAST_ROOM)));
     let event = truncate(event, room.saturating_sub(by.len()).max(LEAST_ROOM), "...");
-    truncate(severity + &event + &by + &location, LIMIT, "...")
+    truncate(severity + &event + &by + &location, LIMIT, "...").into_owned()
 }
 
 /// `[severity] n more alerts of rule in account region`. Where that is too long, the names of the account and the rule are
@@ -43,19 +49,19 @@ pub(super) fn of_flood(
     let name = to_ascii(&rule.name);
     let location = location(account, region, LIMIT.saturating_sub(start.len() + name.len()), context);
     let room = LIMIT.saturating_sub(start.len() + location.len());
-    truncate(start + &truncate(name, room.max(LEAST_ROOM), "...") + &location, LIMIT, "...")
+    truncate(start + &truncate(name, room.max(LEAST_ROOM), "...") + &location, LIMIT, "...").into_owned()
 }
 
 /// ` in ACCOUNT REGION`, in ASCII, as far as they are known. The account's name is cut to this room, but not much.
 fn location(account: Option<&str>, region: Option<&str>, room: usize, context: &Context<'_>) -> String {
-    let region = region.map_or_else(String::new, |region| format!(" {}", to_ascii(region)));
+    let region = region.map_or_else(String::new, |region| [" ", &to_ascii(region)].concat());
     let room = room.saturating_sub(" in ".len() + region.len()).max(LEAST_ROOM);
-    let account = account.map(|id| {
+    let account = account.map_or_else(String::new, |id| {
         let name = context.filter.accounts.get(id).map_or(id, String::as_str);
-        format!(" {}", truncate(to_ascii(name), room, "..."))
+        [" ", &truncate(to_ascii(name), room, "...")].concat()
     });
-    let place = account.unwrap_or_default() + &region;
-    if place.is_empty() { place } else { format!(" in{place}") }
+    let start = if account.is_empty() && region.is_empty() { "" } else { " in" };
+    [start, &account, &region].concat()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! How often each of many texts came, in bounded memory.
 
+use std::borrow::Borrow;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -36,14 +37,18 @@ impl<K: Ord> Tally<K> {
     }
 
     /// Counts one, whose text has this size. `room` is how many bytes this and other tallies may still take.
-    pub(crate) fn count(&mut self, key: K, size: usize, room: &mut usize) {
-        if let Some(count) = self.counts.get_mut(&key) {
+    pub(crate) fn count<Q>(&mut self, key: &Q, size: usize, room: &mut usize)
+    where
+        K: Borrow<Q>,
+        Q: Ord + ToOwned<Owned = K> + ?Sized,
+    {
+        if let Some(count) = self.counts.get_mut(key) {
             *count += 1;
         } else if self.counts.len() < self.limit
             && let Some(left) = room.checked_sub(size + ENTRY)
         {
             *room = left;
-            self.counts.insert(key, 1);
+            self.counts.insert(key.to_owned(), 1);
         }
     }
 

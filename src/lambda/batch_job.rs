@@ -172,7 +172,7 @@ impl Task {
 /// Why a task failed, for a line of the completion report. The function's log has it in full.
 fn shortened(error: &Error, limit: usize) -> String {
     const MORE: &str = "… (the function's log has all of it)";
-    truncate(escape(&format!("{}: {error}", error.kind())), limit, MORE)
+    truncate(escape(&format!("{}: {error}", error.kind())), limit, MORE).into_owned()
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub use self::file::LogFile;
 pub(crate) use self::key::{Origin, SkipReason, decoded_key, is_account, region_folder};
 pub use self::key::{S3Object, reason_to_skip};
 pub use self::raw_record::{Malformed, RawRecord};
+pub(crate) use self::record::Shown;
 pub use self::record::{Record, readable};
 pub(crate) use self::record_scanner::{is_blank, is_plain};
 pub(crate) use self::time::Time;

@@ -4,13 +4,13 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::fmt;
+use std::{fmt, iter};
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::redact::{compact, redact, string};
+use super::redact::{compact, redact, string, value_length};
 use super::secrets::Place;
 
 /// A record: an object whose fields are the JSON text that the log holds. A key that stands twice has its last value.
@@ -37,9 +37,14 @@ impl<'a> Record<'a> {
         Ok(Record(Value { json, fields: fields.into() }))
     }
 
+    /// The record as it may be shown.
+    pub(crate) fn shown(&self) -> Shown<'_, 'a> {
+        Shown { value: Some(Cow::Borrowed(&self.0)), place: Place::Record }
+    }
+
     /// The record as compact JSON, keys in its order, secrets redacted. It is whole, unless it is far too large to be shown.
-    pub(crate) fn compact(&self) -> String {
-        compact(&self.shortened(), Place::Record)
+    pub(crate) fn compact(&self) -> Cow<'_, str> {
+        compacted(self.shortened(), Place::Record)
     }
 
     /// The record as it is, or with a note in the place of each of its largest values.
@@ -63,27 +68,12 @@ impl<'a> Record<'a> {
     /// The top-level fields as [`Self::compact`] has them; none of a record that has very many.
     pub(crate) fn compact_fields(&self) -> Vec<CompactField> {
         let compact = self.compact();
-        let Ok(Fields::Known(fields)) = serde_json::from_str(&compact) else { return Vec::new() };
+        let Fields::Known(fields) = Fields::of(&compact) else { return Vec::new() };
         let field = |(key, value): &(Key<'_>, Value<'_>)| CompactField {
             key: serde_json::to_string(key).unwrap_or_default(),
             value: value.json.to_owned(),
         };
         fields.iter().map(field).collect()
-    }
-
-    /// The compact JSON at a path of keys, secrets redacted; `None` for an absent value and for `null`.
-    pub(crate) fn json(&self, path: &[&str]) -> Option<String> {
-        Some(compact(&shown(self.raw_json(path)?), place(path)))
-    }
-
-    /// The string at a path of keys, unless it is empty. It is a name, or what AWS says of a call: of anybody's but the
-    /// caller's, secrets in URLs are redacted.
-    pub(crate) fn text(&self, path: &[&str]) -> Option<String> {
-        let json = self.raw_json(path).filter(|json| json.starts_with('"'))?;
-        let json = shown(json);
-        let text = string(&json).filter(|text| !text.is_empty())?;
-        let place = if path.first() == Some(&"userIdentity") { Place::Identity } else { Place::Name };
-        Some(redact(&text, place).into_owned())
     }
 
     /// The texts at a path of keys, as [`Self::raw_texts`] finds them, secrets redacted.
@@ -146,13 +136,68 @@ fn left_out(json: &str) -> String {
     format!("\"(left out: {} bytes)\"", json.len())
 }
 
+fn compacted(json: Cow<'_, str>, place: Place) -> Cow<'_, str> {
+    match json {
+        Cow::Borrowed(json) => compact(json, place),
+        Cow::Owned(json) => compact(&json, place).into_owned().into(),
+    }
+}
+
+/// A record, or a value in it, as it may be shown: secrets redacted. What is absent has nothing in it.
+pub(crate) struct Shown<'r, 'a> {
+    value: Option<Cow<'r, Value<'a>>>,
+    place: Place,
+}
+
+impl<'a> Shown<'_, 'a> {
+    /// What stands at a key of it.
+    pub(crate) fn at(&self, key: &str) -> Shown<'_, 'a> {
+        Shown { value: self.value(key), place: self.place_at(key) }
+    }
+
+    /// The compact JSON at a key; `None` for an absent value and for `null`.
+    pub(crate) fn json(&self, key: &str) -> Option<Cow<'a, str>> {
+        Some(compacted(shown(self.raw(key)?), self.place_at(key)))
+    }
+
+    /// The string at a key, unless it is empty. It is a name, or what AWS says of a call: of anybody's but the caller's,
+    /// secrets in URLs are redacted.
+    pub(crate) fn text(&self, key: &str) -> Option<Cow<'a, str>> {
+        let json = self.raw(key).filter(|json| json.starts_with('"'))?;
+        let text = match shown(json) {
+            Cow::Borrowed(json) => string(json)?,
+            Cow::Owned(note) => string(&note)?.into_owned().into(),
+        };
+        let place = if self.place == Place::Identity { Place::Identity } else { Place::Name };
+        let redacted = match redact(&text, place) {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(redacted) => Some(redacted),
+        };
+        Some(redacted.map_or(text, Cow::Owned)).filter(|text| !text.is_empty())
+    }
+
+    /// The text of a string, a number or a boolean. AWS's services do not agree on what is which.
+    pub(crate) fn scalar(&self, key: &str) -> Option<Cow<'a, str>> {
+        let is_bare = |json: &&str| !json.starts_with(['"', '{', '[']);
+        self.text(key).or_else(|| self.raw(key).filter(is_bare).map(Cow::Borrowed))
+    }
+
+    fn value(&self, key: &str) -> Option<Cow<'_, Value<'a>>> {
+        self.value.as_ref()?.get(key)
+    }
+
+    fn raw(&self, key: &str) -> Option<&'a str> {
+        Some(self.value(key)?.json).filter(|json| *json != "null")
+    }
+
+    fn place_at(&self, key: &str) -> Place {
+        self.place.inside(b'{').at(key)
+    }
+}
+
 /// The place of what stands at a path of a record. An array on the way is no step, as in [`Record::raw_texts`].
 fn place(path: &[impl AsRef<str>]) -> Place {
-    let (last, way) = match path.split_last() {
-        Some((last, way)) => (last.as_ref(), way),
-        None => return Place::Record,
-    };
-    way.iter().fold(Place::Record, |place, key| place.at(key.as_ref()).inside(b'{')).at(last)
+    path.iter().fold(Place::Record, |place, key| place.inside(b'{').at(key.as_ref()))
 }
 
 /// The most arrays within arrays that a path is followed through. CloudTrail's own records need two or three.
@@ -167,17 +212,12 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    fn of(json: &'a RawValue) -> Self {
-        Value { json: json.get(), fields: OnceCell::new() }
+    fn of(json: &'a str) -> Self {
+        Value { json, fields: OnceCell::new() }
     }
 
-    /// A value that is not an object has no fields.
     fn fields(&self) -> &Fields<'a> {
-        self.fields.get_or_init(|| {
-            let is_object = self.json.starts_with('{');
-            let fields = || Entries(USUAL_MEMBERS).deserialize(&mut serde_json::Deserializer::from_str(self.json));
-            if is_object { fields().unwrap_or_default() } else { Fields::default() }
-        })
+        self.fields.get_or_init(|| Fields::of(self.json))
     }
 
     /// The value of the last such key.
@@ -187,7 +227,7 @@ impl<'a> Value<'a> {
                 fields.iter().rev().find(|(Key(k), _)| k == key).map(|(_, value)| Cow::Borrowed(value))
             }
             Fields::TooMany => {
-                Last(key).deserialize(&mut serde_json::Deserializer::from_str(self.json)).ok()?.map(Cow::Owned)
+                members(self.json).filter(|(Key(k), _)| k == key).last().map(|(_, value)| Cow::Owned(value))
             }
         }
     }
@@ -212,7 +252,7 @@ impl<'a> Value<'a> {
             Some(b'{' | b'"') if place != Place::Raw && json.len() > SHOWN_LIMIT => {
                 string(&left_out(json)).map(&mut *visitor);
             }
-            Some(b'{') => visitor(compact(json, place).into()),
+            Some(b'{') => visitor(compact(json, place)),
             Some(b'"') => {
                 if let Some(text) = string(json) {
                     visitor(redact(&text, place));
@@ -233,9 +273,7 @@ impl<'a> Value<'a> {
     fn visit_within(&self, path: &[impl AsRef<str>], arrays: usize, visitor: &mut impl FnMut(&Value<'a>)) {
         match (self.json.as_bytes().first(), path.split_first()) {
             (Some(b'['), _) if arrays > 0 => {
-                let each = Each(|element| Value::of(element).visit_within(path, arrays - 1, visitor));
-                // It has been parsed as a part of the record.
-                let _ = each.deserialize(&mut serde_json::Deserializer::from_str(self.json));
+                parts(self.json).for_each(|element| Value::of(element).visit_within(path, arrays - 1, visitor));
             }
             (Some(b'{'), Some((first, rest))) => {
                 if let Some(value) = self.get(first.as_ref()) {
@@ -248,30 +286,25 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Visits the elements of an array one by one: there may be millions.
-struct Each<F>(F);
-
-impl<'a, F: FnMut(&'a RawValue)> DeserializeSeed<'a> for Each<F> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'a>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_seq(self)
-    }
+/// The elements of an array, or the keys and the values of an object, one by one: there may be millions. It has been parsed
+/// as a part of the record.
+fn parts(json: &str) -> impl Iterator<Item = &str> {
+    let mut rest = json.get(1..).unwrap_or_default();
+    iter::from_fn(move || {
+        rest = &rest[rest.bytes().take_while(|b| b" \t\r\n,:".contains(b)).count()..];
+        if rest.is_empty() || rest.starts_with(['}', ']']) {
+            return None;
+        }
+        let (part, after) = rest.split_at(value_length(rest));
+        rest = after;
+        Some(part)
+    })
 }
 
-impl<'a, F: FnMut(&'a RawValue)> Visitor<'a> for Each<F> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'a>>(mut self, mut elements: A) -> Result<(), A::Error> {
-        while let Some(element) = elements.next_element()? {
-            (self.0)(element);
-        }
-        Ok(())
-    }
+/// The fields of an object, in its order.
+fn members(json: &str) -> impl Iterator<Item = (Key<'_>, Value<'_>)> {
+    let mut parts = parts(json);
+    iter::from_fn(move || Some((Key(string(parts.next()?)?), Value::of(parts.next()?))))
 }
 
 /// A record has about so many fields, and an object within it so many. Room for more would take the allocator's slow way.
@@ -295,25 +328,29 @@ impl Default for Fields<'_> {
     }
 }
 
+impl<'a> Fields<'a> {
+    /// Those of an object that has been parsed as a part of the record. A value that is not an object has no fields.
+    fn of(json: &'a str) -> Self {
+        if !json.starts_with('{') {
+            return Fields::default();
+        }
+        let mut fields = Vec::with_capacity(USUAL_MEMBERS);
+        fields.extend(members(json).take(FIELDS_LIMIT + 1));
+        if fields.len() > FIELDS_LIMIT { Fields::TooMany } else { Fields::Known(fields) }
+    }
+}
+
 #[derive(Clone, Deserialize, Serialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Fields<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Entries(USUAL_FIELDS).deserialize(deserializer)
+        deserializer.deserialize_map(Entries)
     }
 }
 
-/// Reads the fields of an object, with room for so many.
-struct Entries(usize);
-
-impl<'de> DeserializeSeed<'de> for Entries {
-    type Value = Fields<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
+/// Reads the fields of a record.
+struct Entries;
 
 impl<'de> Visitor<'de> for Entries {
     type Value = Fields<'de>;
@@ -322,43 +359,15 @@ impl<'de> Visitor<'de> for Entries {
         f.write_str("an object")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::with_capacity(self.0);
-        while let Some((key, value)) = map.next_entry()? {
+        let mut entries = Vec::with_capacity(USUAL_FIELDS);
+        while let Some((key, value)) = map.next_entry::<_, &RawValue>()? {
             if entries.len() == FIELDS_LIMIT {
                 while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 return Ok(Fields::TooMany);
             }
-            entries.push((key, Value::of(value)));
+            entries.push((key, Value::of(value.get())));
         }
         Ok(Fields::Known(entries))
-    }
-}
-
-/// Finds the last value of a key in an object.
-struct Last<'k>(&'k str);
-
-impl<'de> DeserializeSeed<'de> for Last<'_> {
-    type Value = Option<Value<'de>>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Last<'_> {
-    type Value = Option<Value<'de>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut last = None;
-        while let Some((Key(key), value)) = map.next_entry()? {
-            if key == self.0 {
-                last = Some(Value::of(value));
-            }
-        }
-        Ok(last)
     }
 }
 
@@ -468,7 +477,7 @@ mod tests {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(500_000), "]".repeat(500_000));
         let record = Record::parse(&deep).unwrap();
         assert_eq!(record.compact(), deep);
-        assert_eq!(record.json(&["a"]).unwrap().len(), 1_000_001);
+        assert_eq!(record.shown().json("a").unwrap().len(), 1_000_001);
     }
 
     #[test]
@@ -482,8 +491,8 @@ mod tests {
             format!(r#"{{"a":"{large}","b":"{}","c":{{"password":"****"}},"d":[1]}}"#, note(2 * large.len() + 2));
         assert_eq!(record.compact(), expected);
         assert_eq!(record.compact_fields().iter().map(|field| field.value.len()).max(), Some(bytes));
-        assert_eq!(record.text(&["b"]), Some(note(2 * large.len() + 2)));
-        assert_eq!(record.json(&["b"]), Some(format!("\"{}\"", note(2 * large.len() + 2))));
+        assert_eq!(record.shown().text("b").as_deref(), Some(&*note(2 * large.len() + 2)));
+        assert_eq!(record.shown().json("b").as_deref(), Some(&*format!("\"{}\"", note(2 * large.len() + 2))));
         assert_eq!(record.texts(&["b"]), [note(2 * large.len() + 2)]);
         assert_eq!(record.raw_texts(&["b"])[0].len(), 2 * large.len());
     }
@@ -495,7 +504,7 @@ mod tests {
         {
             let record = Record::parse(&json).unwrap();
             let path: &[&str] = if json.starts_with(r#"{"x""#) { &["x", "k5", "n"] } else { &["k5", "n"] };
-            assert_eq!(record.text(path).as_deref(), Some("last"));
+            assert_eq!(record.raw_string(path).as_deref(), Some("last"));
             assert_eq!(record.raw_texts(path), ["last"]);
         }
         assert!(Record::parse(&format!("{{{many},}}")).is_err());

@@ -2,8 +2,7 @@
 
 use std::borrow::Cow;
 
-use memchr::{memchr, memchr_iter, memchr3};
-use serde::de::IgnoredAny;
+use memchr::memchr;
 use serde_json::value::RawValue;
 
 use super::secrets::{Place, is_secret, is_suspect, tells_no_variables, tells_secret};
@@ -20,7 +19,7 @@ const LEVELS: usize = 4;
 const NESTED_LIMIT: usize = 256 << 10;
 
 /// JSON without white space between its tokens and without needless escapes. What is secret at its place is redacted.
-pub(super) fn compact(json: &str, place: Place) -> String {
+pub(super) fn compact(json: &str, place: Place) -> Cow<'_, str> {
     write(json, place, LEVELS)
 }
 
@@ -31,32 +30,38 @@ pub(super) fn redact(text: &str, place: Place) -> Cow<'_, str> {
 
 /// It works on the text, and calls itself for JSON in strings only, which keeps its layout. So no depth of nesting and no odd
 /// number is too much for it. The JSON is valid, because it stood in a log that was read.
-fn write(json: &str, place: Place, levels: usize) -> String {
-    let mut writer = Writer { out: String::with_capacity(json.len()), levels, place, ..Writer::default() };
-    let mut rest = json;
-    while let Some(&first) = rest.as_bytes().first() {
-        let length = match first {
-            b'{' | b'[' if writer.place != Place::Secret => 1,
-            b'}' | b']' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => 1,
-            _ => value_length(rest),
+fn write(json: &str, place: Place, levels: usize) -> Cow<'_, str> {
+    let mut writer = Writer { json, levels, place, ..Writer::default() };
+    while let Some(&first) = json.as_bytes().get(writer.at) {
+        let rest = &json[writer.at..];
+        let (length, marks) = match first {
+            b'{' | b'[' if writer.place != Place::Secret => (1, 0),
+            b'}' | b']' | b',' | b':' | b' ' | b'\t' | b'\r' | b'\n' => (1, 0),
+            b'"' => string_length(rest),
+            _ => (value_length(rest), 0),
         };
         let (token, after) = rest.split_at(length);
-        rest = after;
         match first {
-            b' ' | b'\t' | b'\r' | b'\n' if levels == LEVELS => {}
-            b' ' | b'\t' | b'\r' | b'\n' | b':' => writer.out.push_str(token),
-            b'"' if rest.trim_ascii_start().starts_with(':') => writer.key(token),
+            b' ' | b'\t' | b'\r' | b'\n' if levels == LEVELS => writer.instead(token, ""),
+            b' ' | b'\t' | b'\r' | b'\n' | b':' => {}
+            b'"' if after.trim_ascii_start().starts_with(':') => writer.key(token, marks),
             b',' => writer.comma(),
-            b'}' | b']' => writer.close(token),
-            _ => writer.value(first, token),
+            b'}' | b']' => writer.close(),
+            _ => writer.value(first, token, marks),
         }
+        writer.at += length;
     }
     writer.finish()
 }
 
 #[derive(Default)]
 struct Writer<'j> {
+    json: &'j str,
+    /// Where the next token begins.
+    at: usize,
+    /// What is written instead of `json` up to `written`. Most JSON is written as it is.
     out: String,
+    written: usize,
     levels: usize,
     /// Where the next value stands; in an object, at which key.
     place: Place,
@@ -65,28 +70,37 @@ struct Writer<'j> {
     is_after_option: bool,
     /// For each open bracket, the place of what it encloses. One byte each, because a record may have millions.
     open: Vec<Place>,
-    /// Values that are secret if a later member of their object says so: the number of open brackets, and where in `out`
-    /// they begin.
+    /// Values that are secret if a later member of their object says so: the number of open brackets, and where in what is
+    /// written they begin.
     suspects: Vec<(usize, usize)>,
     /// Where those values begin that turned out to be secret.
     secrets: Vec<usize>,
 }
 
 impl<'j> Writer<'j> {
+    /// Writes a text instead of the next token.
+    fn instead(&mut self, token: &str, text: &str) {
+        if token == text {
+            return;
+        }
+        self.out.push_str(&self.json[self.written..self.at]);
+        self.out.push_str(text);
+        self.written = self.at + token.len();
+    }
+
     fn enclosing(&self) -> Place {
         self.open.last().copied().unwrap_or_default()
     }
 
-    fn key(&mut self, token: &'j str) {
+    fn key(&mut self, token: &'j str, marks: u8) {
         let object = self.enclosing();
-        self.key = string(token).unwrap_or_default();
+        self.key = unescaped(token, marks & ESCAPE != 0).unwrap_or_default();
         self.place = object.at(&self.key);
         if object == Place::Environment && tells_no_variables(&self.key) {
             self.enclose(Place::Plain);
         }
         let in_keys = if object == Place::Raw { Place::Raw } else { Place::Name };
-        let literal = string_literal(token, in_keys, self.levels);
-        self.out.push_str(&literal);
+        self.string(token, marks, in_keys);
     }
 
     /// The innermost object turns out to be something else.
@@ -101,10 +115,9 @@ impl<'j> Writer<'j> {
         if std::mem::take(&mut self.is_after_option) {
             self.place = Place::Secret;
         }
-        self.out.push(',');
     }
 
-    fn close(&mut self, bracket: &str) {
+    fn close(&mut self) {
         let object = self.open.pop();
         while let Some((_, start)) = self.suspects.pop_if(|(depth, _)| *depth > self.open.len()) {
             // Environments of which no key said something else are variables.
@@ -113,53 +126,65 @@ impl<'j> Writer<'j> {
             }
         }
         self.is_after_option = false;
-        self.out.push_str(bracket);
     }
 
-    fn value(&mut self, first: u8, token: &str) {
+    fn value(&mut self, first: u8, token: &'j str, marks: u8) {
         if is_suspect(self.enclosing(), &self.key) {
-            self.suspects.push((self.open.len(), self.out.len()));
+            self.suspects.push((self.open.len(), self.out.len() + self.at - self.written));
         }
         if token == "{" || token == "[" {
             self.place = self.place.inside(first);
             self.key = "".into();
             self.open.push(self.place);
-            self.out.push_str(token);
             return;
         }
         if tells_secret(self.enclosing(), &self.key, || string(token).unwrap_or(token.into())) {
             self.enclose(Place::Pairs);
         }
         if self.place.hides_scalars() {
-            self.out.push_str(redacted(token));
+            self.instead(token, redacted(token));
         } else if first == b'"' {
             self.is_after_option = self.place != Place::Raw && is_secret_option(token);
-            let literal = string_literal(token, self.place, self.levels);
-            self.out.push_str(&literal);
-        } else {
-            self.out.push_str(token);
+            self.string(token, marks, self.place);
+        }
+    }
+
+    /// A string: without what is secret in it, and except in JSON in a string escaped only where needed.
+    fn string(&mut self, token: &'j str, marks: u8, place: Place) {
+        // Most strings are as simple as that. Java writes many characters as escapes that need none.
+        if marks & ESCAPE != 0 || marks & SIGN != 0 && place != Place::Raw {
+            let Some(text) = unescaped(token, marks & ESCAPE != 0) else { return self.instead(token, redacted(token)) };
+            match redact_text(&text, place, self.levels) {
+                Cow::Borrowed(_) if marks & ESCAPE == 0 || self.levels < LEVELS => {}
+                shown => self.instead(token, &serde_json::to_string(&shown).unwrap_or_default()),
+            }
         }
     }
 
     /// What was written, without the secrets that later members told.
-    fn finish(mut self) -> String {
+    fn finish(mut self) -> Cow<'j, str> {
+        let (written, rest) = (self.written, &self.json[self.written..]);
+        if written > 0 {
+            self.out.push_str(rest);
+        }
+        let whole = if written > 0 { Cow::Owned(self.out) } else { Cow::Borrowed(rest) };
         if self.secrets.is_empty() {
-            return self.out;
+            return whole;
         }
         self.secrets.sort_unstable();
-        let mut out = String::with_capacity(self.out.len());
+        let mut out = String::with_capacity(whole.len());
         let mut at = 0;
         for start in self.secrets {
             // Others stand in one that is not written.
-            if let Some(before) = self.out.get(at..start) {
-                let value = &self.out[start..];
+            if let Some(before) = whole.get(at..start) {
+                let value = &whole[start..];
                 let value = &value[..value_length(value)];
                 out.push_str(before);
                 out.push_str(redacted(value));
                 at = start + value.len();
             }
         }
-        out + &self.out[at..]
+        (out + &whole[at..]).into()
     }
 }
 
@@ -178,22 +203,6 @@ fn is_secret_option(token: &str) -> bool {
     name.is_some_and(|name| !name.contains(['=', ':', ' ']) && is_secret(name))
 }
 
-/// A string as it is written: without what is secret in it, and except in JSON in a string escaped only where needed.
-fn string_literal(token: &str, place: Place, levels: usize) -> Cow<'_, str> {
-    let bytes = token.as_bytes();
-    let is_escaped = memchr(b'\\', bytes).is_some();
-    // Most strings are as simple as that. Java writes many characters as escapes that need none.
-    let is_plain = place == Place::Raw || memchr3(b'=', b'%', b':', bytes).or_else(|| memchr(b'-', bytes)).is_none();
-    if !is_escaped && is_plain {
-        return token.into();
-    }
-    let Some(text) = string(token) else { return redacted(token).into() };
-    match redact_text(&text, place, levels) {
-        Cow::Borrowed(_) if !is_escaped || levels < LEVELS => token.into(),
-        shown => serde_json::to_string(&shown).unwrap_or_default().into(),
-    }
-}
-
 /// Redacts what is secret in a text: in JSON, and in another text.
 fn redact_text(text: &str, place: Place, levels: usize) -> Cow<'_, str> {
     match place {
@@ -208,28 +217,75 @@ fn redact_text(text: &str, place: Place, levels: usize) -> Cow<'_, str> {
     } else if levels == 0 || text.len() > NESTED_LIMIT {
         REDACTED.to_owned().into()
     } else {
-        let shown = write(text, place, levels - 1);
-        if shown == text { text.into() } else { shown.into() }
+        write(text, place, levels - 1)
     }
 }
 
-/// The length of the value at the front, however deep it is.
-fn value_length(json: &str) -> usize {
-    if json.starts_with('"') {
-        // Nearly all are strings, and this is faster.
-        let mut quotes = memchr_iter(b'"', json.as_bytes()).skip(1);
-        let is_end = |at: &usize| json[..*at].bytes().rev().take_while(|b| *b == b'\\').count() % 2 == 0;
-        return quotes.find(is_end).map_or(json.len(), |at| at + 1);
+/// Marks of what a string holds: an escape, or a sign by which a secret may be told from its name.
+const ESCAPE: u8 = 1;
+const SIGN: u8 = 2;
+const QUOTE: u8 = 4;
+
+static MARKS: [u8; 256] = {
+    let mut marks = [0; 256];
+    marks[b'\\' as usize] = ESCAPE;
+    marks[b'"' as usize] = QUOTE;
+    let (mut i, signs) = (0, *b"=%:-");
+    while i < signs.len() {
+        marks[signs[i] as usize] = SIGN;
+        i += 1;
     }
-    let mut values = serde_json::Deserializer::from_str(json).into_iter::<IgnoredAny>();
-    if let Some(Ok(_)) = values.next() { values.byte_offset() } else { json.len() }
+    marks
+};
+
+/// The length of the string at the front, and what it holds.
+fn string_length(json: &str) -> (usize, u8) {
+    let (mut at, mut marks) = (1, 0);
+    while let Some(byte) = json.as_bytes().get(at) {
+        let mark = MARKS[usize::from(*byte)];
+        marks |= mark;
+        at += 1 + usize::from(mark & ESCAPE);
+        if mark == QUOTE {
+            break;
+        }
+    }
+    (at.min(json.len()), marks)
+}
+
+/// The length of the value at the front, however deep it is. The JSON is valid.
+pub(super) fn value_length(json: &str) -> usize {
+    let bytes = json.as_bytes();
+    match bytes.first() {
+        Some(b'"') => string_length(json).0,
+        Some(b'{' | b'[') => {
+            let (mut at, mut depth) = (0, 0);
+            while let Some(byte) = bytes.get(at) {
+                match byte {
+                    b'"' => at += string_length(&json[at..]).0 - 1,
+                    b'{' | b'[' => depth += 1,
+                    b'}' | b']' => depth -= 1,
+                    _ => {}
+                }
+                at += 1;
+                if depth == 0 {
+                    break;
+                }
+            }
+            at.min(json.len())
+        }
+        _ => bytes.iter().position(|b| b" \t\r\n,:}]".contains(b)).unwrap_or(json.len()),
+    }
 }
 
 /// The text that a JSON string stands for. `None` for another value.
 pub(super) fn string(json: &str) -> Option<Cow<'_, str>> {
+    unescaped(json, memchr(b'\\', json.as_bytes()).is_some())
+}
+
+fn unescaped(json: &str, has_escapes: bool) -> Option<Cow<'_, str>> {
     let text = json.strip_prefix('"')?;
     // Most have no escape.
-    if text.contains('\\') {
+    if has_escapes {
         serde_json::from_str(json).ok().map(Cow::Owned)
     } else {
         text.strip_suffix('"').map(Cow::Borrowed)
@@ -244,7 +300,7 @@ mod tests {
     use super::*;
 
     fn compact(json: &str) -> String {
-        super::compact(json, Place::Plain)
+        super::compact(json, Place::Plain).into_owned()
     }
 
     fn redact(text: &str) -> String {

@@ -5,18 +5,16 @@ use std::borrow::Cow;
 /// Names at the end of keys, of three letters or more.
 struct Names {
     names: &'static [&'static str],
-    /// A bit for each three letters that end a name. Nearly all keys end in others, and each key of each alert is compared.
-    ends: [u64; 512],
+    /// For each name, the number of its last three letters.
+    ends: [usize; 80],
 }
 
 impl Names {
     const fn new(names: &'static [&'static str]) -> Self {
-        let mut ends = [0; 512];
-        let mut i = 0;
+        let (mut ends, mut i) = ([0; 80], 0);
         while i < names.len() {
             if let [.., a, b, c] = names[i].as_bytes() {
-                let end = end_of([*c, *b, *a]);
-                ends[end / 64] |= 1 << (end % 64);
+                ends[i] = end_of([*a, *b, *c]);
             }
             i += 1;
         }
@@ -24,24 +22,46 @@ impl Names {
     }
 
     fn are_end_of(&self, key: &str) -> bool {
-        let end = match key.as_bytes() {
-            // Nearly all keys end in three of them.
-            [.., a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_alphanumeric()) => end_of([*c, *b, *a]),
-            _ => {
-                let mut letters = letters_from_the_end(key);
-                let (Some(c), Some(b), Some(a)) = (letters.next(), letters.next(), letters.next()) else {
-                    return false;
-                };
-                end_of([c, b, a])
-            }
-        };
-        let may_be_one = self.ends[end / 64] >> (end % 64) & 1 == 1;
-        may_be_one && self.names.iter().any(|name| ends_with(key, name))
+        let end = end_of_key(key);
+        let mut names = self.ends.iter().zip(self.names);
+        names.any(|(of_name, name)| end.is_none_or(|end| end == *of_name) && ends_with(key, name))
+    }
+}
+
+/// A bit for each three letters that end a name. A name of two letters may have any before them.
+const fn ends(lists: &[&[&str]]) -> [u64; 512] {
+    let (mut ends, mut list, mut i) = ([0; 512], 0, 0);
+    while list < lists.len() {
+        if i == lists[list].len() {
+            (list, i) = (list + 1, 0);
+            continue;
+        }
+        let name = lists[list][i].as_bytes();
+        let mut before = 0;
+        while before < 32 {
+            let end = match name {
+                [.., a, b, c] => end_of([*a, *b, *c]),
+                [b, c] => end_of([before, *b, *c]),
+                _ => 0,
+            };
+            ends[end / 64] |= 1 << (end % 64);
+            before += 1;
+        }
+        i += 1;
+    }
+    ends
+}
+
+/// The number for the last three letters of a key. Nearly all keys end in three of them.
+fn end_of_key(key: &str) -> Option<usize> {
+    match key.as_bytes() {
+        [.., a, b, c] if [a, b, c].iter().all(|letter| letter.is_ascii_alphanumeric()) => Some(end_of([*a, *b, *c])),
+        _ => None,
     }
 }
 
 /// A number for three letters, the same for capitals.
-const fn end_of([c, b, a]: [u8; 3]) -> usize {
+const fn end_of([a, b, c]: [u8; 3]) -> usize {
     (c & 31) as usize | ((b & 31) as usize) << 5 | ((a & 31) as usize) << 10
 }
 
@@ -88,6 +108,30 @@ const NOT_OF_VARIABLES: &[&str] =
 /// Ends of the keys of what has a name. Callers choose names, so that nothing is hidden in them that looks like a secret.
 const NAMES: &[&str] = &["name", "id", "arn", "key"];
 
+/// Keys that say of another member of their object that it is secret.
+const NAMING: &[&str] = &["name", "key", "id", "attribute"];
+
+/// Ends of the keys of a value of which another member says the name. `properties` are EMR's.
+const VALUES: &[&str] = &["value", "values", "properties"];
+
+/// The ends of all keys that mean anything here. Nearly none do, and each key of each alert is compared.
+static ALL_ENDS: [u64; 512] = ends(&[
+    SECRETS.names,
+    SECRET_VALUES.names,
+    VARIABLES.names,
+    ENVIRONMENTS,
+    NAMES,
+    NAMING,
+    VALUES,
+    &["variables", "userIdentity", "type", "classification", "isValueSecret"],
+]);
+
+/// Whether a key may mean anything here: digits at its end do not count.
+fn may_mean(key: &str) -> bool {
+    let is_end = |end: usize| ALL_ENDS[end / 64] >> (end % 64) & 1 == 1;
+    key.ends_with(|c: char| c.is_ascii_digit()) || end_of_key(key).map_or(!key.is_empty(), is_end)
+}
+
 /// What a value is, by the keys that lead to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Place {
@@ -113,6 +157,18 @@ pub(super) enum Place {
 impl Place {
     /// The place of the value at a key of an object that stands at this place.
     pub(super) fn at(self, key: &str) -> Place {
+        if !may_mean(key) {
+            return match self {
+                Place::Raw | Place::Identity => self,
+                Place::Secret | Place::Variables => Place::Secret,
+                Place::Record => Place::Name,
+                Place::Name | Place::Plain | Place::Environment | Place::Pairs => Place::Plain,
+            };
+        }
+        self.at_any(key)
+    }
+
+    fn at_any(self, key: &str) -> Place {
         let key = key.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         match self {
             Place::Raw => Place::Raw,
@@ -150,13 +206,12 @@ impl Place {
 
 /// Whether the value at a key may turn out to be secret by another member of its object, which stands at a place.
 pub(super) fn is_suspect(object: Place, key: &str) -> bool {
-    object == Place::Environment || object.is_usual() && is_value(key)
+    object == Place::Environment || object.is_usual() && may_mean(key) && is_value(key)
 }
 
 /// Whether the values of an object are secret, because the member at this key is that text, number or literal.
 pub(super) fn tells_secret<'t>(object: Place, key: &str, value: impl Fn() -> Cow<'t, str>) -> bool {
-    const NAMING: [&str; 4] = ["name", "key", "id", "attribute"];
-    if !object.is_usual() {
+    if !object.is_usual() || !may_mean(key) {
         false
     } else if NAMING.iter().any(|name| ends_with(key, name)) {
         // As in lists of headers and parameters.
@@ -182,9 +237,9 @@ pub(super) fn is_secret(key: &str) -> bool {
     is_one(key) || without_number.len() < key.len() && is_one(without_number)
 }
 
-/// Whether an object has the value there of which another member says the name. `properties` are EMR's.
+/// Whether an object has the value there of which another member says the name.
 fn is_value(key: &str) -> bool {
-    ["value", "values", "properties"].iter().any(|name| ends_with(key, name))
+    VALUES.iter().any(|name| ends_with(key, name))
 }
 
 fn ends_with(key: &str, name: &str) -> bool {
@@ -204,6 +259,8 @@ fn letters_from_the_end(key: &str) -> impl Iterator<Item = u8> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -242,6 +299,25 @@ mod tests {
             "secretName", "sessionTokens_", "lockToken", "bypass", "ec2SshKey", "kmsKey", "maxTokens", "12", "",
         ] {
             assert!(!is_secret(key), "{key}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_that_means_nothing_is_told_by_its_end(start in "[a-zA-Z_.-]{0,3}", name in 0_usize..200, end in "[0-9_.-]{0,2}") {
+            let lists = [SECRETS.names, NO_SECRETS.names, SECRET_VALUES.names, VARIABLES.names, ENVIRONMENTS, NAMES, NAMING,
+                VALUES, &["variables", "userIdentity", "x", ""]].concat();
+            let name = lists[name % lists.len()];
+            for name in [name, &name.to_uppercase(), &name[name.len().min(1)..]] {
+                let key = format!("{start}{name}{end}");
+                for place in [Place::Raw, Place::Record, Place::Identity, Place::Name, Place::Plain, Place::Secret,
+                    Place::Environment, Place::Variables, Place::Pairs] {
+                    prop_assert_eq!(place.at(&key), place.at_any(&key), "{:?} {}", place, key);
+                }
+                let ends_in = |names: &Names| names.names.iter().any(|name| ends_with(&key, name));
+                prop_assert_eq!(SECRETS.are_end_of(&key), ends_in(&SECRETS), "{}", key);
+                prop_assert!(may_mean(&key) || !is_value(&key) && !NAMING.iter().any(|name| ends_with(&key, name)), "{}", key);
+            }
         }
     }
 

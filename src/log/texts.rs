@@ -32,7 +32,14 @@ static PRIVATE_KEY: Pattern =
     LazyLock::new(|| Regex::new("(?s)-----BEGIN [^-]*PRIVATE KEY[^-]*-----(.+?)(?:-----END |$)").ok());
 
 pub(super) fn redact(text: &str, scope: Scope) -> Cow<'_, str> {
-    let text = hide(text.into(), |text, from| first_group(&PASSWORD_OF_URL, "://", text, from));
+    let has_url = memchr_iter(b':', text.as_bytes()).any(|at| text[at..].starts_with("://"));
+    if scope == Scope::Urls && !has_url {
+        return text.into();
+    }
+    let mut text = Cow::Borrowed(text);
+    if has_url {
+        text = hide(text, |text, from| first_group(&PASSWORD_OF_URL, "://", text, from));
+    }
     let text = hide(text, |text, from| assigned(text, from, scope));
     if scope == Scope::Urls {
         return text;

@@ -1,12 +1,13 @@
 //! The narrowest exception for a record: its event source, its event name and its caller, and nothing else.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::alert::{escape, is_made_up};
-use crate::log::Record;
+use crate::log::{Record, Shown};
 use crate::rules::{config, escaped};
 
 /// The keys of `userIdentity` that tell callers apart, the best first. A user of IAM Identity Center has only the second.
@@ -48,14 +49,19 @@ pub(in crate::cli) struct Entry {
 impl Entry {
     /// The entry for a record; `None` for one that does not say who called what.
     pub(in crate::cli) fn of(record: &Record<'_>) -> Option<Self> {
-        let text = |path: &str| {
-            let text = record.text(&path.split('.').collect::<Vec<_>>());
+        let shown = record.shown();
+        let identity = shown.at("userIdentity");
+        let text = |object: &Shown<'_, '_>, key: &str| {
+            let text = object.text(key).map(Cow::into_owned);
             text.filter(|text| !NOBODY.iter().any(|name| name.eq_ignore_ascii_case(text)))
         };
-        let [source, name] = [text("eventSource")?, text("eventName")?];
+        let [source, name] = [text(&shown, "eventSource")?, text(&shown, "eventName")?];
         let mut wheres = BTreeMap::new();
         let mut require = |key: &str, pattern: String| drop(wheres.insert(format!("userIdentity.{key}"), pattern));
-        let of_caller = |key: &str| text(&format!("userIdentity.{key}"));
+        let of_caller = |key: &str| match key.split_once('.') {
+            Some((within, key)) => text(&identity.at(within), key),
+            None => text(&identity, key),
+        };
         let [kind, account] = ["type", "accountId"].map(of_caller);
         // Only an ARN tells a caller from those of other types; a name may be in any account.
         let is_enough = |key: &&&str| **key == "arn" || kind.is_some() && (**key != "userName" || account.is_some());

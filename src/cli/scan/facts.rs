@@ -23,20 +23,20 @@ pub(super) struct More<'f> {
 }
 
 impl<'f> Facts<'f> {
-    /// The facts of a match of a record, of which nobody knows yet what becomes.
-    pub(super) fn names(record: &Record<'_>) -> Self {
-        let [who, event_name] = Call::names(record);
-        Facts { who, event_name, more: None }
+    /// The facts of a match, of which nobody knows yet what becomes.
+    pub(super) fn names(call: &Call<'_>) -> Self {
+        Facts { who: call.who.clone(), event_name: call.event_name.as_deref().map(str::to_owned), more: None }
     }
 
     /// The facts of a match of a record.
-    pub(super) fn of(matched: &Match<'f>, record: &Record<'_>, what_if: Option<&'f WhatIf>) -> Self {
+    pub(super) fn of(matched: &Match<'f>, record: &Record<'_>, call: &Call<'_>, what_if: Option<&'f WhatIf>) -> Self {
+        let owned = |text: Option<&str>| text.map(str::to_owned);
         let more = what_if.map(|what_if| {
-            let Call { account, region, .. } = Call::of(record);
-            let address = record.text(&["sourceIPAddress"]);
+            let (account, region) = (owned(call.account.as_deref()), owned(call.region.as_deref()));
+            let address = owned(record.shown().text("sourceIPAddress").as_deref());
             Box::new(More { account, region, address, tried: what_if.tried(matched, record) })
         });
-        Facts { more, ..Facts::names(record) }
+        Facts { more, ..Facts::names(call) }
     }
 
     /// The memory that its texts take, in bytes, about.

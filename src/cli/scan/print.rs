@@ -14,7 +14,7 @@ use super::seen::Seen;
 use super::statistics::Statistics;
 use super::what_if::WhatIf;
 use super::worker::{LogCounts, Part, Printable, PrintedAlert, samples};
-use crate::alert::Alert;
+use crate::alert::{Alert, Call};
 use crate::evaluate::{Limiter, Pending};
 use crate::memory::Groups;
 use crate::rules::{Filter, Format};
@@ -157,7 +157,10 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         // It was a record when it was found.
         let (matched, alerts) = limiter.decided(pending, decisions).map_err(io::Error::other)?;
         let more = match self.what_if {
-            Some(_) => Some(Facts::of(&matched, &pending.parsed().map_err(io::Error::other)?, self.what_if)),
+            Some(_) => {
+                let record = pending.parsed().map_err(io::Error::other)?;
+                Some(Facts::of(&matched, &record, &Call::of(&record), self.what_if))
+            }
             None => None,
         };
         self.statistics.count(&matched, more.as_ref().unwrap_or(facts));

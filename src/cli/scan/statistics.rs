@@ -170,7 +170,7 @@ impl<'f> Statistics<'f> {
             found.of_rule.count(hit);
             for (counts, name) in [(&mut found.callers, &facts.who), (&mut found.events, &facts.event_name)] {
                 let name = name.as_deref().unwrap_or(NOTHING);
-                counts.count(name.to_owned(), name.len(), &mut self.room);
+                counts.count(name, name.len(), &mut self.room);
             }
         }
         if let (Some(all), Some(more)) = (&mut self.more, &facts.more) {
@@ -202,14 +202,14 @@ impl<'f> Statistics<'f> {
             highest = found.rule.severity.max(highest);
             if self.more.is_some() {
                 if let Some((day, _)) = hour.and_then(|hour| hour.split_once('T')) {
-                    found.more.days.count(day.to_owned(), day.len(), &mut room);
+                    found.more.days.count(day, day.len(), &mut room);
                 }
                 found.more.keep(message);
             }
         }
         if let Some(more) = &mut self.more {
             if let Some(hour) = hour {
-                more.hours.count((hour.to_owned(), highest), hour.len(), &mut room);
+                more.hours.count(&(hour.to_owned(), highest), hour.len(), &mut room);
             }
             more.room = room;
             SEVERITIES.iter().zip(&mut more.severities).for_each(|(known, n)| *n += u64::from(*known == highest));
@@ -430,12 +430,12 @@ fn texts<'t>(facts: &'t Facts<'_>, more: &'t More<'_>) -> [&'t str; 4] {
 
 fn count_each(tallies: &mut [Tally<String>], texts: &[&str], room: &mut usize) {
     for (tally, text) in tallies.iter_mut().zip(texts) {
-        tally.count((*text).to_owned(), text.len(), room);
+        tally.count(*text, text.len(), room);
     }
 }
 
 fn cut(text: &str) -> String {
-    truncate(text.to_owned(), TEXT_LIMIT, "…")
+    truncate(text, TEXT_LIMIT, "…").into_owned()
 }
 
 /// The most frequent ones, most first.

@@ -124,7 +124,7 @@ impl<'f> Trials<'f> {
             if is_alone {
                 trial.alone += 1;
                 if let Some(kind) = &tried.kind {
-                    trial.kinds.count(kind.clone(), kind.len(), &mut self.room);
+                    trial.kinds.count(kind, kind.len(), &mut self.room);
                 }
             } else {
                 trial.shared.extend(others);

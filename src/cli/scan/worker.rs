@@ -21,7 +21,7 @@ use super::selection::Selection;
 use super::source::Source;
 use super::span::Span;
 use super::what_if::WhatIf;
-use crate::alert::Alert;
+use crate::alert::{Alert, Call};
 use crate::evaluate::{Alerts, Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
@@ -50,8 +50,7 @@ pub(super) struct Worker<'a, 'f> {
     /// Where details are asked for.
     what_if: Option<&'f WhatIf>,
     seen: &'a Seen,
-    /// Where rules look into every record.
-    known: Option<Known>,
+    known: Known,
     log_file: LogFile,
     buffer: Vec<u8>,
     output: Output<'a, 'f>,
@@ -120,7 +119,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         let learned = Learned::with_paths(filter);
         Worker {
             filter,
-            known: learned.looks_into_all().then(Known::default),
+            known: Known::default(),
             learned,
             only: only.map(|only| (only, Learned::new(only))),
             selection,
@@ -159,6 +158,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         let mut input = log.open(|| parts.is_closed())?;
         let mut evaluator = Evaluator::new(Matcher::new(filter, learned), name, Some(*format));
         let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), name, None));
+        let looks_into_all = learned.looks_into_all();
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
             output.free_printed();
             let mut records = log_file.read(piece);
@@ -167,7 +167,9 @@ impl<'a, 'f> Worker<'a, 'f> {
                     counts.outside += 1;
                     continue;
                 }
-                let mut known = known.as_mut().map(|known| (known.key(record.bytes), known));
+                // Without rules for any call, most records are told by their call alone.
+                let is_candidate = looks_into_all || evaluator.may_match(&record);
+                let mut known = is_candidate.then(|| (known.key(record.bytes), &mut *known));
                 let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
                 if outcome.is_some_and(|outcome| outcome.holds_in(number)) {
                     counts.records += 1;
@@ -176,8 +178,8 @@ impl<'a, 'f> Worker<'a, 'f> {
                 }
                 counts.span.extend(record.bytes);
                 let is_left_out = match &mut only {
-                    Some(only) => matches!(only.evaluate(&record)?, Verdict::Unmatched),
-                    None => false,
+                    Some(only) if is_candidate => matches!(only.evaluate(&record)?, Verdict::Unmatched),
+                    _ => !is_candidate,
                 };
                 let verdict = if is_left_out { Verdict::Unmatched } else { evaluator.evaluate(&record)? };
                 counts.records += 1;
@@ -200,7 +202,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                 let mut found = Printable { event, ..Printable::default() };
                 match verdict {
                     Verdict::Matched(matched, alerts) => {
-                        found.facts = Facts::of(&matched, alerts.record(), *what_if);
+                        found.facts = Facts::of(&matched, alerts.record(), alerts.call(), *what_if);
                         let samples = samples(&alerts, what_if.is_some());
                         let printed =
                             alerts.zip(samples).map(|(alert, sample)| PrintedAlert::of(alert, *format, sample));
@@ -208,7 +210,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                         found.matched = Some(matched);
                     }
                     Verdict::Pending(pending, record) => {
-                        found.facts = Facts::names(&record);
+                        found.facts = Facts::names(&Call::of(&record));
                         found.pending = Some(pending);
                     }
                     Verdict::Unmatched => {}
@@ -280,8 +282,10 @@ impl PrintedAlert {
         let text = if format == Format::Json {
             format!("{}\n", alert.body)
         } else {
-            let subject = Style::new().for_stdout().bold().apply_to(format!("Subject: {}", alert.subject));
-            format!("{subject}\n{}\n", alert.body)
+            let subject = ["Subject: ", &alert.subject].concat();
+            let is_bold = console::colors_enabled();
+            let subject = if is_bold { Style::new().bold().apply_to(subject).to_string() } else { subject };
+            [&subject, "\n", &alert.body, "\n"].concat()
         };
         PrintedAlert { rules: alert.rules, time: alert.time, text, sample }
     }
