@@ -116,7 +116,9 @@ fn shortest(texts: &[String]) -> usize {
 /// Texts of which all matches of a pattern hold one, cut to what a log writes in one way only: those with which matches
 /// begin, or else those with which they end; `None` where there are none that are long enough.
 pub(super) fn plain_texts(parsed: &Hir) -> Option<Vec<String>> {
-    let of = |kind| cut(Extractor::new().kind(kind).extract(parsed).literals()?.iter().map(Literal::as_bytes));
+    let of = |kind| {
+        cut(Extractor::new().kind(kind).limit_total(PACKED).extract(parsed).literals()?.iter().map(Literal::as_bytes))
+    };
     of(ExtractKind::Prefix).or_else(|| of(ExtractKind::Suffix))
 }
 
