@@ -116,8 +116,8 @@ impl Draft {
 /// The rules of a file in their order, by name.
 #[derive(Default)]
 pub(super) struct Drafts {
-    drafts: Vec<(String, Draft)>,
-    /// Where in `drafts` a name is.
+    in_order: Vec<(String, Draft)>,
+    /// Where in that order a name is.
     places: HashMap<String, usize>,
     /// Names of packs' rules that no rule has overridden yet.
     pub(super) from_packs: Vec<String>,
@@ -125,19 +125,19 @@ pub(super) struct Drafts {
 
 impl Drafts {
     pub(super) fn is_empty(&self) -> bool {
-        self.drafts.is_empty()
+        self.in_order.is_empty()
     }
 
     /// The draft of that name.
     pub(super) fn known(&mut self, name: &str) -> Option<&mut Draft> {
         let place = self.places.get(name)?;
-        self.drafts.get_mut(*place).map(|(_, draft)| draft)
+        self.in_order.get_mut(*place).map(|(_, draft)| draft)
     }
 
     /// Adds a rule of a name that is not known.
     pub(super) fn add(&mut self, name: String, draft: Draft) {
-        self.places.insert(name.clone(), self.drafts.len());
-        self.drafts.push((name, draft));
+        self.places.insert(name.clone(), self.in_order.len());
+        self.in_order.push((name, draft));
     }
 
     /// Makes the rules and the topics that they use, each topic with one format. The topic and the format are those of
@@ -151,7 +151,7 @@ impl Drafts {
         let formats = self.formats(topic, format, problems);
         let mut topics: Vec<Topic> = Vec::new();
         let mut rules = Vec::new();
-        for (name, draft) in self.drafts {
+        for (name, draft) in self.in_order {
             let arn = draft.topic.as_ref().or(topic).cloned();
             let topic = topics.iter().position(|topic| topic.arn == arn).unwrap_or_else(|| {
                 let format = formats.get(&arn).copied().or(format).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Drafts {
         problems: &mut Problems,
     ) -> HashMap<Option<TopicArn>, Format> {
         let mut asked = HashMap::from([(topic.cloned(), (format.unwrap_or_default(), "the top level".to_owned()))]);
-        for (name, draft) in &self.drafts {
+        for (name, draft) in &self.in_order {
             let Some(format) = draft.format else { continue };
             let at = format!("rule {name}");
             if draft.topic.is_none() {
