@@ -423,6 +423,8 @@ pub(super) mod tests {
             ("^User", "CreateUser", false),
             (r"^\w+$", "Größe", true),
             (r"(?-u)^\w+$", "Größe", false),
+            ("(?-u)^a[^b]{2}c.$", "aücx", true),
+            ("(?i-u)^A[^b]*c", "aüüC", true),
             ("a.c", "a\nc", false),
             ("a.c", "aüc", true),
             ("", "", true),
