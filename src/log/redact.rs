@@ -217,7 +217,11 @@ fn redact_text(text: &str, place: Place, levels: usize) -> Cow<'_, str> {
     } else if levels == 0 || text.len() > NESTED_LIMIT {
         REDACTED.to_owned().into()
     } else {
-        write(text, place, levels - 1)
+        match write(text, place, levels - 1) {
+            // What later members told to be secret may be shown all the same, such as `true`.
+            Cow::Owned(shown) if shown == text => text.into(),
+            shown => shown,
+        }
     }
 }
 
@@ -322,6 +326,10 @@ mod tests {
             (r#"{"password":["x",{"y":"}"}],"n":1}"#, r#"{"password":"****","n":1}"#),
             (r#"{"SessionToken":{"k":["]"]} , "n":[1]}"#, r#"{"SessionToken":"****","n":[1]}"#),
             (r#"{"PASSWORD_":-1.5e3,"n":-1.5e3}"#, r#"{"PASSWORD_":"****","n":-1.5e3}"#),
+            (
+                r#"{"a":"{\"b\":\"{\\\"env\\\":{\\\"d\\\":true},\\\"x\\\":\\\"a\\u003db\\\"}\"}"}"#,
+                r#"{"a":"{\"b\":\"{\\\"env\\\":{\\\"d\\\":true},\\\"x\\\":\\\"a\\u003db\\\"}\"}"}"#,
+            ),
             // These say whether something is set.
             (
                 r#"{"password":null,"manageMasterUserPassword":true,"secret":false}"#,
