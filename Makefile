@@ -40,7 +40,7 @@ demo: debug .venv/ready ## deploy to a local AWS, upload a CloudTrail log and sh
 
 .PHONY: test
 test: debug .venv/ready ## run all tests (REAL_LOGS=folder adds your own CloudTrail logs)
-	@echo "Running the tests in Rust (usually 5 minutes)"
+	@echo "Running the tests in Rust (usually 6 minutes)"
 	$(CARGO) test --locked
 	@echo "Comparing rules and the schema with Python (usually 1 minute)"
 	$(VENV)/pytest -n 2 tests/rules
@@ -87,7 +87,7 @@ debug:
 
 .PHONY: release
 release:
-	@echo "Building the release binary (usually 5 minutes on two cores the first time, then 2 after each change)"
+	@echo "Building the release binary (usually 6 minutes on two cores the first time, then 2 after each change)"
 	$(CARGO) build --locked --release
 
 .PHONY: build
