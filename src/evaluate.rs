@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, Told, compose, id};
 use crate::log::{Malformed, RawRecord, Record};
 use crate::memory::{Decision, Sighting};
-use crate::rules::{Filter, Format, Hit, Matcher, Rule, Severity};
+use crate::rules::{Filter, Format, Hit, Matcher, Rule, RuleIndex, Severity};
 
 /// The most eventIDs of a log that are remembered to know repeats. CloudTrail's logs hold some thousand events. A set of so
 /// many hashes takes 280 KB, and of one more twice as much; twenty logs may be open at once.
@@ -234,11 +234,6 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         }
     }
 
-    /// Whether a rule may match a record, as far as is known without parsing it.
-    pub(crate) fn may_match(&mut self, raw: &RawRecord<'_>) -> bool {
-        !self.matcher.candidates(raw).is_empty()
-    }
-
     /// Decides about the next record.
     ///
     /// # Errors
@@ -247,12 +242,29 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
     where
         'a: 'm,
     {
-        let candidates = self.matcher.candidates(raw);
+        let candidates = self.candidates(raw);
+        self.decide(raw, &candidates)
+    }
+
+    /// The rules that a record may match, for [`decide`](Self::decide).
+    pub(crate) fn candidates(&mut self, raw: &RawRecord<'_>) -> Vec<RuleIndex> {
+        self.matcher.candidates(raw)
+    }
+
+    /// As [`evaluate`](Self::evaluate), once the record's candidates are known.
+    pub(crate) fn decide<'m>(
+        &mut self,
+        raw: &'m RawRecord<'_>,
+        candidates: &[RuleIndex],
+    ) -> Result<Verdict<'m, 'f>, Malformed>
+    where
+        'a: 'm,
+    {
         if candidates.is_empty() {
             return Ok(Verdict::Unmatched);
         }
         let record = Record::parse(raw.text()).map_err(|problem| raw.malformed(&problem))?;
-        let hits = self.matcher.hits(&candidates, raw, &record);
+        let hits = self.matcher.hits(candidates, raw, &record);
         if hits.is_empty() {
             return Ok(Verdict::Unmatched);
         }

@@ -89,12 +89,10 @@ mod tests {
 
     #[test]
     fn what_gives_way_first() {
-        let name = |person: &str, role: &str, is_role_behind, account: &str| ShortName {
-            person: person.to_owned().into(),
-            role: role.to_owned().leak(),
-            is_role_behind,
-            account: Some(account).filter(|id| !id.is_empty()).map(|id| &*id.to_owned().leak()),
-        };
+        fn name<'i>(person: &'i str, role: &'i str, is_role_behind: bool, account: &'i str) -> ShortName<'i> {
+            let account = Some(account).filter(|id| !id.is_empty());
+            ShortName { person: person.into(), role, is_role_behind, account }
+        }
         let user = name("alice@example.com", "", false, "");
         let session = name("release-42", "deployer", false, "111122223333");
         let person = name("alice", "Administrator", true, "111122223333");

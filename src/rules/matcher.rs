@@ -22,7 +22,7 @@ const NAME_LENGTH_LIMIT: usize = 128;
 const ENTRY_MEMORY: usize = 128;
 
 /// A rule: an index of [`Filter::rules`].
-type RuleIndex = u32;
+pub(crate) type RuleIndex = u32;
 
 /// Matches records with the rules of a filter.
 pub struct Matcher<'f, 'l> {

@@ -26,7 +26,7 @@ mod topic_arn;
 
 pub(crate) use self::condition::{Check, Test, path_text};
 pub(crate) use self::explain::explain;
-pub(crate) use self::matcher::Hit;
+pub(crate) use self::matcher::{Hit, RuleIndex};
 pub use self::matcher::{Learned, Matcher};
 pub use self::model::Filter;
 pub(crate) use self::model::{Format, Rule, RuleTest, Severity};

@@ -58,19 +58,20 @@ impl Needle {
     }
 
     fn together(texts: &[String], fast_bytes: usize) -> Option<Search> {
-        let cut_to =
-            |length: usize| texts.iter().map(|text| text.get(..length).unwrap_or(text)).collect::<BTreeSet<_>>();
-        let lengths = [usize::MAX].into_iter().chain((LEAST..=BEGINNING).rev());
-        let few = lengths.map(|length| (length, cut_to(length))).find(|(_, beginnings)| beginnings.len() <= PACKED);
-        let packed = few.as_ref().and_then(|(_, beginnings)| packed::Searcher::new(beginnings).map(Arc::new));
-        if let (Some((usize::MAX, _)), Some(packed)) = (&few, &packed) {
-            return Some(Search::Packed(packed.clone()));
+        if texts.len() <= PACKED
+            && let Some(searcher) = packed::Searcher::new(texts)
+        {
+            return Some(Search::Packed(searcher.into()));
         }
+        let cut_to = |length: usize| texts.iter().map(|text| text.get(..length).unwrap_or(text)).collect();
+        let few = |beginnings: &BTreeSet<&str>| beginnings.len() <= PACKED;
+        let beginnings = (LEAST..=BEGINNING).rev().map(cut_to).find(few);
+        let beginnings = beginnings.and_then(packed::Searcher::new).map(Arc::new);
         let length: usize = texts.iter().map(String::len).sum();
         let kind = if length <= fast_bytes { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
         // Its own search for rare bytes finds many of them in JSON, and then slows it down.
         let mut builder = AhoCorasick::builder();
-        Some(Search::Automaton(packed, builder.kind(Some(kind)).prefilter(false).build(texts).ok()?.into()))
+        Some(Search::Automaton(beginnings, builder.kind(Some(kind)).prefilter(false).build(texts).ok()?.into()))
     }
 
     /// One needle for what several must hold, to be searched in every record.

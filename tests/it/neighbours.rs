@@ -11,7 +11,7 @@ use crate::runtime_api::memory_peak;
 use crate::world::{BUCKET, CONFIG, KEY, TOPIC, World, add_up, put_keys, world, world_with};
 use crate::{PROGRAM, gzip, log, record, records};
 
-/// The most MiB that the function may use. The image of a debug build is larger than a release's by about so many.
+/// The most MiB that the function may use. A debug build is a larger program, by 14.
 const MEMORY: u64 = 64 + if cfg!(debug_assertions) { 14 } else { 0 };
 const TIMEOUT: Duration = Duration::from_secs(12);
 

@@ -168,7 +168,8 @@ impl<'a, 'f> Worker<'a, 'f> {
                     continue;
                 }
                 // Without rules for any call, most records are told by their call alone.
-                let is_candidate = looks_into_all || evaluator.may_match(&record);
+                let candidates = (!looks_into_all).then(|| evaluator.candidates(&record));
+                let is_candidate = candidates.as_ref().is_none_or(|rules| !rules.is_empty());
                 let mut known = is_candidate.then(|| (known.key(record.bytes), &mut *known));
                 let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
                 if outcome.is_some_and(|outcome| outcome.holds_in(number)) {
@@ -181,7 +182,11 @@ impl<'a, 'f> Worker<'a, 'f> {
                     Some(only) if is_candidate => matches!(only.evaluate(&record)?, Verdict::Unmatched),
                     _ => !is_candidate,
                 };
-                let verdict = if is_left_out { Verdict::Unmatched } else { evaluator.evaluate(&record)? };
+                let verdict = match candidates {
+                    _ if is_left_out => Verdict::Unmatched,
+                    Some(candidates) => evaluator.decide(&record, &candidates)?,
+                    None => evaluator.evaluate(&record)?,
+                };
                 counts.records += 1;
                 let mut note = |outcome| known.iter_mut().for_each(|(key, known)| known.note(*key, outcome));
                 let event = match &verdict {
