@@ -46,6 +46,12 @@ impl<'a> Call<'a> {
         event_id(record).0
     }
 
+    /// The caller alone, in full.
+    pub(crate) fn caller(record: &Record<'_>) -> Option<String> {
+        let record = record.shown();
+        Identity::of(&record, record.text("recipientAccountId").as_deref()).full()
+    }
+
     pub(crate) fn of(record: &Record<'a>) -> Self {
         let ((event_id, has_usual_id), record) = (event_id(record), record.shown());
         let event_name = record.text("eventName");

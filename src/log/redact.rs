@@ -246,11 +246,16 @@ static MARKS: [u8; 256] = {
 fn string_length(json: &str) -> (usize, u8) {
     let (mut at, mut marks) = (1, 0);
     while let Some(byte) = json.as_bytes().get(at) {
+        at += 1;
         let mark = MARKS[usize::from(*byte)];
-        marks |= mark;
-        at += 1 + usize::from(mark & ESCAPE);
-        if mark == QUOTE {
-            break;
+        // A step that depended on the mark would make the processor wait for it.
+        if mark != 0 {
+            marks |= mark;
+            match mark {
+                QUOTE => break,
+                ESCAPE => at += 1,
+                _ => {}
+            }
         }
     }
     (at.min(json.len()), marks)

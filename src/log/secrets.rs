@@ -7,6 +7,8 @@ struct Names {
     names: &'static [&'static str],
     /// For each name, the number of its last three letters.
     ends: [usize; 80],
+    /// The same as bits.
+    all_ends: [u64; 512],
 }
 
 impl Names {
@@ -18,18 +20,24 @@ impl Names {
             }
             i += 1;
         }
-        Names { names, ends }
+        Names { names, ends, all_ends: all_ends(&[names]) }
     }
 
     fn are_end_of(&self, key: &str) -> bool {
         let end = end_of_key(key);
         let mut names = self.ends.iter().zip(self.names);
-        names.any(|(of_name, name)| end.is_none_or(|end| end == *of_name) && ends_with(key, name))
+        may_be_in(&self.all_ends, end)
+            && names.any(|(of_name, name)| end.is_none_or(|end| end == *of_name) && ends_with(key, name))
     }
 }
 
+/// Whether a key with that end may end in a name that is one of those.
+fn may_be_in(all_ends: &[u64; 512], end: Option<usize>) -> bool {
+    end.is_none_or(|end| all_ends[end / 64] >> (end % 64) & 1 == 1)
+}
+
 /// A bit for each three letters that end a name. A name of two letters may have any before them.
-const fn ends(lists: &[&[&str]]) -> [u64; 512] {
+const fn all_ends(lists: &[&[&str]]) -> [u64; 512] {
     let (mut ends, mut list, mut i) = ([0; 512], 0, 0);
     while list < lists.len() {
         if i == lists[list].len() {
@@ -115,7 +123,7 @@ const NAMING: &[&str] = &["name", "key", "id", "attribute"];
 const VALUES: &[&str] = &["value", "values", "properties"];
 
 /// The ends of all keys that mean anything here. Nearly none do, and each key of each alert is compared.
-static ALL_ENDS: [u64; 512] = ends(&[
+static ALL_ENDS: [u64; 512] = all_ends(&[
     SECRETS.names,
     SECRET_VALUES.names,
     VARIABLES.names,
@@ -128,8 +136,7 @@ static ALL_ENDS: [u64; 512] = ends(&[
 
 /// Whether a key may mean anything here: digits at its end do not count.
 fn may_mean(key: &str) -> bool {
-    let is_end = |end: usize| ALL_ENDS[end / 64] >> (end % 64) & 1 == 1;
-    key.ends_with(|c: char| c.is_ascii_digit()) || end_of_key(key).map_or(!key.is_empty(), is_end)
+    !key.is_empty() && (key.ends_with(|c: char| c.is_ascii_digit()) || may_be_in(&ALL_ENDS, end_of_key(key)))
 }
 
 /// What a value is, by the keys that lead to it.

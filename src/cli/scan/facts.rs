@@ -1,5 +1,7 @@
 //! The facts of a match that the summary counts. Most of them are gathered only if somebody asks for them.
 
+use std::borrow::Cow;
+
 use super::what_if::{Tried, WhatIf};
 use crate::alert::Call;
 use crate::evaluate::Match;
@@ -23,9 +25,10 @@ pub(super) struct More<'f> {
 }
 
 impl<'f> Facts<'f> {
-    /// The facts of a match, of which nobody knows yet what becomes.
-    pub(super) fn names(call: &Call<'_>) -> Self {
-        Facts { who: call.who.clone(), event_name: call.event_name.as_deref().map(str::to_owned), more: None }
+    /// The facts of a record's match, of which nobody knows yet what becomes.
+    pub(super) fn names(record: &Record<'_>) -> Self {
+        let event_name = record.shown().text("eventName").map(Cow::into_owned);
+        Facts { who: Call::caller(record), event_name, more: None }
     }
 
     /// The facts of a match of a record.
@@ -36,7 +39,7 @@ impl<'f> Facts<'f> {
             let address = owned(record.shown().text("sourceIPAddress").as_deref());
             Box::new(More { account, region, address, tried: what_if.tried(matched, record) })
         });
-        Facts { more, ..Facts::names(call) }
+        Facts { who: call.who.clone(), event_name: owned(call.event_name.as_deref()), more }
     }
 
     /// The memory that its texts take, in bytes, about.

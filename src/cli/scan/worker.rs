@@ -21,7 +21,7 @@ use super::selection::Selection;
 use super::source::Source;
 use super::span::Span;
 use super::what_if::WhatIf;
-use crate::alert::{Alert, Call};
+use crate::alert::Alert;
 use crate::evaluate::{Alerts, Evaluator, Match, Pending, Verdict};
 use crate::log::LogFile;
 use crate::rules::{Filter, Format, Learned, Matcher};
@@ -33,8 +33,11 @@ pub(super) struct Log {
     pub(super) download: Option<Download>,
 }
 
-/// How many bytes of a file are read at once, and of alerts handed over at once.
+/// How many bytes of a file are read at once.
 const PIECE: usize = 64 << 10;
+
+/// How many bytes of results are handed over at once. Each time, two threads wake each other.
+const PART: usize = 256 << 10;
 
 /// The most of an alert that is kept as an example, in bytes.
 const SAMPLE_LIMIT: usize = 8 << 10;
@@ -215,7 +218,7 @@ impl<'a, 'f> Worker<'a, 'f> {
                         found.matched = Some(matched);
                     }
                     Verdict::Pending(pending, record) => {
-                        found.facts = Facts::names(&Call::of(&record));
+                        found.facts = Facts::names(&record);
                         found.pending = Some(pending);
                     }
                     Verdict::Unmatched => {}
@@ -322,7 +325,7 @@ impl<'f> Output<'_, 'f> {
     fn add(&mut self, log: usize, outcome: Printable<'f>) -> Result<(), Closed> {
         self.next.size += outcome.size();
         self.next.results.push(outcome);
-        if self.next.size < PIECE { Ok(()) } else { self.send(log) }
+        if self.next.size < PART { Ok(()) } else { self.send(log) }
     }
 
     fn free_printed(&mut self) {
