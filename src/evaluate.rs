@@ -124,12 +124,8 @@ impl<'f> Pending<'f> {
         &self.sightings
     }
 
-    /// Its record.
-    ///
-    /// # Errors
-    /// It is not JSON, as [`Evaluator::evaluate`] would have said before.
-    pub(crate) fn parsed(&self) -> Result<Record<'_>, String> {
-        Record::parse(&self.record)
+    pub(crate) fn record(&self) -> Record<'_> {
+        Record::known(&self.record)
     }
 
     /// Whether it makes an alert of a rule, which may be held back.
@@ -316,14 +312,11 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
     }
 
     /// Makes the alerts of a match as the memory decided, by sighting; `None` where it holds all of them back.
-    ///
-    /// # Errors
-    /// The record is not JSON, as [`Evaluator::evaluate`] would have said before.
     pub(crate) fn decided<'m>(
         &mut self,
         pending: &'m Pending<'f>,
         decisions: Vec<Decision<'f>>,
-    ) -> Result<(Match<'f>, Option<Alerts<'m>>), String>
+    ) -> (Match<'f>, Option<Alerts<'m>>)
     where
         'a: 'm,
     {
@@ -337,10 +330,10 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
         }
         if !hits.iter().any(Hit::is_sent) {
             let suppressed = by_topic(&hits).len() as u64;
-            return Ok((Match { hits, event: pending.event, duplicates: 0, summarised: 0, suppressed }, None));
+            return (Match { hits, event: pending.event, duplicates: 0, summarised: 0, suppressed }, None);
         }
-        let (matched, alerts) = self.alerts(Record::parse(&pending.record)?, hits, pending.event, told);
-        Ok((matched, Some(alerts)))
+        let (matched, alerts) = self.alerts(pending.record(), hits, pending.event, told);
+        (matched, Some(alerts))
     }
 
     /// The alerts of a match: those that are neither held back nor beyond the limit.

@@ -94,9 +94,9 @@ impl<'a> Call<'a> {
         const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-');
         let region = self.region.as_deref().filter(|region| self.in_history && region.len() < LINK_LIMIT)?;
         let host = console_host(region)?;
-        let region = utf8_percent_encode(region, PLAIN);
-        let event_id = utf8_percent_encode(self.event_id.as_deref()?, PLAIN);
-        let link = format!("https://{region}.{host}/cloudtrailv2/home?region={region}#/events/{event_id}");
+        let encoded = |text| Cow::from(utf8_percent_encode(text, PLAIN));
+        let (region, event_id) = (encoded(region), encoded(self.event_id.as_deref()?));
+        let link = ["https://", &region, ".", host, "/cloudtrailv2/home?region=", &region, "#/events/", &event_id].concat();
         (link.len() <= LINK_LIMIT).then_some(link)
     }
 }
@@ -136,7 +136,11 @@ fn failure<'a>(record: &Shown<'_, 'a>, event_name: Option<&str>) -> Option<Cow<'
         (Some(code), Some(message)) => Some([&code, ": ", &message].concat().into()),
         (None, None) => {
             let mut elements = ["responseElements", "serviceEventDetails"].into_iter();
-            elements.find_map(|element| record.at(element).text(event_name?).filter(|result| result == FAILURE))
+            elements.find_map(|element| {
+                // Most have no such text, and need not be parsed.
+                let result = if record.may_hold(element, FAILURE) { record.at(element).text(event_name?) } else { None };
+                result.filter(|result| result == FAILURE)
+            })
         }
         (code, message) => code.or(message),
     }

@@ -29,9 +29,11 @@ pub(crate) fn about(
     context: &Context<'_>,
 ) -> Alert {
     let (severity, advice) = (severity(rules), Advice::of(rules));
-    let mut strings = call.attributes();
-    strings.extend(call.event_id.as_deref().map(|id| ("eventID", id)));
-    strings.push(("severity", severity.name()));
+    let attributes = || {
+        let event_id = call.event_id.as_deref().map(|id| ("eventID", id));
+        let strings = call.attributes().into_iter().chain(event_id).chain([("severity", severity.name())]);
+        attributes(strings, rules, &advice)
+    };
     let lines = || {
         let names: Vec<_> = rules.iter().map(|rule| rule.name.as_str()).collect();
         let from = ["sourceIPAddress", "userAgent"].map(|key| record.shown().text(key));
@@ -62,7 +64,7 @@ pub(crate) fn about(
     let message = Content {
         rules,
         subject: subject::of_call(call, severity, context),
-        attributes: attributes(&strings, rules, &advice),
+        attributes: &attributes,
         advice: &advice,
         lines: &lines,
         who: call.who.as_deref(),
@@ -94,10 +96,11 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let others = [(kinds.others, "kind of event", "kinds of event"), (callers.others, "caller", "callers")];
     let others: Vec<_> = others.into_iter().filter_map(|(others, one, many)| not_named(others, one, many)).collect();
     let limit = context.filter.max_alerts_per_log.unwrap_or_default();
-    let mut strings = flood.attributes();
+    let strings = flood.attributes();
     let common = |wanted| strings.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
     let [account, region, result] = [ACCOUNT, REGION, RESULT].map(common);
-    strings.push(("severity", rule.severity.name()));
+    let attributes =
+        || attributes(strings.iter().copied().chain([("severity", rule.severity.name())]), &[rule], &advice);
     let more = counted(flood.more, "more alert", "more alerts");
     let who = Some(named_callers.join(", "));
     let lines = || {
@@ -123,7 +126,7 @@ pub(crate) fn summary(flood: &Flood<'_>, context: &Context<'_>) -> Alert {
     let message = Content {
         rules: &[rule],
         subject: subject::of_flood(rule, &more, account, region, context),
-        attributes: attributes(&strings, &[rule], &advice),
+        attributes: &attributes,
         advice: &advice,
         lines: &lines,
         who: who.as_deref(),

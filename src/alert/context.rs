@@ -9,7 +9,7 @@ pub(crate) struct Context<'a> {
     pub(crate) filter: &'a Filter,
     /// The log file's name.
     pub(crate) log: &'a str,
-    /// Overrides the topics' own.
+    /// Overrides the topics' own, for alerts that are not to be published.
     pub(crate) format: Option<Format>,
 }
 

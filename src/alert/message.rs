@@ -54,7 +54,7 @@ pub struct Alert {
     pub(crate) subject: String,
     /// Not empty.
     pub(crate) body: String,
-    /// For subscription filter policies.
+    /// For subscription filter policies. An alert that is not to be published has none.
     pub(crate) attributes: Vec<Attribute>,
     /// The groups that keep what it tells until it is published.
     pub(crate) receipts: Vec<Receipt>,
@@ -109,15 +109,19 @@ pub(super) fn severity(rules: &[&Rule]) -> Severity {
 
 /// The attributes with these strings, and with the rules' names and tags: nine at most. A queue with raw delivery takes
 /// [ten](https://docs.aws.amazon.com/sns/latest/dg/sns-message-attributes.html).
-pub(super) fn attributes(strings: &[(&'static str, &str)], rules: &[&Rule], advice: &Advice<'_>) -> Vec<Attribute> {
-    let string = |(name, value): &(&'static str, &str)| {
+pub(super) fn attributes<'t>(
+    strings: impl Iterator<Item = (&'static str, &'t str)>,
+    rules: &[&Rule],
+    advice: &Advice<'_>,
+) -> Vec<Attribute> {
+    let string = |(name, value): (&'static str, &str)| {
         let start = &value[..value.floor_char_boundary(ATTRIBUTE_LIMIT)];
         let value = truncate(escape(start), ATTRIBUTE_LIMIT, "").into_owned();
         Attribute { name, data_type: "String", value }
     };
     let lists = [("rule", names(rules)), ("tag", texts(&advice.tags))].into_iter().filter(|(_, list)| !list.is_empty());
     let list = |(name, list)| Attribute { name, data_type: "String.Array", value: escape(&to_json(&list)) };
-    strings.iter().map(string).chain(lists.map(list)).collect()
+    strings.map(string).chain(lists.map(list)).collect()
 }
 
 /// The rules' names, as a list of JSON has them.

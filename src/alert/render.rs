@@ -1,6 +1,7 @@
 //! The formats of a message's body: text, JSON, and the custom notification of Amazon Q Developer in chat applications.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::cmp::Reverse;
 
 use serde::Serialize;
@@ -42,6 +43,9 @@ const CHAT_VALUE_LIMITS: [usize; 2] = [500, 250];
 /// The most rules that a chat message has as keywords, and the most runbooks as next steps.
 const CHAT_LIST_LIMIT: usize = 10;
 
+/// The most bytes of a body that fits whatever the subject and the attributes are, which take less than half of a message.
+const FITS: usize = SIZE_LIMIT / 2;
+
 /// A text has about so many bytes.
 const USUAL_BODY: usize = 1_000;
 
@@ -51,7 +55,7 @@ const USUAL_BODY: usize = 1_000;
 pub(super) struct Content<'a, 'r> {
     pub(super) rules: &'a [&'a Rule],
     pub(super) subject: String,
-    pub(super) attributes: Vec<Attribute>,
+    pub(super) attributes: &'a dyn Fn() -> Vec<Attribute>,
     pub(super) advice: &'a Advice<'a>,
     /// The four lines of the original sample, or none; and those that follow.
     pub(super) lines: &'a dyn Fn() -> [Vec<Line<'a>>; 2],
@@ -149,13 +153,16 @@ impl Content<'_, '_> {
     /// Writes the message in its topic's format.
     pub(super) fn into_alert(self, context: &Context<'_>) -> Alert {
         let topic = self.rules.first().and_then(|rule| context.filter.topics.get(rule.topic));
-        let room = SIZE_LIMIT.saturating_sub(overhead(&self.subject, &self.attributes));
+        let attributes = LazyCell::new(|| (self.attributes)());
+        let room = || SIZE_LIMIT.saturating_sub(overhead(&self.subject, &attributes));
         let arn = topic.and_then(|topic| topic.arn.clone());
         let body = match context.format.or(topic.map(|topic| topic.format)).unwrap_or_default() {
             Format::Text => self.text(room),
             Format::Json => self.json(arn.as_ref().map(TopicArn::as_str), context.log, room),
             Format::Chatbot => self.chatbot(),
         };
+        // What a person asked for is printed, and not published.
+        let attributes = if context.format.is_none() { attributes.clone() } else { Vec::new() };
         Alert {
             topic: arn,
             rules: self.rules.iter().map(|rule| rule.name.clone()).collect(),
@@ -164,12 +171,12 @@ impl Content<'_, '_> {
             time: self.time,
             subject: self.subject,
             body,
-            attributes: self.attributes,
+            attributes,
             receipts: self.receipts,
         }
     }
 
-    fn text(&self, room: usize) -> String {
+    fn text(&self, room: impl Fn() -> usize) -> String {
         let mut body = String::with_capacity(USUAL_BODY);
         for (lines, width) in (self.lines)().into_iter().zip([ORIGINAL_WIDTH, WIDTH]) {
             if !body.is_empty() {
@@ -183,10 +190,10 @@ impl Content<'_, '_> {
                 body.push('\n');
             }
         }
-        truncate(body, room, TRUNCATED).into_owned()
+        if body.len() <= FITS { body } else { truncate(body, room(), TRUNCATED).into_owned() }
     }
 
-    fn json(&self, topic: Option<&str>, log: &str, room: usize) -> String {
+    fn json(&self, topic: Option<&str>, log: &str, room: impl Fn() -> usize) -> String {
         #[derive(Serialize)]
         struct Body<'a> {
             version: u32,
@@ -239,7 +246,7 @@ impl Content<'_, '_> {
             Detail::Summary(summary) => body.summary = Some(summary),
             Detail::Event(record) => {
                 let head = escape(&to_json(&body)).len() + ",\"event\":".len();
-                body.event = RawValue::from_string(fitting_json(record, room.saturating_sub(head))).ok();
+                body.event = RawValue::from_string(fitting_json(record, head, room)).ok();
             }
         }
         escape(&to_json(&body))
@@ -318,10 +325,14 @@ fn chat_title(subject: &str) -> String {
     if is_plain { subject.to_owned() } else { format!("{severity} `{}`", escape_for_chat(rest, CHAT_LIMIT)) }
 }
 
-/// The record as compact JSON of at most `room` bytes: a note of its size takes the place of a top-level value that is too
-/// large, the largest first.
-fn fitting_json(record: &Record<'_>, room: usize) -> String {
+/// The record as compact JSON that fits behind `head` bytes in `room`: a note of its size takes the place of a top-level value
+/// that is too large, the largest first.
+fn fitting_json(record: &Record<'_>, head: usize, room: impl Fn() -> usize) -> String {
     let whole = escape(&record.compact());
+    if head + whole.len() <= FITS {
+        return whole;
+    }
+    let room = room().saturating_sub(head);
     if whole.len() <= room {
         return whole;
     }

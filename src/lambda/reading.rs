@@ -155,28 +155,26 @@ impl LogReader<'_, '_, '_> {
     /// Reads the log to its end, and hands over its alerts while it is being read.
     async fn read(mut self, bytes: LogBytes) -> Result<(), Error> {
         let read = self.pieces(bytes).await;
-        let decided = self.decide().await;
+        self.decide().await;
         self.place.leave_large_window();
         for alert in self.evaluator.summaries() {
             self.place.wait(FOR_SNS, self.reading.outbox.add(alert, &self.log)).await;
         }
-        read.and(decided)
+        read
     }
 
     /// Asks the memory about the matches that wait for it, and hands over their alerts.
-    async fn decide(&mut self) -> Result<(), Error> {
+    async fn decide(&mut self) {
         let pending = mem::take(&mut self.pending);
         self.pending_size = 0;
         let Reading { memory, outbox, report, end_of_memory, .. } = self.reading;
         for (pending, decisions) in pending.iter().zip(memory.decide(&pending, *end_of_memory).await) {
-            let decided = self.evaluator.limiter.decided(pending, decisions);
-            let (matched, alerts) = decided.map_err(|cause| Error::LogMalformed { log: (*self.log).clone(), cause })?;
+            let (matched, alerts) = self.evaluator.limiter.decided(pending, decisions);
             report.borrow_mut().count(&matched);
             for alert in alerts.into_iter().flatten() {
                 self.place.wait(FOR_SNS, outbox.add(alert, &self.log)).await;
             }
         }
-        Ok(())
     }
 
     async fn pieces(&mut self, mut bytes: LogBytes) -> Result<(), Error> {
@@ -230,7 +228,7 @@ impl LogReader<'_, '_, '_> {
                         self.pending_size += pending.size();
                         self.pending.push(*pending);
                         if self.pending_size >= PENDING_LIMIT / self.reading.open.get().max(1) {
-                            self.decide().await?;
+                            self.decide().await;
                         }
                     }
                 }

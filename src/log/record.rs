@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::{fmt, iter};
 
+use memchr::memmem;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -35,6 +36,11 @@ impl<'a> Record<'a> {
             Fields::default()
         };
         Ok(Record(Value { json, fields: fields.into() }))
+    }
+
+    /// The same of JSON that has been parsed before: it is not broken.
+    pub(crate) fn known(json: &'a str) -> Self {
+        Record(Value::of(json))
     }
 
     /// The record as it may be shown.
@@ -174,6 +180,12 @@ impl<'a> Shown<'_, 'a> {
             Cow::Owned(redacted) => Some(redacted),
         };
         Some(redacted.map_or(text, Cow::Owned)).filter(|text| !text.is_empty())
+    }
+
+    /// Whether a text may stand in what is at a key. JSON may write it as escapes.
+    pub(crate) fn may_hold(&self, key: &str, text: &str) -> bool {
+        let holds = |json: &str| [text, "\\"].iter().any(|text| memmem::find(json.as_bytes(), text.as_bytes()).is_some());
+        self.raw(key).is_some_and(holds)
     }
 
     /// The text of a string, a number or a boolean. AWS's services do not agree on what is which.

@@ -4,30 +4,37 @@ use std::borrow::Cow;
 
 /// Names at the end of keys, of three letters or more.
 struct Names {
-    names: &'static [&'static str],
-    /// For each name, the number of its last three letters.
-    ends: [usize; 80],
-    /// The same as bits.
+    texts: &'static [&'static str],
+    /// The number of each name's last three letters, and the name's place, the smallest number first.
+    ends: [(usize, usize); 80],
+    /// The same numbers, a bit for each.
     all_ends: [u64; 512],
 }
 
 impl Names {
     const fn new(names: &'static [&'static str]) -> Self {
-        let (mut ends, mut i) = ([0; 80], 0);
+        let (mut ends, mut i) = ([(usize::MAX, 0); 80], 0);
         while i < names.len() {
             if let [.., a, b, c] = names[i].as_bytes() {
-                ends[i] = end_of([*a, *b, *c]);
+                let (end, mut at) = (end_of([*a, *b, *c]), i);
+                while at > 0 && ends[at - 1].0 > end {
+                    ends[at] = ends[at - 1];
+                    at -= 1;
+                }
+                ends[at] = (end, i);
             }
             i += 1;
         }
-        Names { names, ends, all_ends: all_ends(&[names]) }
+        Names { texts: names, ends, all_ends: all_ends(&[names]) }
     }
 
     fn are_end_of(&self, key: &str) -> bool {
-        let end = end_of_key(key);
-        let mut names = self.ends.iter().zip(self.names);
-        may_be_in(&self.all_ends, end)
-            && names.any(|(of_name, name)| end.is_none_or(|end| end == *of_name) && ends_with(key, name))
+        let Some(end) = end_of_key(key) else { return self.texts.iter().any(|name| ends_with(key, name)) };
+        may_be_in(&self.all_ends, Some(end)) && {
+            let first = self.ends.partition_point(|(of_name, _)| *of_name < end);
+            let mut of_end = self.ends[first..].iter().take_while(|(of_name, _)| *of_name == end);
+            of_end.any(|(_, name)| ends_with(key, self.texts[*name]))
+        }
     }
 }
 
@@ -124,15 +131,19 @@ const VALUES: &[&str] = &["value", "values", "properties"];
 
 /// The ends of all keys that mean anything here. Nearly none do, and each key of each alert is compared.
 static ALL_ENDS: [u64; 512] = all_ends(&[
-    SECRETS.names,
-    SECRET_VALUES.names,
-    VARIABLES.names,
+    SECRETS.texts,
+    SECRET_VALUES.texts,
+    VARIABLES.texts,
     ENVIRONMENTS,
     NAMES,
     NAMING,
     VALUES,
     &["variables", "userIdentity", "type", "classification", "isValueSecret"],
 ]);
+
+/// The ends of the keys of [`is_suspect`], and of those of [`tells_secret`].
+static VALUE_ENDS: [u64; 512] = all_ends(&[VALUES]);
+static TELLING_ENDS: [u64; 512] = all_ends(&[NAMING, &["type", "classification", "isValueSecret"]]);
 
 /// Whether a key may mean anything here: digits at its end do not count.
 fn may_mean(key: &str) -> bool {
@@ -176,7 +187,7 @@ impl Place {
     }
 
     fn at_any(self, key: &str) -> Place {
-        let key = key.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let key = without_signs(key);
         match self {
             Place::Raw => Place::Raw,
             _ if is_secret(key) => Place::Secret,
@@ -213,12 +224,12 @@ impl Place {
 
 /// Whether the value at a key may turn out to be secret by another member of its object, which stands at a place.
 pub(super) fn is_suspect(object: Place, key: &str) -> bool {
-    object == Place::Environment || object.is_usual() && may_mean(key) && is_value(key)
+    object == Place::Environment || object.is_usual() && may_be_in(&VALUE_ENDS, end_of_key(key)) && is_value(key)
 }
 
 /// Whether the values of an object are secret, because the member at this key is that text, number or literal.
 pub(super) fn tells_secret<'t>(object: Place, key: &str, value: impl Fn() -> Cow<'t, str>) -> bool {
-    if !object.is_usual() || !may_mean(key) {
+    if !object.is_usual() || key.is_empty() || !may_be_in(&TELLING_ENDS, end_of_key(key)) {
         false
     } else if NAMING.iter().any(|name| ends_with(key, name)) {
         // As in lists of headers and parameters.
@@ -239,9 +250,20 @@ pub(super) fn tells_no_variables(key: &str) -> bool {
 /// Whether what a key, a header or an option names must not be shown.
 pub(super) fn is_secret(key: &str) -> bool {
     let is_one = |key: &str| SECRETS.are_end_of(key) && !NO_SECRETS.are_end_of(key);
-    let key = key.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+    let key = without_signs(key);
+    if key.ends_with(|c: char| c.is_ascii_alphabetic()) {
+        return is_one(key);
+    }
     let without_number = key.trim_end_matches(|c: char| !c.is_ascii_alphabetic());
     is_one(key) || without_number.len() < key.len() && is_one(without_number)
+}
+
+/// A key without the signs at its end.
+fn without_signs(key: &str) -> &str {
+    if key.as_bytes().last().is_some_and(u8::is_ascii_alphanumeric) {
+        return key;
+    }
+    key.trim_end_matches(|c: char| !c.is_ascii_alphanumeric())
 }
 
 /// Whether an object has the value there of which another member says the name.
@@ -250,18 +272,31 @@ fn is_value(key: &str) -> bool {
 }
 
 fn ends_with(key: &str, name: &str) -> bool {
-    let mut letters = letters_from_the_end(key);
-    name.bytes().rev().all(|b| letters.next() == Some(b.to_ascii_lowercase()))
+    before_name(key, name).is_some()
 }
 
 fn is(key: &str, name: &str) -> bool {
-    letters_from_the_end(key).eq(name.bytes().rev().map(|b| b.to_ascii_lowercase()))
+    before_name(key, name).is_some_and(|before| !before.iter().any(u8::is_ascii_alphanumeric))
 }
 
-/// The letters and digits of a key, in lower case, the last one first. The end of a key of any length is enough.
-fn letters_from_the_end(key: &str) -> impl Iterator<Item = u8> {
-    let end = key.bytes().rev().take(200);
-    end.filter(u8::is_ascii_alphanumeric).map(|b| b.to_ascii_lowercase())
+/// What stands in a key before a name that it ends in. Only letters and digits count, whatever the case, and of a key of any
+/// length only its end.
+fn before_name<'k>(key: &'k str, name: &str) -> Option<&'k [u8]> {
+    let key = key.as_bytes();
+    let mut before = &key[key.len().saturating_sub(200)..];
+    for letter in name.bytes().rev() {
+        let found = loop {
+            let (last, rest) = before.split_last()?;
+            before = rest;
+            if last.is_ascii_alphanumeric() {
+                break last;
+            }
+        };
+        if !found.eq_ignore_ascii_case(&letter) {
+            return None;
+        }
+    }
+    Some(before)
 }
 
 #[cfg(test)]
@@ -312,7 +347,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_that_means_nothing_is_told_by_its_end(start in "[a-zA-Z_.-]{0,3}", name in 0_usize..200, end in "[0-9_.-]{0,2}") {
-            let lists = [SECRETS.names, NO_SECRETS.names, SECRET_VALUES.names, VARIABLES.names, ENVIRONMENTS, NAMES, NAMING,
+            let lists = [SECRETS.texts, NO_SECRETS.names, SECRET_VALUES.texts, VARIABLES.texts, ENVIRONMENTS, NAMES, NAMING,
                 VALUES, &["variables", "userIdentity", "x", ""]].concat();
             let name = lists[name % lists.len()];
             for name in [name, &name.to_uppercase(), &name[name.len().min(1)..]] {
@@ -332,7 +367,7 @@ mod tests {
     fn the_manual_lists_all_names() {
         let manual = include_str!("../../docs/messages.md");
         let lists =
-            [SECRETS.names, NO_SECRETS.names, SECRET_VALUES.names, VARIABLES.names, ENVIRONMENTS, NOT_OF_VARIABLES]
+            [SECRETS.texts, NO_SECRETS.names, SECRET_VALUES.texts, VARIABLES.texts, ENVIRONMENTS, NOT_OF_VARIABLES]
                 .concat();
         let missing: Vec<_> = lists.iter().filter(|name| !manual.contains(&format!("`{name}`"))).collect();
         assert!(missing.is_empty(), "docs/messages.md does not name {missing:?}");

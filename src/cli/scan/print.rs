@@ -83,7 +83,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         let mut next = Some(first);
         while let Some(part) = next {
             let mut text = String::new();
-            self.results(number, &part, &mut limiter, &mut flooded, &mut text)?;
+            self.results(number, &part, &mut limiter, &mut flooded, &mut text);
             if let Some(end) = &part.end {
                 self.statistics.limit(&limiter.limited());
                 for (time, summary) in limiter.dated_summaries() {
@@ -107,7 +107,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         limiter: &mut Limiter<'a, 'f>,
         flooded: &mut HashSet<&'f str>,
         text: &mut String,
-    ) -> io::Result<()>
+    )
     where
         'f: 'a,
     {
@@ -119,11 +119,10 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         for (found, is_repeat) in part.results.iter().zip(repeats) {
             match &found.pending {
                 _ if is_repeat => self.statistics.repeats += 1,
-                Some(pending) => self.decide(pending, &found.facts, limiter, text)?,
+                Some(pending) => self.decide(pending, &found.facts, limiter, text),
                 None => self.decided(found, flooded, text),
             }
         }
-        Ok(())
     }
 
     fn end(&mut self, end: &LogCounts, log: &str) {
@@ -149,20 +148,16 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         facts: &Facts<'f>,
         limiter: &mut Limiter<'a, 'f>,
         text: &mut String,
-    ) -> io::Result<()>
+    )
     where
         'f: 'a,
     {
         let decisions = pending.sightings().iter().map(|sighting| self.memory.decide(sighting, NOW)).collect();
-        // It was a record when it was found.
-        let (matched, alerts) = limiter.decided(pending, decisions).map_err(io::Error::other)?;
-        let more = match self.what_if {
-            Some(_) => {
-                let record = pending.parsed().map_err(io::Error::other)?;
-                Some(Facts::of(&matched, &record, &Call::of(&record), self.what_if))
-            }
-            None => None,
-        };
+        let (matched, alerts) = limiter.decided(pending, decisions);
+        let more = self.what_if.is_some().then(|| {
+            let record = pending.record();
+            Facts::of(&matched, &record, &Call::of(&record), self.what_if)
+        });
         self.statistics.count(&matched, more.as_ref().unwrap_or(facts));
         if let Some(alerts) = alerts {
             let samples = samples(&alerts, self.what_if.is_some());
@@ -170,7 +165,6 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
                 self.add(alert, sample, text);
             }
         }
-        Ok(())
     }
 
     /// Adds the alerts of a match that needs no memory, or the summaries of its log.
