@@ -5,6 +5,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashSet};
 use std::{ptr, vec};
 
+use foldhash::fast::RandomState;
 use serde::Serialize;
 
 use crate::alert::{Alert, Call, Context, FLOODS_ROOM, Flood, KINDS_LIMIT, Told, compose, id};
@@ -23,7 +24,7 @@ const ALL_KINDS_LIMIT: usize = 14_000;
 pub struct Evaluator<'a, 'f, 'l> {
     matcher: Matcher<'f, 'l>,
     /// The eventIDs' hashes, because an ID may be as long as a record.
-    events: HashSet<u128>,
+    events: HashSet<u128, RandomState>,
     /// Whether every match has to wait for those before it of which the memory decides, so that the right ones are summarised.
     in_order: bool,
     /// Makes the alerts of matches about which the memory has decided, too.
@@ -36,7 +37,7 @@ pub(crate) struct Limiter<'a, 'f> {
     /// By rule.
     counts: BTreeMap<&'f str, Alerted>,
     /// The hashes of rules, each with the source, name and result of an event that it has alerted on.
-    kinds: HashSet<u128>,
+    kinds: HashSet<u128, RandomState>,
     /// By rule: its alerts beyond the limit.
     floods: BTreeMap<&'f str, Flood<'f>>,
     /// How many bytes the floods may still take.
@@ -224,7 +225,7 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
         let filter = matcher.filter();
         Evaluator {
             matcher,
-            events: HashSet::new(),
+            events: HashSet::default(),
             in_order: filter.max_alerts_per_log.is_some() && filter.remembers(),
             limiter: Limiter::new(filter, log, format),
         }
@@ -305,7 +306,7 @@ impl<'a, 'f: 'a> Limiter<'a, 'f> {
         Limiter {
             context: Context { filter, log, format },
             counts: BTreeMap::new(),
-            kinds: HashSet::new(),
+            kinds: HashSet::default(),
             floods: BTreeMap::new(),
             floods_room: FLOODS_ROOM,
         }

@@ -46,9 +46,6 @@ const CHAT_LIST_LIMIT: usize = 10;
 /// The most bytes of a body that fits whatever the subject and the attributes are, which take less than half of a message.
 const FITS: usize = SIZE_LIMIT / 2;
 
-/// A text has about so many bytes.
-const USUAL_BODY: usize = 1_000;
-
 /// The content of a message, before it has a format.
 ///
 /// Its texts are written only as far as the format shows them.
@@ -84,6 +81,10 @@ pub(super) struct Line<'a> {
 impl<'a> Line<'a> {
     pub(super) fn new(label: &'static str, value: Option<impl Into<Cow<'a, str>>>) -> Self {
         Line { label, value: value.map(Into::into) }
+    }
+
+    fn text(&self) -> &str {
+        self.value.as_deref().unwrap_or(NOTHING)
     }
 }
 
@@ -177,16 +178,18 @@ impl Content<'_, '_> {
     }
 
     fn text(&self, room: impl Fn() -> usize) -> String {
-        let mut body = String::with_capacity(USUAL_BODY);
-        for (lines, width) in (self.lines)().into_iter().zip([ORIGINAL_WIDTH, WIDTH]) {
+        let parts = (self.lines)();
+        let size = |line: &Line<'_>| WIDTH.max(line.label.len()) + ": \n".len() + line.text().len();
+        let mut body = String::with_capacity(parts.iter().flatten().map(size).sum::<usize>() + "\n".len());
+        for (lines, width) in parts.iter().zip([ORIGINAL_WIDTH, WIDTH]) {
             if !body.is_empty() {
                 body.push('\n');
             }
-            for Line { label, value } in lines {
-                body.push_str(label);
-                body.push_str(&"        "[..width.saturating_sub(label.len())]);
+            for line in lines {
+                body.push_str(line.label);
+                body.push_str(&"        "[..width.saturating_sub(line.label.len())]);
                 body.push_str(": ");
-                push_escaped(&mut body, value.as_deref().unwrap_or(NOTHING));
+                push_escaped(&mut body, line.text());
                 body.push('\n');
             }
         }

@@ -347,7 +347,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_key_that_means_nothing_is_told_by_its_end(start in "[a-zA-Z_.-]{0,3}", name in 0_usize..200, end in "[0-9_.-]{0,2}") {
-            let lists = [SECRETS.texts, NO_SECRETS.names, SECRET_VALUES.texts, VARIABLES.texts, ENVIRONMENTS, NAMES, NAMING,
+            let lists = [SECRETS.texts, NO_SECRETS.texts, SECRET_VALUES.texts, VARIABLES.texts, ENVIRONMENTS, NAMES, NAMING,
                 VALUES, &["variables", "userIdentity", "x", ""]].concat();
             let name = lists[name % lists.len()];
             for name in [name, &name.to_uppercase(), &name[name.len().min(1)..]] {
@@ -356,7 +356,7 @@ mod tests {
                     Place::Environment, Place::Variables, Place::Pairs] {
                     prop_assert_eq!(place.at(&key), place.at_any(&key), "{:?} {}", place, key);
                 }
-                let ends_in = |names: &Names| names.names.iter().any(|name| ends_with(&key, name));
+                let ends_in = |names: &Names| names.texts.iter().any(|name| ends_with(&key, name));
                 prop_assert_eq!(SECRETS.are_end_of(&key), ends_in(&SECRETS), "{}", key);
                 prop_assert!(may_mean(&key) || !is_value(&key) && !NAMING.iter().any(|name| ends_with(&key, name)), "{}", key);
             }
@@ -367,7 +367,7 @@ mod tests {
     fn the_manual_lists_all_names() {
         let manual = include_str!("../../docs/messages.md");
         let lists =
-            [SECRETS.texts, NO_SECRETS.names, SECRET_VALUES.texts, VARIABLES.texts, ENVIRONMENTS, NOT_OF_VARIABLES]
+            [SECRETS.texts, NO_SECRETS.texts, SECRET_VALUES.texts, VARIABLES.texts, ENVIRONMENTS, NOT_OF_VARIABLES]
                 .concat();
         let missing: Vec<_> = lists.iter().filter(|name| !manual.contains(&format!("`{name}`"))).collect();
         assert!(missing.is_empty(), "docs/messages.md does not name {missing:?}");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::draft::{ConditionDraft, Draft, Drafts};
-use super::json_tree::{self, Node};
+use super::json_tree::{self, KeyAt, Node};
 use super::model::{Filter, Severity};
 use super::packs;
 use super::reader::Reader;
@@ -98,42 +98,42 @@ fn rules_of(pack: &str) -> Vec<String> {
 impl Reader {
     fn filter(&mut self, document: Node<'_>, default_topic: Option<&str>) -> Option<Filter> {
         let [schema, source, regexp, sns, format, packs, rules, ignore, accounts, max_alerts] = self.problems.object(
-            "",
+            &"",
             document,
             ["$schema", "source", "regexp", "sns", "format", "packs", "rules", "ignore", "accounts", "maxAlertsPerLog"],
         )?;
         // Only editors read it.
-        schema.and_then(|schema| self.problems.text("$schema", schema));
+        schema.and_then(|schema| self.problems.text(&"$schema", schema));
         let mut drafts = Drafts::default();
         if source.is_some() || regexp.is_some() {
             drafts.add(DEFAULT_RULE.to_owned(), self.default_rule(source, regexp));
         }
         let (region, topic) = sns.map(|sns| self.sns(sns)).unwrap_or_default();
-        let topic = topic.or_else(|| self.topic("TOPIC_ARN in the environment", default_topic?));
+        let topic = topic.or_else(|| self.topic(&"TOPIC_ARN in the environment", default_topic?));
         if let (Some(region), Some(topic)) = (region, &topic)
             && region != topic.region()
         {
             let of_topic = topic.region();
             let what = format!("`{region}`, but the topic is in {of_topic}: correct one, or leave it out");
-            self.problems.add("sns.region", what);
+            self.problems.add(&"sns.region", what);
         }
-        let format = format.and_then(|format| self.format("format", format));
-        let packs = packs.map(|packs| self.problems.array("packs", packs)).unwrap_or_default();
+        let format = format.and_then(|format| self.format(&"format", format));
+        let packs = packs.map(|packs| self.problems.array(&"packs", packs)).unwrap_or_default();
         self.patterns.are_known = true;
         let packs = packs.into_iter().filter_map(|pack| self.pack(pack, &mut drafts)).collect();
         self.patterns.are_known = false;
         for (i, rule) in
-            rules.map(|rules| self.problems.array("rules", rules)).unwrap_or_default().into_iter().enumerate()
+            rules.map(|rules| self.problems.array(&"rules", rules)).unwrap_or_default().into_iter().enumerate()
         {
             self.rule(i, rule, &mut drafts);
         }
-        let ignore = ignore.map(|ignore| self.problems.array("ignore", ignore)).unwrap_or_default();
-        let ignore = self.ignore("ignore", ignore);
+        let ignore = ignore.map(|ignore| self.problems.array(&"ignore", ignore)).unwrap_or_default();
+        let ignore = self.ignore(&"ignore", ignore);
         let accounts = accounts.map(|accounts| self.accounts(accounts)).unwrap_or_default();
         let max_alerts_per_log =
-            max_alerts.and_then(|max| self.problems.count("maxAlertsPerLog", max, "; leave it out for no limit"));
+            max_alerts.and_then(|max| self.problems.count(&"maxAlertsPerLog", max, "; leave it out for no limit"));
         if drafts.is_empty() && self.problems.0.is_empty() {
-            self.problems.add("", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
+            self.problems.add(&"", "it has no rules: give `source` and `regexp`, or `rules`, or `packs`");
         }
         let (rules, topics) = drafts.into_rules(topic.as_ref(), format, &mut self.problems);
         self.problems.0.extend(self.patterns.problem());
@@ -143,10 +143,10 @@ impl Reader {
 
     fn default_rule(&mut self, source: Option<Node<'_>>, regexp: Option<Node<'_>>) -> Draft {
         let mut pattern = |key: &str, node: Option<Node<'_>>, example: &str| match node {
-            Some(node) => self.pattern(key, node),
+            Some(node) => self.pattern(&key, node),
             None => {
                 self.problems
-                    .add("", format!("`{key}` is missing: give a regular expression, for example \"{example}\""));
+                    .add(&"", format!("`{key}` is missing: give a regular expression, for example \"{example}\""));
                 None
             }
         };
@@ -157,21 +157,21 @@ impl Reader {
 
     /// The region and the topic, as far as they are given.
     fn sns(&mut self, sns: Node<'_>) -> (Option<String>, Option<TopicArn>) {
-        let Some([region, topic]) = self.problems.object("sns", sns, ["region", "topicARN"]) else {
+        let Some([region, topic]) = self.problems.object(&"sns", sns, ["region", "topicARN"]) else {
             return (None, None);
         };
-        let region = region.and_then(|region| self.problems.text("sns.region", region));
-        let topic = topic.and_then(|topic| self.problems.text("sns.topicARN", topic));
-        (region, topic.and_then(|topic| self.topic("sns.topicARN", &topic)))
+        let region = region.and_then(|region| self.problems.text(&"sns.region", region));
+        let topic = topic.and_then(|topic| self.problems.text(&"sns.topicARN", topic));
+        (region, topic.and_then(|topic| self.topic(&"sns.topicARN", &topic)))
     }
 
     /// Reads the rules of a pack; gives its name.
     fn pack(&mut self, pack: Node<'_>, drafts: &mut Drafts) -> Option<String> {
-        let name = self.problems.text("packs", pack)?;
+        let name = self.problems.text(&"packs", pack)?;
         // The tests are about the pack as it is, whatever this file overrides and ignores.
         let Some(file) = packs::without_tests(&name) else {
             let known = packs::NAMES;
-            self.problems.add("packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
+            self.problems.add(&"packs", format!("`{name}` is not known{}", suggestion(&name, &known)));
             return None;
         };
         let pack = json_tree::parse_known(&file)?;
@@ -179,7 +179,7 @@ impl Reader {
             for (i, rule) in self.problems.array(&name, rules).into_iter().enumerate() {
                 if let Some((rule, draft)) = self.draft(i, rule) {
                     if drafts.known(&rule).is_some() {
-                        self.problems.add("packs", format!("`{name}` is there twice: delete one"));
+                        self.problems.add(&"packs", format!("`{name}` is there twice: delete one"));
                         return None;
                     }
                     drafts.from_packs.push(rule.clone());
@@ -199,11 +199,11 @@ impl Reader {
                 Some(at) => {
                     known.override_with(draft);
                     if self.is_missing(known.has_no_condition(), before) {
-                        self.problems.add(&format!("rule {name}"), NO_CONDITION);
+                        self.problems.add(&format_args!("rule {name}"), NO_CONDITION);
                     }
                     drafts.from_packs.swap_remove(at);
                 }
-                None => self.problems.add("", format!("two rules have the name `{name}`: rename one")),
+                None => self.problems.add(&"", format!("two rules have the name `{name}`: rename one")),
             }
             return;
         }
@@ -218,7 +218,7 @@ impl Reader {
                 Some(meant) => format!("{NO_CONDITION}; or did you mean to override `{}`?", meant.name),
                 None => NO_CONDITION.to_owned(),
             };
-            self.problems.add(&format!("rule {name}"), what);
+            self.problems.add(&format_args!("rule {name}"), what);
         }
         drafts.add(name, draft);
     }
@@ -259,7 +259,7 @@ impl Reader {
                 "tests", "topicARN", "format",
             ],
         )?;
-        let key = |key: &str| format!("{at}, {key}");
+        let key = |key| KeyAt(&at, key);
         let name = self.rule_name(&at, name);
         self.patterns.spend(RULE_MEMORY);
         // Only people read it.
@@ -291,12 +291,12 @@ impl Reader {
         Some((name?, draft))
     }
 
-    fn rule_name(&mut self, at: &str, name: Option<Node<'_>>) -> Option<String> {
+    fn rule_name(&mut self, at: json_tree::At<'_>, name: Option<Node<'_>>) -> Option<String> {
         let Some(name) = name else {
             self.problems.add(at, "`name` is missing: alerts name the rule that they come from");
             return None;
         };
-        let name = self.problems.text(&format!("{at}, name"), name)?;
+        let name = self.problems.text(&format_args!("{at}, name"), name)?;
         let fits = !name.is_empty() && name.chars().count() <= NAME_LIMIT && !name.contains(char::is_control);
         if !fits {
             let what = format!("its name must have 1 to {NAME_LIMIT} characters, and no control characters");
@@ -307,13 +307,13 @@ impl Reader {
 
     fn accounts(&mut self, accounts: Node<'_>) -> HashMap<String, String> {
         let mut names = HashMap::new();
-        for (account, name) in self.problems.entries("accounts", accounts) {
+        for (account, name) in self.problems.entries(&"accounts", accounts) {
             if !is_account(&account) {
-                self.problems.add("accounts", format!("`{account}` is not an account number, which has 12 digits"));
+                self.problems.add(&"accounts", format!("`{account}` is not an account number, which has 12 digits"));
             }
             match self.problems.text(&format!("accounts, {account}"), name) {
                 Some(name) if name.is_empty() => {
-                    self.problems.add("accounts", format!("the name of {account} is empty"));
+                    self.problems.add(&"accounts", format!("the name of {account} is empty"));
                 }
                 Some(name) => drop(names.insert(account, name)),
                 None => {}

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use foldhash::fast::RandomState;
 use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
@@ -109,6 +110,20 @@ pub(super) fn to_json(node: &Node<'_>) -> String {
     }
 }
 
+/// Where in the file something stands. It is written out only for a mistake.
+pub(super) type At<'a> = &'a dyn fmt::Display;
+
+/// A key at a place.
+#[derive(Clone, Copy)]
+pub(super) struct KeyAt<'a>(pub(super) At<'a>, pub(super) &'a str);
+
+impl fmt::Display for KeyAt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let KeyAt(at, key) = self;
+        write!(f, "{at}, {key}")
+    }
+}
+
 /// The most mistakes that are kept. Nobody reads more, and a file of 1 MiB may have 300,000.
 const LIMIT: usize = 10_000;
 
@@ -119,18 +134,19 @@ pub(super) struct Problems(pub(super) Vec<String>);
 
 impl Problems {
     /// Adds a mistake; `at` is the place, and empty for the file as a whole.
-    pub(super) fn add(&mut self, at: &str, what: impl fmt::Display) {
+    pub(super) fn add(&mut self, at: At<'_>, what: impl fmt::Display) {
         if self.0.len() < LIMIT {
+            let at = at.to_string();
             self.0.push(if at.is_empty() { what.to_string() } else { format!("{at}: {what}") });
         }
     }
 
-    pub(super) fn text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
+    pub(super) fn text(&mut self, at: At<'_>, node: Node<'_>) -> Option<String> {
         self.text_or(at, node, "a string")
     }
 
     /// A string, where more than a string may stand, as `expected` says.
-    pub(super) fn text_or(&mut self, at: &str, node: Node<'_>, expected: &str) -> Option<String> {
+    pub(super) fn text_or(&mut self, at: At<'_>, node: Node<'_>, expected: &str) -> Option<String> {
         match node {
             Node::StringLit(text) => Some(text.value.into_owned()),
             other => self.wrong(at, &other, expected),
@@ -138,7 +154,7 @@ impl Problems {
     }
 
     /// A string that is not empty.
-    pub(super) fn some_text(&mut self, at: &str, node: Node<'_>) -> Option<String> {
+    pub(super) fn some_text(&mut self, at: At<'_>, node: Node<'_>) -> Option<String> {
         let text = self.text(at, node)?;
         if text.trim().is_empty() {
             self.add(at, "it is empty: write something, or leave it out");
@@ -146,7 +162,7 @@ impl Problems {
         Some(text)
     }
 
-    pub(super) fn boolean(&mut self, at: &str, node: Node<'_>) -> Option<bool> {
+    pub(super) fn boolean(&mut self, at: At<'_>, node: Node<'_>) -> Option<bool> {
         match node {
             Node::BooleanLit(boolean) => Some(boolean.value),
             other => self.wrong(at, &other, "true or false, without quotes"),
@@ -154,7 +170,7 @@ impl Problems {
     }
 
     /// A number that a double can hold.
-    pub(super) fn number(&mut self, at: &str, node: Node<'_>) -> Option<f64> {
+    pub(super) fn number(&mut self, at: At<'_>, node: Node<'_>) -> Option<f64> {
         let text = self.number_text(at, node)?;
         let number = text.parse().ok().filter(|number: &f64| number.is_finite());
         if number.is_none() {
@@ -164,7 +180,7 @@ impl Problems {
     }
 
     /// A whole number of at least 1, which may be written as `1e2` or `100.0`.
-    pub(super) fn count(&mut self, at: &str, node: Node<'_>, hint: &str) -> Option<u64> {
+    pub(super) fn count(&mut self, at: At<'_>, node: Node<'_>, hint: &str) -> Option<u64> {
         let text = self.number_text(at, node)?;
         // A double is written without exponent, so that a fraction shows.
         let count = text.parse::<f64>().ok().and_then(|number| number.to_string().parse().ok());
@@ -175,20 +191,20 @@ impl Problems {
         count
     }
 
-    fn number_text<'a>(&mut self, at: &str, node: Node<'a>) -> Option<&'a str> {
+    fn number_text<'a>(&mut self, at: At<'_>, node: Node<'a>) -> Option<&'a str> {
         match node {
             Node::NumberLit(number) => Some(number.value),
             other => self.wrong(at, &other, "a number, without quotes"),
         }
     }
 
-    fn wrong<T>(&mut self, at: &str, node: &Node<'_>, expected: &str) -> Option<T> {
+    fn wrong<T>(&mut self, at: At<'_>, node: &Node<'_>, expected: &str) -> Option<T> {
         self.add(at, format!("it is {}, but must be {expected}", kind(node)));
         None
     }
 
     /// One of several names.
-    pub(super) fn choice<T: Copy>(&mut self, at: &str, node: Node<'_>, choices: &[(&'static str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Copy>(&mut self, at: At<'_>, node: Node<'_>, choices: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(at, node)?;
         let found = choices.iter().find(|(name, _)| *name == text);
         if found.is_none() {
@@ -198,7 +214,7 @@ impl Problems {
         found.map(|(_, choice)| *choice)
     }
 
-    pub(super) fn array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
+    pub(super) fn array<'a>(&mut self, at: At<'_>, node: Node<'a>) -> Vec<Node<'a>> {
         match node {
             Node::Array(array) => array.elements,
             other => self.wrong(at, &other, "an array: […]").unwrap_or_default(),
@@ -206,7 +222,7 @@ impl Problems {
     }
 
     /// An array with at least one element.
-    pub(super) fn some_array<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<Node<'a>> {
+    pub(super) fn some_array<'a>(&mut self, at: At<'_>, node: Node<'a>) -> Vec<Node<'a>> {
         if node.as_array().is_some_and(|array| array.elements.is_empty()) {
             self.add(at, "it is empty: give at least one, or leave it out");
         }
@@ -214,16 +230,21 @@ impl Problems {
     }
 
     /// The entries of an object; repeated keys are mistakes.
-    pub(super) fn entries<'a>(&mut self, at: &str, node: Node<'a>) -> Vec<(String, Node<'a>)> {
+    pub(super) fn entries<'a>(&mut self, at: At<'_>, node: Node<'a>) -> Vec<(String, Node<'a>)> {
         let entries = match node {
             Node::Object(object) => object.properties,
             other => self.wrong(at, &other, "an object: {…}").unwrap_or_default(),
         };
-        let entries = entries.into_iter().map(|entry| (entry.name.into_string(), entry.value));
-        let mut known = HashSet::new();
-        let (unique, repeated): (Vec<_>, Vec<_>) = entries.partition(|(key, _)| known.insert(key.clone()));
-        for (key, _) in repeated {
-            self.add(at, format!("the key `{key}` is there twice: delete one"));
+        let mut known = HashSet::with_capacity_and_hasher(entries.len(), RandomState::default());
+        let are_first: Vec<_> = entries.iter().map(|entry| known.insert(entry.name.as_str())).collect();
+        let mut unique = Vec::with_capacity(entries.len());
+        for (entry, is_first) in entries.into_iter().zip(are_first) {
+            let key = entry.name.into_string();
+            if is_first {
+                unique.push((key, entry.value));
+            } else {
+                self.add(at, format!("the key `{key}` is there twice: delete one"));
+            }
         }
         unique
     }
@@ -231,7 +252,7 @@ impl Problems {
     /// The values at the known keys of an object, `None` if it is not an object; other keys are mistakes.
     pub(super) fn object<'a, const N: usize>(
         &mut self,
-        at: &str,
+        at: At<'_>,
         node: Node<'a>,
         known: [&str; N],
     ) -> Option<[Option<Node<'a>>; N]> {

@@ -11,6 +11,7 @@ use regex_automata::nfa::thompson::WhichCaptures;
 use regex_syntax::ParserBuilder;
 use regex_syntax::hir::{Hir, Look};
 
+use super::json_tree::At;
 use super::needle::{Needle, cut, plain_texts};
 use super::spelled::Texts;
 
@@ -157,7 +158,7 @@ pub(super) struct Patterns {
 impl Patterns {
     /// Compiles a pattern that stands at a place. Once the memory is used up it is only checked, and `None`. An error says
     /// why it can't be used.
-    pub(super) fn compile(&mut self, at: &str, text: String) -> Result<Option<Pattern>, String> {
+    pub(super) fn compile(&mut self, at: At<'_>, text: String) -> Result<Option<Pattern>, String> {
         let known = self.known.get(&text);
         if known.is_some() && !self.is_full() {
             return Ok(known.cloned());
@@ -202,7 +203,7 @@ impl Patterns {
             memory,
         }));
         self.known.insert(text, pattern.clone());
-        self.places.push((at.to_owned(), pattern.clone()));
+        self.places.push((at.to_string(), pattern.clone()));
         Ok(Some(pattern))
     }
 
@@ -372,7 +373,7 @@ pub(super) mod tests {
 
     /// A pattern that stands alone.
     pub(in crate::rules) fn pattern(text: &str) -> Pattern {
-        Patterns::default().compile("", text.to_owned()).unwrap().unwrap()
+        Patterns::default().compile(&"", text.to_owned()).unwrap().unwrap()
     }
 
     #[test]
@@ -452,7 +453,7 @@ pub(super) mod tests {
             ("a|b|c|d|e|f|g|h|[ij]", "xj", true),
             (r"[a&&b]", "a", false),
         ] {
-            let pattern = patterns.compile("", pattern.to_owned()).unwrap().unwrap();
+            let pattern = patterns.compile(&"", pattern.to_owned()).unwrap().unwrap();
             for _ in 0..2 {
                 assert_eq!(searches.find(&pattern, text), is_found, "{pattern:?} in {text}");
             }
@@ -464,7 +465,7 @@ pub(super) mod tests {
     fn searches_stay_within_their_memory_and_count_it() {
         let mut patterns = Patterns::default();
         let patterns: Vec<_> =
-            (0..20).map(|n| patterns.compile("", format!(r"\w{{30}}-{n}")).unwrap().unwrap()).collect();
+            (0..20).map(|n| patterns.compile(&"", format!(r"\w{{30}}-{n}")).unwrap().unwrap()).collect();
         let text: String = (' '..'\u{3000}').collect();
         let mut searches = Searches::default();
         let mut most = 0;
@@ -481,13 +482,13 @@ pub(super) mod tests {
     fn compiling_stops_when_the_memory_is_used_up_and_goes_on_checking() {
         let mut patterns = Patterns::default();
         let mut compiled = 0;
-        while let Some(pattern) = patterns.compile("", format!(r"^[\w+=,.@-]{{1,64}}-{compiled}")).unwrap() {
+        while let Some(pattern) = patterns.compile(&"", format!(r"^[\w+=,.@-]{{1,64}}-{compiled}")).unwrap() {
             assert!(patterns.memory() > 3 << 20, "{pattern:?}");
             compiled += 1;
         }
         assert!((5..20).contains(&compiled), "{compiled}");
-        assert!(patterns.compile("", "a".to_owned()).unwrap().is_none());
-        assert!(patterns.compile("", "(".to_owned()).unwrap_err().contains("unclosed group"));
+        assert!(patterns.compile(&"", "a".to_owned()).unwrap().is_none());
+        assert!(patterns.compile(&"", "(".to_owned()).unwrap_err().contains("unclosed group"));
         let problem = patterns.problem().unwrap();
         assert!(problem.contains("-0` with 3.4 MB (18 KB with (?-u) before it)"), "{problem}");
     }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::condition::{Check, Condition, Test};
 use super::draft::ConditionDraft;
-use super::json_tree::{Node, Problems, to_json};
+use super::json_tree::{At, KeyAt, Node, Problems, to_json};
 use super::model::{Exception, Format, RuleTest};
 use super::pattern::{Pattern, Patterns};
 use super::topic_arn::TopicArn;
@@ -36,19 +36,23 @@ pub(super) struct Reader {
 
 /// The keys of a path as the configuration writes it: with dots between them, and a backslash before a dot within a key.
 fn parse_path(path: &str) -> Option<Vec<String>> {
-    let keys = path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect::<Vec<_>>();
+    let keys: Vec<_> = if path.contains('\\') {
+        path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect()
+    } else {
+        path.split('.').map(str::to_owned).collect()
+    };
     keys.iter().all(|key| !key.is_empty()).then_some(keys)
 }
 
 impl Reader {
     /// The keys of a condition as one place gives them: `source`, `regexp`, `where`, `unless`.
-    pub(super) fn condition(&mut self, at: &str, keys: [Option<Node<'_>>; 4]) -> ConditionDraft {
+    pub(super) fn condition(&mut self, at: At<'_>, keys: [Option<Node<'_>>; 4]) -> ConditionDraft {
         let [source, regexp, wheres, unless] = keys;
         ConditionDraft {
-            source: source.and_then(|pattern| self.pattern(&format!("{at}, source"), pattern)),
-            regexp: regexp.and_then(|pattern| self.pattern(&format!("{at}, regexp"), pattern)),
-            wheres: wheres.map(|tests| self.tests(&format!("{at}, where"), tests, 0)),
-            unless: unless.map(|tests| self.tests(&format!("{at}, unless"), tests, 0)),
+            source: source.and_then(|pattern| self.pattern(&KeyAt(at, "source"), pattern)),
+            regexp: regexp.and_then(|pattern| self.pattern(&KeyAt(at, "regexp"), pattern)),
+            wheres: wheres.map(|tests| self.tests(&KeyAt(at, "where"), tests, 0)),
+            unless: unless.map(|tests| self.tests(&KeyAt(at, "unless"), tests, 0)),
         }
     }
 
@@ -57,7 +61,7 @@ impl Reader {
         has_no_condition && self.problems.0.len() == problems_before && !self.patterns.is_full()
     }
 
-    fn whole_condition(&mut self, at: &str, problems_before: usize, keys: [Option<Node<'_>>; 4]) -> Condition {
+    fn whole_condition(&mut self, at: At<'_>, problems_before: usize, keys: [Option<Node<'_>>; 4]) -> Condition {
         let draft = self.condition(at, keys);
         if self.is_missing(draft.is_empty(), problems_before) {
             self.problems.add(at, NO_CONDITION);
@@ -66,35 +70,35 @@ impl Reader {
     }
 
     /// The conditions of `any`.
-    pub(super) fn any(&mut self, at: &str, any: Node<'_>) -> Vec<Condition> {
+    pub(super) fn any(&mut self, at: At<'_>, any: Node<'_>) -> Vec<Condition> {
         let mut read = Vec::new();
         for (i, condition) in self.problems.some_array(at, any).into_iter().enumerate() {
-            let (at, before) = (format!("{at}[{i}]"), self.problems.0.len());
-            if let Some(keys) = self.problems.object(&at, condition, ["source", "regexp", "where", "unless"]) {
-                read.push(self.whole_condition(&at, before, keys));
+            let (at, before): (At<'_>, _) = (&format_args!("{at}[{i}]"), self.problems.0.len());
+            if let Some(keys) = self.problems.object(at, condition, ["source", "regexp", "where", "unless"]) {
+                read.push(self.whole_condition(at, before, keys));
             }
         }
         read
     }
 
     /// The entries of an `ignore`.
-    pub(super) fn ignore(&mut self, at: &str, entries: Vec<Node<'_>>) -> Vec<Exception> {
+    pub(super) fn ignore(&mut self, at: At<'_>, entries: Vec<Node<'_>>) -> Vec<Exception> {
         let mut read = Vec::new();
         for (i, entry) in entries.into_iter().enumerate() {
-            let (at, before) = (format!("{at}[{i}]"), self.problems.0.len());
+            let (at, before): (At<'_>, _) = (&format_args!("{at}[{i}]"), self.problems.0.len());
             let known = ["source", "regexp", "where", "unless", "reason", "until"];
-            if let Some([source, regexp, wheres, unless, reason, until]) = self.problems.object(&at, entry, known) {
+            if let Some([source, regexp, wheres, unless, reason, until]) = self.problems.object(at, entry, known) {
                 read.push(Exception {
-                    reason: reason.and_then(|reason| self.problems.some_text(&format!("{at}, reason"), reason)),
-                    until: until.and_then(|day| self.day(&format!("{at}, until"), day)),
-                    condition: self.whole_condition(&at, before, [source, regexp, wheres, unless]),
+                    reason: reason.and_then(|reason| self.problems.some_text(&KeyAt(at, "reason"), reason)),
+                    until: until.and_then(|day| self.day(&KeyAt(at, "until"), day)),
+                    condition: self.whole_condition(at, before, [source, regexp, wheres, unless]),
                 });
             }
         }
         read
     }
 
-    fn day(&mut self, at: &str, node: Node<'_>) -> Option<String> {
+    fn day(&mut self, at: At<'_>, node: Node<'_>) -> Option<String> {
         let day = self.problems.text(at, node)?;
         let is_day = day.len() == 10 && humantime::parse_rfc3339(&format!("{day}T00:00:00Z")).is_ok();
         if !is_day {
@@ -105,10 +109,10 @@ impl Reader {
     }
 
     /// The tests of a `where`, an `unless` or an `element`, by path. `depth` is the number of `element`s around them.
-    fn tests(&mut self, at: &str, tests: Node<'_>, depth: usize) -> Vec<Test> {
+    fn tests(&mut self, at: At<'_>, tests: Node<'_>, depth: usize) -> Vec<Test> {
         let mut read = Vec::new();
         for (path, node) in self.problems.entries(at, tests) {
-            let check = self.check(&format!("{at} {path}"), node, depth);
+            let check = self.check(&format_args!("{at} {path}"), node, depth);
             if let (Some(keys), Some(check)) = (self.path(at, &path), check) {
                 let test = Test::new(self.tests, keys, check);
                 self.tests += 1;
@@ -119,8 +123,8 @@ impl Reader {
         read
     }
 
-    pub(super) fn path(&mut self, at: &str, path: &str) -> Option<Vec<String>> {
-        let is_long = path.replace("\\.", "").matches('.').count() >= KEYS_LIMIT;
+    pub(super) fn path(&mut self, at: At<'_>, path: &str) -> Option<Vec<String>> {
+        let is_long = path.len() > KEYS_LIMIT && path.replace("\\.", "").matches('.').count() >= KEYS_LIMIT;
         let keys = if is_long { None } else { parse_path(path) };
         if keys.is_none() {
             let what = match path.char_indices().nth(100) {
@@ -132,7 +136,7 @@ impl Reader {
         keys
     }
 
-    fn check(&mut self, at: &str, node: Node<'_>, depth: usize) -> Option<Check> {
+    fn check(&mut self, at: At<'_>, node: Node<'_>, depth: usize) -> Option<Check> {
         if node.as_object().is_none() {
             let quoted = |text: &str| serde_json::Value::from(format!("^{}$", regex_syntax::escape(text))).to_string();
             let expected = match &node {
@@ -148,7 +152,7 @@ impl Reader {
         let known = ["all", "cidr", "atLeast", "atMost", "sameAs", "element"];
         let keys = self.problems.object(at, node, known)?;
         let all_known = self.problems.0.len() == before;
-        let key = |key: &str| format!("{at}, {key}");
+        let key = |key| KeyAt(at, key);
         match keys {
             [Some(all), None, None, None, None, None] => {
                 let patterns = self.problems.some_array(&key("all"), all);
@@ -194,7 +198,7 @@ impl Reader {
         }
     }
 
-    fn network(&mut self, at: &str, node: Node<'_>) -> Option<IpNet> {
+    fn network(&mut self, at: At<'_>, node: Node<'_>) -> Option<IpNet> {
         let text = self.problems.text(at, node)?;
         let network = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)).ok();
         // `IpNet` reads leading zeros, which elsewhere make a number octal.
@@ -216,68 +220,68 @@ impl Reader {
         None
     }
 
-    pub(super) fn pattern(&mut self, at: &str, node: Node<'_>) -> Option<Pattern> {
+    pub(super) fn pattern(&mut self, at: At<'_>, node: Node<'_>) -> Option<Pattern> {
         self.pattern_or(at, node, "a string")
     }
 
-    fn pattern_or(&mut self, at: &str, node: Node<'_>, expected: &str) -> Option<Pattern> {
+    fn pattern_or(&mut self, at: At<'_>, node: Node<'_>, expected: &str) -> Option<Pattern> {
         let text = self.problems.text_or(at, node, expected)?;
         self.patterns.compile(at, text).map_err(|why| self.problems.add(at, why)).ok()?
     }
 
-    pub(super) fn topic(&mut self, at: &str, arn: &str) -> Option<TopicArn> {
+    pub(super) fn topic(&mut self, at: At<'_>, arn: &str) -> Option<TopicArn> {
         TopicArn::parse(arn).map_err(|why| self.problems.add(at, why)).ok()
     }
 
-    pub(super) fn format(&mut self, at: &str, node: Node<'_>) -> Option<Format> {
+    pub(super) fn format(&mut self, at: At<'_>, node: Node<'_>) -> Option<Format> {
         self.problems.choice(at, node, &Format::NAMES)
     }
 
     /// The texts of an array.
-    pub(super) fn texts(&mut self, at: &str, node: Node<'_>) -> Vec<String> {
+    pub(super) fn texts(&mut self, at: At<'_>, node: Node<'_>) -> Vec<String> {
         let texts = self.problems.some_array(at, node);
         texts.into_iter().filter_map(|text| self.problems.some_text(at, text)).collect()
     }
 
     /// The tests of a rule.
-    pub(super) fn rule_tests(&mut self, at: &str, tests: Node<'_>) -> Vec<RuleTest> {
+    pub(super) fn rule_tests(&mut self, at: At<'_>, tests: Node<'_>) -> Vec<RuleTest> {
         let mut read = Vec::new();
         for (i, test) in self.problems.some_array(at, tests).into_iter().enumerate() {
-            let at = format!("{at}[{i}]");
+            let at: At<'_> = &format_args!("{at}[{i}]");
             let known = ["name", "record", "records", "alerts"];
-            let Some([name, record, records, alerts]) = self.problems.object(&at, test, known) else { continue };
+            let Some([name, record, records, alerts]) = self.problems.object(at, test, known) else { continue };
             let records = match (record, records) {
                 (Some(record), None) => vec![record],
-                (None, Some(records)) => self.problems.some_array(&format!("{at}, records"), records),
+                (None, Some(records)) => self.problems.some_array(&KeyAt(at, "records"), records),
                 _ => {
-                    self.problems.add(&at, "give `record` or `records`, and only one of them");
+                    self.problems.add(at, "give `record` or `records`, and only one of them");
                     Vec::new()
                 }
             };
             if records.iter().any(|record| record.as_object().is_none()) {
-                self.problems.add(&at, "a record must be an object: {…}");
+                self.problems.add(at, "a record must be an object: {…}");
             }
             let records: Vec<_> = records.iter().map(to_json).collect();
             self.patterns.spend(RECORD_MEMORY + records.iter().map(|json| RECORD_MEMORY + json.len()).sum::<usize>());
             read.push(RuleTest {
-                name: name.and_then(|name| self.problems.some_text(&format!("{at}, name"), name)),
+                name: name.and_then(|name| self.problems.some_text(&KeyAt(at, "name"), name)),
                 records,
-                alerts: self.expected_alerts(&at, alerts),
+                alerts: self.expected_alerts(at, alerts),
             });
         }
         read
     }
 
     /// The number of alerts that a test expects; `None` for at least one.
-    fn expected_alerts(&mut self, at: &str, alerts: Option<Node<'_>>) -> Option<u64> {
+    fn expected_alerts(&mut self, at: At<'_>, alerts: Option<Node<'_>>) -> Option<u64> {
         match alerts {
             Some(Node::BooleanLit(alerts)) => (!alerts.value).then_some(0),
             Some(Node::NumberLit(alerts)) if alerts.value == "0" => Some(0),
             Some(alerts) if alerts.as_number_lit().is_some() => {
-                self.problems.count(&format!("{at}, alerts"), alerts, "; or write true, or false for none")
+                self.problems.count(&KeyAt(at, "alerts"), alerts, "; or write true, or false for none")
             }
             Some(_) => {
-                self.problems.add(&format!("{at}, alerts"), "it must be true, false or a number, without quotes");
+                self.problems.add(&KeyAt(at, "alerts"), "it must be true, false or a number, without quotes");
                 None
             }
             None => {

@@ -1,6 +1,6 @@
 //! Reads a rule's `threshold`, `firstSeen` and `suppress`.
 
-use super::json_tree::Node;
+use super::json_tree::{At, KeyAt, Node};
 use super::reader::Reader;
 use super::stage::{Span, Stage, StageKind};
 
@@ -11,10 +11,10 @@ const COUNTS: std::ops::RangeInclusive<u64> = 2..=1_000;
 const STAGE_MEMORY: usize = 256;
 
 impl Reader {
-    pub(super) fn threshold(&mut self, at: &str, node: Node<'_>) -> Option<Stage> {
+    pub(super) fn threshold(&mut self, at: At<'_>, node: Node<'_>) -> Option<Stage> {
         let [count, by, within, distinct] = self.problems.object(at, node, ["count", "by", "within", "distinct"])?;
         let count = self.given(at, "count", count, "20").and_then(|node| {
-            let key = format!("{at}, count");
+            let key = KeyAt(at, "count");
             let range = format!("from {} to {}", COUNTS.start(), COUNTS.end());
             let count = self.problems.count(&key, node, &format!("; a threshold counts {range}"))?;
             if !COUNTS.contains(&count) {
@@ -24,7 +24,7 @@ impl Reader {
         });
         let had_distinct = distinct.is_some();
         let distinct = distinct.and_then(|node| {
-            let key = format!("{at}, distinct");
+            let key = KeyAt(at, "distinct");
             let path = self.problems.text(&key, node)?;
             self.path(&key, &path)
         });
@@ -35,21 +35,21 @@ impl Reader {
         Some(Stage { kind: StageKind::Threshold { count: count?, distinct }, by: by?, span: span? })
     }
 
-    pub(super) fn first_seen(&mut self, at: &str, node: Node<'_>) -> Option<Stage> {
+    pub(super) fn first_seen(&mut self, at: At<'_>, node: Node<'_>) -> Option<Stage> {
         let [by, within] = self.problems.object(at, node, ["by", "within"])?;
         let (by, span) = (self.by(at, by), self.span(at, "within", within));
         Some(Stage { kind: StageKind::FirstSeen, by: by?, span: span? })
     }
 
-    pub(super) fn suppress(&mut self, at: &str, node: Node<'_>) -> Option<Stage> {
+    pub(super) fn suppress(&mut self, at: At<'_>, node: Node<'_>) -> Option<Stage> {
         let [by, span] = self.problems.object(at, node, ["by", "for"])?;
         let (by, span) = (self.by(at, by), self.span(at, "for", span));
         Some(Stage { kind: StageKind::Suppress, by: by?, span: span? })
     }
 
-    fn by(&mut self, at: &str, by: Option<Node<'_>>) -> Option<Vec<Vec<String>>> {
+    fn by(&mut self, at: At<'_>, by: Option<Node<'_>>) -> Option<Vec<Vec<String>>> {
         let by = self.given(at, "by", by, r#"["userIdentity.arn"]"#)?;
-        let at = format!("{at}, by");
+        let at = KeyAt(at, "by");
         let paths = self.problems.some_array(&at, by).into_iter().filter_map(|path| {
             let path = self.problems.text(&at, path)?;
             self.patterns.spend(STAGE_MEMORY + path.len());
@@ -58,9 +58,9 @@ impl Reader {
         Some(paths.collect())
     }
 
-    fn span(&mut self, at: &str, key: &str, span: Option<Node<'_>>) -> Option<Span> {
+    fn span(&mut self, at: At<'_>, key: &str, span: Option<Node<'_>>) -> Option<Span> {
         let span = self.given(at, key, span, "\"1h\"")?;
-        let at = format!("{at}, {key}");
+        let at = KeyAt(at, key);
         let text = self.problems.text(&at, span)?;
         let span = Span::parse(&text);
         if span.is_none() {
@@ -71,7 +71,7 @@ impl Reader {
     }
 
     /// A key that must be there.
-    fn given<'n>(&mut self, at: &str, key: &str, node: Option<Node<'n>>, example: &str) -> Option<Node<'n>> {
+    fn given<'n>(&mut self, at: At<'_>, key: &str, node: Option<Node<'n>>, example: &str) -> Option<Node<'n>> {
         if node.is_none() {
             self.problems.add(at, format!("`{key}` is missing: give one, for example {example}"));
         }

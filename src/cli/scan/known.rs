@@ -8,12 +8,18 @@ use foldhash::fast::RandomState;
 /// The most records that are remembered, in about 4 MB. Logs that repeat each other's records are near each other.
 const LIMIT: usize = 110_000;
 
+/// Of how many records the latest tell whether records repeat.
+const LATEST: u32 = 1_000;
+
 /// What became of records.
 #[derive(Default)]
 pub(super) struct Known {
     /// By a [key](Self::key).
     outcomes: HashMap<u64, Outcome, RandomState>,
     seed: RandomState,
+    /// How many records were asked for, and how many of them were known; older ones count less.
+    asked: u32,
+    found: u32,
 }
 
 /// What became of a record.
@@ -39,8 +45,19 @@ impl Known {
         self.seed.hash_one(record)
     }
 
-    pub(super) fn outcome(&self, key: u64) -> Option<Outcome> {
-        self.outcomes.get(&key).copied()
+    pub(super) fn outcome(&mut self, key: u64) -> Option<Outcome> {
+        let outcome = self.outcomes.get(&key).copied();
+        if self.asked == LATEST {
+            (self.asked, self.found) = (self.asked / 2, self.found / 2);
+        }
+        self.asked += 1;
+        self.found += u32::from(outcome.is_some());
+        outcome
+    }
+
+    /// Whether so many records come again that it is faster to ask for a record than to search it for what rules need.
+    pub(super) fn are_many(&self) -> bool {
+        self.found >= self.asked / 2 || self.asked < LATEST / 2
     }
 
     pub(super) fn note(&mut self, key: u64, outcome: Outcome) {
@@ -54,6 +71,18 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn they_are_many_until_most_of_the_latest_are_new() {
+        let mut known = Known::default();
+        known.note(0, Outcome::Unmatched);
+        let mut ask = |key| {
+            (0..LATEST).for_each(|_| _ = known.outcome(key));
+            known.are_many()
+        };
+        assert_eq!([0, 1, 0, 1].map(&mut ask), [true, false, true, false]);
+        assert!(Known::default().are_many());
+    }
 
     #[test]
     fn the_same_bytes_have_the_same_outcome_within_bounds() {

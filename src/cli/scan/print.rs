@@ -178,7 +178,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         for alert in &found.alerts {
             if found.matched.is_some() || alert.rules.iter().any(|rule| flooded.contains(rule.as_str())) {
                 self.statistics.count_message(alert);
-                text.push_str(&alert.text);
+                alert.push_to(text);
             }
         }
     }
@@ -189,7 +189,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         }
         let alert = PrintedAlert::of(alert, self.format, sample);
         self.statistics.count_message(&alert);
-        text.push_str(&alert.text);
+        alert.push_to(text);
     }
 
     fn show(&mut self, text: &str) -> io::Result<()> {

@@ -36,8 +36,9 @@ pub(super) struct Log {
 /// How many bytes of a file are read at once.
 const PIECE: usize = 64 << 10;
 
-/// How many bytes of results are handed over at once. Each time, two threads wake each other.
-const PART: usize = 256 << 10;
+/// How many bytes of results are handed over at once. Each time, two threads wake each other: with an eighth of it, a scan of
+/// which everything matches takes a tenth longer.
+const PART: usize = 512 << 10;
 
 /// The most of an alert that is kept as an example, in bytes.
 const SAMPLE_LIMIT: usize = 8 << 10;
@@ -107,7 +108,9 @@ pub(super) struct PrintedAlert {
     pub(super) rules: Vec<String>,
     /// The `eventTime` of its record, or of the latest one.
     pub(super) time: Option<String>,
-    pub(super) text: String,
+    /// As it is printed. JSON has it in its body.
+    subject: Option<String>,
+    body: String,
     /// Where details are asked for.
     pub(super) sample: Option<Sample>,
 }
@@ -171,10 +174,11 @@ impl<'a, 'f> Worker<'a, 'f> {
                     continue;
                 }
                 // Without rules for any call, most records are told by their call alone.
-                let candidates = (!looks_into_all).then(|| evaluator.candidates(&record));
+                let may_be_known = looks_into_all && known.are_many();
+                let candidates = (!may_be_known).then(|| evaluator.candidates(&record));
                 let is_candidate = candidates.as_ref().is_none_or(|rules| !rules.is_empty());
                 let mut known = is_candidate.then(|| (known.key(record.bytes), &mut *known));
-                let outcome = known.as_ref().and_then(|(key, known)| known.outcome(*key));
+                let outcome = known.as_mut().and_then(|(key, known)| known.outcome(*key));
                 if outcome.is_some_and(|outcome| outcome.holds_in(number)) {
                     counts.records += 1;
                     counts.repeats += u64::from(outcome != Some(Outcome::Unmatched));
@@ -275,10 +279,11 @@ impl Printable<'_> {
         const ALLOCATION: usize = 32;
         let text = |text: &str| text.len() + ALLOCATION;
         let matched = self.matched.iter().map(|Match { hits, .. }| size_of_val(hits.as_slice()) + ALLOCATION);
-        let alerts = self.alerts.iter().map(|PrintedAlert { rules, text: body, sample, .. }| {
+        let alerts = self.alerts.iter().map(|PrintedAlert { rules, subject, body, sample, .. }| {
             let rules = rules.iter().map(|rule| size_of::<String>() + text(rule)).sum::<usize>();
             let sample = sample.as_ref().map_or(0, |sample| text(&sample.subject) + text(&sample.body));
-            size_of::<PrintedAlert>() + rules + body.capacity() + 3 * ALLOCATION + sample
+            let body = body.capacity() + subject.as_ref().map_or(0, String::capacity);
+            size_of::<PrintedAlert>() + rules + body + 4 * ALLOCATION + sample
         });
         let pending = self.pending.as_ref().map_or(0, |pending| pending.size());
         size_of::<Self>() + ALLOCATION + matched.sum::<usize>() + self.facts.size() + alerts.sum::<usize>() + pending
@@ -287,15 +292,23 @@ impl Printable<'_> {
 
 impl PrintedAlert {
     pub(super) fn of(alert: Alert, format: Format, sample: Option<Sample>) -> Self {
-        let text = if format == Format::Json {
-            format!("{}\n", alert.body)
-        } else {
-            let subject = ["Subject: ", &alert.subject].concat();
-            let is_bold = console::colors_enabled();
-            let subject = if is_bold { Style::new().bold().apply_to(subject).to_string() } else { subject };
-            [&subject, "\n", &alert.body, "\n"].concat()
-        };
-        PrintedAlert { rules: alert.rules, time: alert.time, text, sample }
+        let Alert { rules, time, subject, body, .. } = alert;
+        PrintedAlert { rules, time, subject: (format != Format::Json).then_some(subject), body, sample }
+    }
+
+    /// Writes it behind other ones.
+    pub(super) fn push_to(&self, text: &mut String) {
+        if let Some(subject) = &self.subject {
+            if console::colors_enabled() {
+                text.push_str(&Style::new().bold().apply_to(format_args!("Subject: {subject}")).to_string());
+            } else {
+                text.push_str("Subject: ");
+                text.push_str(subject);
+            }
+            text.push('\n');
+        }
+        text.push_str(&self.body);
+        text.push('\n');
     }
 }
 
