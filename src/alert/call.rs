@@ -96,7 +96,8 @@ impl<'a> Call<'a> {
         let host = console_host(region)?;
         let encoded = |text| Cow::from(utf8_percent_encode(text, PLAIN));
         let (region, event_id) = (encoded(region), encoded(self.event_id.as_deref()?));
-        let link = ["https://", &region, ".", host, "/cloudtrailv2/home?region=", &region, "#/events/", &event_id].concat();
+        let link =
+            ["https://", &region, ".", host, "/cloudtrailv2/home?region=", &region, "#/events/", &event_id].concat();
         (link.len() <= LINK_LIMIT).then_some(link)
     }
 }
@@ -138,7 +139,8 @@ fn failure<'a>(record: &Shown<'_, 'a>, event_name: Option<&str>) -> Option<Cow<'
             let mut elements = ["responseElements", "serviceEventDetails"].into_iter();
             elements.find_map(|element| {
                 // Most have no such text, and need not be parsed.
-                let result = if record.may_hold(element, FAILURE) { record.at(element).text(event_name?) } else { None };
+                let result =
+                    if record.may_hold(element, FAILURE) { record.at(element).text(event_name?) } else { None };
                 result.filter(|result| result == FAILURE)
             })
         }

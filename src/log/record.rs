@@ -156,9 +156,15 @@ pub(crate) struct Shown<'r, 'a> {
 }
 
 impl<'a> Shown<'_, 'a> {
-    /// What stands at a key of it.
+    /// What stands at a key of it, which is none of a secret.
     pub(crate) fn at(&self, key: &str) -> Shown<'_, 'a> {
-        Shown { value: self.value(key), place: self.place_at(key) }
+        let place = match self.place {
+            Place::Record if key == "userIdentity" => Place::Identity,
+            Place::Identity => Place::Identity,
+            _ => Place::Name,
+        };
+        debug_assert_eq!(place.inside(b'{'), self.place_at(key).inside(b'{'), "{key}");
+        Shown { value: self.value(key), place }
     }
 
     /// The compact JSON at a key; `None` for an absent value and for `null`.
@@ -169,7 +175,11 @@ impl<'a> Shown<'_, 'a> {
     /// The string at a key, unless it is empty. It is a name, or what AWS says of a call: of anybody's but the caller's,
     /// secrets in URLs are redacted.
     pub(crate) fn text(&self, key: &str) -> Option<Cow<'a, str>> {
-        let json = self.raw(key).filter(|json| json.starts_with('"'))?;
+        self.text_of(self.raw(key).filter(|json| json.starts_with('"'))?)
+    }
+
+    /// The same of a string's JSON.
+    fn text_of(&self, json: &'a str) -> Option<Cow<'a, str>> {
         let text = match shown(json) {
             Cow::Borrowed(json) => string(json)?,
             Cow::Owned(note) => string(&note)?.into_owned().into(),
@@ -184,14 +194,15 @@ impl<'a> Shown<'_, 'a> {
 
     /// Whether a text may stand in what is at a key. JSON may write it as escapes.
     pub(crate) fn may_hold(&self, key: &str, text: &str) -> bool {
-        let holds = |json: &str| [text, "\\"].iter().any(|text| memmem::find(json.as_bytes(), text.as_bytes()).is_some());
+        let holds =
+            |json: &str| [text, "\\"].iter().any(|text| memmem::find(json.as_bytes(), text.as_bytes()).is_some());
         self.raw(key).is_some_and(holds)
     }
 
     /// The text of a string, a number or a boolean. AWS's services do not agree on what is which.
     pub(crate) fn scalar(&self, key: &str) -> Option<Cow<'a, str>> {
-        let is_bare = |json: &&str| !json.starts_with(['"', '{', '[']);
-        self.text(key).or_else(|| self.raw(key).filter(is_bare).map(Cow::Borrowed))
+        let json = self.raw(key)?;
+        if json.starts_with('"') { self.text_of(json) } else { (!json.starts_with(['{', '['])).then_some(json.into()) }
     }
 
     fn value(&self, key: &str) -> Option<Cow<'_, Value<'a>>> {

@@ -107,8 +107,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         limiter: &mut Limiter<'a, 'f>,
         flooded: &mut HashSet<&'f str>,
         text: &mut String,
-    )
-    where
+    ) where
         'f: 'a,
     {
         // Asked once for many matches, because the threads that read need them for each.
@@ -142,13 +141,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     }
 
     /// Asks the memory about a match, and adds its alerts to the text.
-    fn decide<'a>(
-        &mut self,
-        pending: &Pending<'f>,
-        facts: &Facts<'f>,
-        limiter: &mut Limiter<'a, 'f>,
-        text: &mut String,
-    )
+    fn decide<'a>(&mut self, pending: &Pending<'f>, facts: &Facts<'f>, limiter: &mut Limiter<'a, 'f>, text: &mut String)
     where
         'f: 'a,
     {
