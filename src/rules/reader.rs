@@ -36,11 +36,18 @@ pub(super) struct Reader {
 
 /// The keys of a path as the configuration writes it: with dots between them, and a backslash before a dot within a key.
 fn parse_path(path: &str) -> Option<Vec<String>> {
-    let keys: Vec<_> = if path.contains('\\') {
-        path.replace("\\.", "\0").split('.').map(|key| key.replace('\0', ".")).collect()
-    } else {
-        path.split('.').map(str::to_owned).collect()
-    };
+    let mut keys: Vec<String> = Vec::new();
+    let mut goes_on = false;
+    for part in path.split('.') {
+        match keys.last_mut().filter(|_| goes_on) {
+            Some(key) => {
+                key.pop();
+                key.extend([".", part]);
+            }
+            None => keys.push(part.to_owned()),
+        }
+        goes_on = part.ends_with('\\');
+    }
     keys.iter().all(|key| !key.is_empty()).then_some(keys)
 }
 
@@ -303,7 +310,11 @@ mod tests {
             ("a", Some(&["a"] as &[_])),
             ("a.b.c", Some(&["a", "b", "c"])),
             (r"a\.b.c", Some(&["a.b", "c"])),
+            (r"a\.b\.c", Some(&["a.b.c"])),
+            (r"a\\.b", Some(&[r"a\.b"])),
             (r"a\b", Some(&[r"a\b"])),
+            (r"a\", Some(&[r"a\"])),
+            ("a\0.b\\.\0", Some(&["a\0", "b.\0"])),
             ("", None),
             (".a", None),
             ("a..b", None),
