@@ -228,37 +228,40 @@ fn redact_text(text: &str, place: Place, levels: usize) -> Cow<'_, str> {
 /// Marks of what a string holds: an escape, or a sign by which a secret may be told from its name.
 const ESCAPE: u8 = 1;
 const SIGN: u8 = 2;
-const QUOTE: u8 = 4;
+/// A dash, which is such a sign before an option, and around a key in PEM, but not in a word.
+const DASH: u8 = 4;
+const QUOTE: u8 = 8;
 
 static MARKS: [u8; 256] = {
     let mut marks = [0; 256];
     marks[b'\\' as usize] = ESCAPE;
+    marks[b'=' as usize] = SIGN;
+    marks[b'%' as usize] = SIGN;
+    marks[b':' as usize] = SIGN;
+    marks[b'-' as usize] = DASH;
     marks[b'"' as usize] = QUOTE;
-    let (mut i, signs) = (0, *b"=%:-");
-    while i < signs.len() {
-        marks[signs[i] as usize] = SIGN;
-        i += 1;
-    }
     marks
 };
 
 /// The length of the string at the front, and what it holds.
 fn string_length(json: &str) -> (usize, u8) {
+    let bytes = json.as_bytes();
     let (mut at, mut marks) = (1, 0);
-    while let Some(byte) = json.as_bytes().get(at) {
-        at += 1;
-        let mark = MARKS[usize::from(*byte)];
+    while let Some(byte) = bytes.get(at) {
         // A step that depended on the mark would make the processor wait for it.
-        if mark != 0 {
-            marks |= mark;
-            match mark {
-                QUOTE => break,
-                ESCAPE => at += 1,
-                _ => {}
+        match MARKS[usize::from(*byte)] {
+            0 => {}
+            QUOTE => return (at + 1, marks),
+            ESCAPE => {
+                marks |= ESCAPE;
+                at += 1;
             }
+            DASH if bytes[at - 1].is_ascii_alphanumeric() => {}
+            _ => marks |= SIGN,
         }
+        at += 1;
     }
-    (at.min(json.len()), marks)
+    (json.len(), marks)
 }
 
 /// The length of the value at the front, however deep it is. The JSON is valid.
