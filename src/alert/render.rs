@@ -1,7 +1,7 @@
 //! The formats of a message's body: text, JSON, and the custom notification of Amazon Q Developer in chat applications.
 
 use std::borrow::Cow;
-use std::cell::LazyCell;
+use std::cell::OnceCell;
 use std::cmp::Reverse;
 
 use serde::Serialize;
@@ -154,8 +154,8 @@ impl Content<'_, '_> {
     /// Writes the message in its topic's format.
     pub(super) fn into_alert(self, context: &Context<'_>) -> Alert {
         let topic = self.rules.first().and_then(|rule| context.filter.topics.get(rule.topic));
-        let attributes = LazyCell::new(|| (self.attributes)());
-        let room = || SIZE_LIMIT.saturating_sub(overhead(&self.subject, &attributes));
+        let attributes = OnceCell::new();
+        let room = || SIZE_LIMIT.saturating_sub(overhead(&self.subject, attributes.get_or_init(self.attributes)));
         let arn = topic.and_then(|topic| topic.arn.clone());
         let body = match context.format.or(topic.map(|topic| topic.format)).unwrap_or_default() {
             Format::Text => self.text(room),
@@ -163,7 +163,8 @@ impl Content<'_, '_> {
             Format::Chatbot => self.chatbot(),
         };
         // What a person asked for is printed, and not published.
-        let attributes = if context.format.is_none() { attributes.clone() } else { Vec::new() };
+        let is_printed = context.format.is_some();
+        let attributes = if is_printed { Vec::new() } else { attributes.into_inner().unwrap_or_else(self.attributes) };
         Alert {
             topic: arn,
             rules: self.rules.iter().map(|rule| rule.name.clone()).collect(),

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::condition::{Condition, Test};
 use super::json_tree::Problems;
 use super::model::{Exception, Format, Rule, RuleTest, Severity, Topic};
@@ -118,7 +120,7 @@ impl Draft {
 pub(super) struct Drafts {
     in_order: Vec<(String, Draft)>,
     /// Where in that order a name is.
-    places: HashMap<String, usize>,
+    places: HashMap<String, usize, RandomState>,
     /// Names of packs' rules that no rule has overridden yet.
     pub(super) from_packs: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use foldhash::fast::RandomState;
 use regex_automata::Input;
 use regex_automata::meta::{Cache, Config, Regex};
 use regex_automata::nfa::thompson::WhichCaptures;
@@ -144,7 +145,7 @@ impl fmt::Debug for Pattern {
 /// Compiles the patterns of a configuration, each once, and counts the memory that its rules take.
 #[derive(Default)]
 pub(super) struct Patterns {
-    known: HashMap<String, Pattern>,
+    known: HashMap<String, Pattern, RandomState>,
     /// The patterns, and where each was given first.
     places: Vec<(String, Pattern)>,
     /// What the rules take.
