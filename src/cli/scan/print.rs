@@ -80,9 +80,9 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         // The rules of which the summaries of the thread that read the log may speak: its other summaries are about events of
         // the logs before it.
         let mut flooded = HashSet::new();
-        let mut next = Some(first);
+        let (mut next, mut text) = (Some(first), String::new());
         while let Some(part) = next {
-            let mut text = String::new();
+            text.clear();
             self.results(number, &part, &mut limiter, &mut flooded, &mut text);
             if let Some(end) = &part.end {
                 self.statistics.limit(&limiter.limited());

@@ -36,9 +36,9 @@ pub(super) struct Log {
 /// How many bytes of a file are read at once.
 const PIECE: usize = 64 << 10;
 
-/// How many bytes of results are handed over at once. Each time, two threads wake each other: with an eighth of it, a scan of
+/// How many bytes of results are handed over at once. Each time, two threads wake each other: with a sixteenth of it, a scan of
 /// which everything matches takes a tenth longer.
-const PART: usize = 512 << 10;
+const PART: usize = 1 << 20;
 
 /// The most of an alert that is kept as an example, in bytes.
 const SAMPLE_LIMIT: usize = 8 << 10;
