@@ -156,7 +156,7 @@ pub(crate) struct Shown<'r, 'a> {
 }
 
 impl<'a> Shown<'_, 'a> {
-    /// What stands at a key of it, which is none of a secret.
+    /// What stands at a key of it, which must not be the key of a secret.
     pub(crate) fn at(&self, key: &str) -> Shown<'_, 'a> {
         let place = match self.place {
             Place::Record if key == "userIdentity" => Place::Identity,
