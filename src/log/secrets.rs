@@ -5,23 +5,18 @@ use std::borrow::Cow;
 /// Names at the end of keys, of three letters or more.
 struct Names {
     texts: &'static [&'static str],
-    /// The number of each name's last three letters, and the name's place, the smallest number first.
-    ends: [(usize, usize); 80],
+    /// For each name, the number of its last three letters.
+    ends: [usize; 80],
     /// The same numbers, a bit for each.
     all_ends: [u64; 512],
 }
 
 impl Names {
     const fn new(names: &'static [&'static str]) -> Self {
-        let (mut ends, mut i) = ([(usize::MAX, 0); 80], 0);
+        let (mut ends, mut i) = ([0; 80], 0);
         while i < names.len() {
             if let [.., a, b, c] = names[i].as_bytes() {
-                let (end, mut at) = (end_of([*a, *b, *c]), i);
-                while at > 0 && ends[at - 1].0 > end {
-                    ends[at] = ends[at - 1];
-                    at -= 1;
-                }
-                ends[at] = (end, i);
+                ends[i] = end_of([*a, *b, *c]);
             }
             i += 1;
         }
@@ -29,12 +24,10 @@ impl Names {
     }
 
     fn are_end_of(&self, key: &str) -> bool {
-        let Some(end) = end_of_key(key) else { return self.texts.iter().any(|name| ends_with(key, name)) };
-        may_be_in(&self.all_ends, Some(end)) && {
-            let first = self.ends.partition_point(|(of_name, _)| *of_name < end);
-            let mut of_end = self.ends[first..].iter().take_while(|(of_name, _)| *of_name == end);
-            of_end.any(|(_, name)| ends_with(key, self.texts[*name]))
-        }
+        let end = end_of_key(key);
+        let mut names = self.ends.iter().zip(self.texts);
+        may_be_in(&self.all_ends, end)
+            && names.any(|(of_name, name)| end.is_none_or(|end| end == *of_name) && ends_with(key, name))
     }
 }
 

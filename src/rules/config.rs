@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use super::draft::{ConditionDraft, Draft, Drafts};
-use super::json_tree::{self, KeyAt, Node};
+use super::json_tree::{self, At, KeyAt, Node};
 use super::model::{Filter, Severity};
 use super::packs;
 use super::reader::Reader;
@@ -291,12 +291,12 @@ impl Reader {
         Some((name?, draft))
     }
 
-    fn rule_name(&mut self, at: json_tree::At<'_>, name: Option<Node<'_>>) -> Option<String> {
+    fn rule_name(&mut self, at: At<'_>, name: Option<Node<'_>>) -> Option<String> {
         let Some(name) = name else {
             self.problems.add(at, "`name` is missing: alerts name the rule that they come from");
             return None;
         };
-        let name = self.problems.text(&format_args!("{at}, name"), name)?;
+        let name = self.problems.text(&KeyAt(at, "name"), name)?;
         let fits = !name.is_empty() && name.chars().count() <= NAME_LIMIT && !name.contains(char::is_control);
         if !fits {
             let what = format!("its name must have 1 to {NAME_LIMIT} characters, and no control characters");

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 /// The most records that are remembered, in about 4 MB. Logs that repeat each other's records are near each other.
 const LIMIT: usize = 110_000;
 
-/// Of how many records the latest tell whether records repeat.
+/// How many of the latest records tell whether records come again.
 const LATEST: u32 = 1_000;
 
 /// What became of records.
