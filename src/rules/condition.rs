@@ -284,6 +284,10 @@ impl Condition {
         self.event_name.as_ref().is_none_or(|pattern| name.is_some_and(|text| searches.find(pattern, text)))
     }
 
+    pub(super) fn finds_call(&self, call: CallName<'_>, searches: &mut Searches) -> bool {
+        self.finds_source(call.source, searches) && self.finds_name(call.name, searches)
+    }
+
     /// Whether a record may pass the tests, as far as can be told without parsing it.
     pub(super) fn may_pass(&self, record: &[u8]) -> bool {
         self.wheres.iter().all(|test| test.may_pass(record))
@@ -296,8 +300,6 @@ impl Condition {
     }
 
     pub(super) fn matches(&self, call: CallName<'_>, record: &Record<'_>, scratch: &mut Scratch<'_>) -> bool {
-        self.finds_source(call.source, scratch.searches)
-            && self.finds_name(call.name, scratch.searches)
-            && self.passes_tests(record, scratch)
+        self.finds_call(call, scratch.searches) && self.passes_tests(record, scratch)
     }
 }

@@ -226,9 +226,7 @@ fn rules_of_call(
     of_source: &[RuleIndex],
     call: CallName<'_>,
 ) -> Vec<RuleIndex> {
-    let mut finds = |condition: &Condition| {
-        condition.finds_source(call.source, searches) && condition.finds_name(call.name, searches)
-    };
+    let mut finds = |condition: &Condition| condition.finds_call(call, searches);
     of_source.iter().copied().filter(|i| filter.rules[*i as usize].all_and_any(&mut finds)).collect()
 }
 
@@ -278,17 +276,23 @@ impl<'f, 'l> Matcher<'f, 'l> {
         let Matcher { filter, learned: Learned { for_any_call, calls, searches, paths_seen } } = self;
         let (mut calls, mut searches, paths_seen) = (calls.borrow_mut(), searches.borrow_mut(), paths_seen.borrow());
         let mut for_any_call = for_any_call.borrow_mut();
+        let call = CallName::of(raw);
+        let of_call = calls.rules(filter, &mut searches, call);
+        let for_any_call = for_any_call.rules(filter, raw, &paths_seen);
         let is_new = |test: &Test| test.is_unseen(&paths_seen) && test.may_have_value(raw.bytes);
-        let is_candidate = |i: &RuleIndex| {
-            let rule = &filter.rules[*i as usize];
+        let mut is_candidate = |i: RuleIndex, is_of_call: bool| {
+            let rule = &filter.rules[i as usize];
+            // A rule for any call may have alternatives that are not.
+            let mut may_match = |condition: &Condition| {
+                condition.may_pass(raw.bytes) && (is_of_call || condition.finds_call(call, &mut searches))
+            };
             !raw.searchable
-                || rule.all_and_any(|condition| condition.may_pass(raw.bytes))
+                || rule.all_and_any(&mut may_match)
                 || !paths_seen.of_tests.is_empty()
                     && rule.conditions().flat_map(|condition| &condition.wheres).any(is_new)
         };
-        let for_call = calls.rules(filter, &mut searches, CallName::of(raw));
-        let for_any_call = for_any_call.rules(filter, raw, &paths_seen);
-        let mut found: Vec<_> = for_call.iter().chain(for_any_call).copied().filter(is_candidate).collect();
+        let mut found: Vec<_> = of_call.iter().copied().filter(|i| is_candidate(*i, true)).collect();
+        found.extend(for_any_call.iter().copied().filter(|i| is_candidate(*i, false)));
         found.sort_unstable();
         found
     }
@@ -463,7 +467,7 @@ mod tests {
 
     fn pattern() -> impl Strategy<Value = Value> {
         prop::sample::select(
-            &["x", "^x$", "x|Z", "(?i)z", "", "y$", "2", "^22$", "true", r#"^\{"a""#, ":22", "xy|10", r"\\nxy"][..],
+            &[".", "x", "^x$", "x|Z", "(?i)z", "", "y$", "2", "^22$", "true", r#"^\{"a""#, ":22", "xy|10", r"\\nxy"][..],
         )
         .prop_map(Value::from)
     }

@@ -73,6 +73,8 @@ struct Compiled {
 }
 
 enum Search {
+    /// `.`, which asks whether there is a text.
+    Anything,
     /// Most patterns are made of a few texts. They need no automaton, which would take far longer to make.
     Texts(Texts),
     Regex(Regex),
@@ -100,6 +102,7 @@ impl Pattern {
     /// Whether it is found in a text, for a single search. Those of records go through [`Searches`].
     pub(crate) fn is_match(&self, text: &str) -> bool {
         match self.0.search() {
+            Search::Anything => is_anything(text),
             Search::Texts(texts) => texts.are_in(text),
             Search::Regex(regex) => is_found(regex, &mut regex.create_cache(), text),
         }
@@ -167,7 +170,9 @@ impl Patterns {
         if self.is_full() {
             return parse(&text).map(|_| None);
         }
-        let (search, plain_texts, memory) = if let Some(texts) = Texts::of(&text) {
+        let (search, plain_texts, memory) = if text == "." {
+            (Some(Search::Anything), Some(None), 0)
+        } else if let Some(texts) = Texts::of(&text) {
             let memory = texts.one_of.iter().map(|text| size_of_val(text) + text.spelled.len()).sum();
             let plain_texts = cut(texts.one_of.iter().map(|text| text.spelled.as_bytes()));
             (Some(Search::Texts(texts)), Some(plain_texts), memory)
@@ -341,6 +346,7 @@ impl Searches {
         }
         let id = &pattern.0.id;
         let regex = match pattern.0.search() {
+            Search::Anything => return is_anything(text),
             Search::Texts(texts) => return texts.are_in(text),
             Search::Regex(regex) => regex,
         };
@@ -358,6 +364,11 @@ impl Searches {
     pub(super) fn memory(&self) -> usize {
         self.memory
     }
+}
+
+/// Whether `.` is found in a text.
+fn is_anything(text: &str) -> bool {
+    text.bytes().any(|byte| byte != b'\n')
 }
 
 fn is_found(regex: &Regex, cache: &mut Cache, text: &str) -> bool {
@@ -430,6 +441,9 @@ pub(super) mod tests {
             ("a.c", "a\nc", false),
             ("a.c", "aüc", true),
             ("", "", true),
+            (".", "", false),
+            (".", "\n", false),
+            (".", "\nü", true),
             ("iam|sts", "sts.amazonaws.com", true),
             (r"\w{200}Z", "q", false),
             (r"^[\w-]{1,64}-tmp$", "alice-tmp", true),
