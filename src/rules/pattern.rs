@@ -149,8 +149,8 @@ impl fmt::Debug for Pattern {
 #[derive(Default)]
 pub(super) struct Patterns {
     known: HashMap<String, Pattern, RandomState>,
-    /// The patterns, and where each was given first.
-    places: Vec<(String, Pattern)>,
+    /// The large ones, and where each was given first.
+    large: Vec<(String, Pattern)>,
     /// What the rules take.
     memory: usize,
     /// What patterns may have taken that are too large.
@@ -198,7 +198,7 @@ impl Patterns {
         self.spend(memory);
         let search = search.map_or_else(OnceLock::new, OnceLock::from);
         let plain_texts = plain_texts.map_or_else(OnceLock::new, OnceLock::from);
-        let (id, text_of_it, needle) = (self.places.len(), text.clone(), OnceLock::new());
+        let (id, text_of_it, needle) = (self.known.len(), text.clone(), OnceLock::new());
         let pattern = Pattern(Arc::new(Compiled {
             id,
             text: text_of_it,
@@ -209,7 +209,9 @@ impl Patterns {
             memory,
         }));
         self.known.insert(text, pattern.clone());
-        self.places.push((at.to_string(), pattern.clone()));
+        if memory > LARGE {
+            self.large.push((at.to_string(), pattern.clone()));
+        }
         Ok(Some(pattern))
     }
 
@@ -234,7 +236,7 @@ impl Patterns {
     pub(super) fn problem(&self) -> Option<String> {
         // Otherwise patterns are to blame that are too large by themselves.
         let is_due = self.is_full() && self.memory > MEMORY_LIMIT / 4;
-        let mut largest: Vec<_> = self.places.iter().filter(|(_, pattern)| pattern.0.memory > LARGE).collect();
+        let mut largest: Vec<_> = self.large.iter().collect();
         largest.sort_by_key(|(_, pattern)| Reverse(pattern.0.memory));
         let largest: Vec<_> = largest.iter().take(3).map(|(at, pattern)| format!("{at}: {}", pattern.cost())).collect();
         let what_to_do = if largest.is_empty() {
