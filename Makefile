@@ -70,7 +70,7 @@ lint: pure .venv/ready .venv/sam/ready .venv/validators/ready ## check formattin
 	PYTHONDONTWRITEBYTECODE= .venv/validators/bin/python tools/validate_template.py
 
 .PHONY: pure
-pure: ## check that log, rules, alert and evaluate use no AWS, clock, environment or async
+pure: ## check that log, rules, alert, memory and evaluate use no AWS, clock, environment or async
 	@files=$$(find $(PURE) -name '*.rs'); \
 	for file in $$files; do \
 	  if sed -E '/^#\[cfg\(test\)\]/,$$d; s,//.*,,' $$file \

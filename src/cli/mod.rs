@@ -37,7 +37,7 @@ enum Command {
     /// Validate a filter configuration, and run the tests of its rules.
     ///
     /// Shows all mistakes in the file at once. Warnings do not change the exit status, which is 0 for a valid file whose
-    /// tests pass, and 2 for an invalid or unreadable file or a failing test.
+    /// tests pass, 2 for an invalid or unreadable file or a failing test, and 1 if only the results can't be written.
     #[command(after_help = "Examples:
   cloudtrail-alerter check filter_config.json
   cloudtrail-alerter check --junit results.xml filter_config.json")]
@@ -53,8 +53,9 @@ enum Command {
     ///
     /// Alerts go to stdout, in the order of the times in the logs' names; logs without such a name come first, in the order
     /// of the paths. The summary, warnings and errors go to stderr. An event in several logs counts once. The exit status is 0
-    /// if all logs were read. It is 1 if a log could not be read; the others are still scanned. It is 2 for a wrong command
-    /// line or configuration, and 130 after Ctrl-C, which ends the scan with the summary of what was done.
+    /// if all logs were read. It is 1 if a log could not be read (the others are still scanned), or if the alerts or the report
+    /// could not be written. It is 2 for a wrong command line or configuration, and 130 after Ctrl-C, which ends the scan
+    /// with the summary of what was done.
     #[command(after_help = "Examples:
   cloudtrail-alerter scan --config filter_config.json AWSLogs/
   cloudtrail-alerter scan --since 7d --account 123456789012 s3://my-trail-bucket/AWSLogs/

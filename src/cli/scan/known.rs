@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 const LIMIT: usize = 110_000;
 
 /// How many of the latest records tell whether records come again.
-const LATEST: u32 = 1_000;
+const LATEST: u32 = 200;
 
 /// What became of records.
 #[derive(Default)]
@@ -55,9 +55,10 @@ impl Known {
         outcome
     }
 
-    /// Whether so many records come again that it is faster to ask for a record than to search it for what rules need.
+    /// Whether so many records come again that it is faster to ask for a record than to search it for what rules need. A few
+    /// are enough, because until then only those that rules may match have been noted.
     pub(super) fn are_many(&self) -> bool {
-        self.found >= self.asked / 2 || self.asked < LATEST / 2
+        self.found >= self.asked / 8 || self.asked < LATEST / 2
     }
 
     pub(super) fn note(&mut self, key: u64, outcome: Outcome) {
@@ -73,11 +74,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn they_are_many_until_most_of_the_latest_are_new() {
+    fn they_are_many_until_nearly_all_of_the_latest_are_new() {
         let mut known = Known::default();
         known.note(0, Outcome::Unmatched);
         let mut ask = |key| {
-            (0..LATEST).for_each(|_| _ = known.outcome(key));
+            (0..4 * LATEST).for_each(|_| _ = known.outcome(key));
             known.are_many()
         };
         assert_eq!([0, 1, 0, 1].map(&mut ask), [true, false, true, false]);
