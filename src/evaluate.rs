@@ -25,7 +25,8 @@ pub struct Evaluator<'a, 'f, 'l> {
     matcher: Matcher<'f, 'l>,
     /// The eventIDs' hashes, because an ID may be as long as a record.
     events: HashSet<u128, RandomState>,
-    /// Whether every match has to wait for those before it of which the memory decides, so that the right ones are summarised.
+    /// Whether every match has to wait for those before it, so that the right ones are summarised: the memory decides about some,
+    /// or an earlier log has had their events.
     in_order: bool,
     /// Makes the alerts of matches about which the memory has decided, too.
     pub(crate) limiter: Limiter<'a, 'f>,
@@ -229,6 +230,12 @@ impl<'a, 'f: 'a, 'l> Evaluator<'a, 'f, 'l> {
             in_order: filter.max_alerts_per_log.is_some() && filter.remembers(),
             limiter: Limiter::new(filter, log, format),
         }
+    }
+
+    /// The same for one of several logs of which an event counts once.
+    pub(crate) fn of_several(matcher: Matcher<'f, 'l>, log: &'a str, format: Option<Format>) -> Self {
+        let in_order = matcher.filter().max_alerts_per_log.is_some();
+        Evaluator { in_order, ..Evaluator::new(matcher, log, format) }
     }
 
     /// Decides about the next record.

@@ -183,7 +183,7 @@ impl Test {
             }
             return passes;
         }
-        let mut others: Option<HashSet<String>> = None;
+        let mut same = Same::default();
         let searches = &mut *scratch.searches;
         // One by one, since a record may have millions.
         record.visit_raw_texts(&self.path, |text| {
@@ -200,16 +200,45 @@ impl Test {
                 }
                 Check::Range { at_least, at_most } => number(text)
                     .is_some_and(|number| at_least.is_none_or(|n| number >= n) && at_most.is_none_or(|n| number <= n)),
-                Check::SameAs(other) => {
-                    others.get_or_insert_with(|| record.raw_texts(other).into_iter().collect()).contains(text)
-                }
+                Check::SameAs(other) => same.is_found(text, other, record),
                 Check::Element(_) => false,
             };
         });
+        if let Check::SameAs(other) = &self.check {
+            passes = passes || same.is_in(other, record);
+        }
         if !is_absent {
             scratch.paths_seen.note(self);
         }
         passes
+    }
+}
+
+/// Texts that are looked for at another path. Each walk along that path looks for many of them, because a record may have
+/// millions at both.
+#[derive(Default)]
+struct Same(HashSet<String>);
+
+impl Same {
+    /// How many different texts one walk looks for. Short ones take some 5 MB.
+    const AT_ONCE: usize = 50_000;
+
+    /// Adds a text; gives whether it, or one before it, is known to be at the other path.
+    fn is_found(&mut self, text: &str, other: &[String], record: &Record<'_>) -> bool {
+        if !self.0.contains(text) {
+            self.0.insert(text.to_owned());
+        }
+        self.0.len() == Self::AT_ONCE && self.is_in(other, record)
+    }
+
+    /// Whether one of the texts is at the other path. Forgets them.
+    fn is_in(&mut self, other: &[String], record: &Record<'_>) -> bool {
+        let mut is_in = false;
+        if !self.0.is_empty() {
+            record.visit_raw_texts(other, |text| is_in = is_in || self.0.contains(text));
+            self.0.clear();
+        }
+        is_in
     }
 }
 

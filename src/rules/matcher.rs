@@ -21,6 +21,9 @@ const NAME_LENGTH_LIMIT: usize = 128;
 /// What an entry of a map takes beside its text, or its list of rules.
 const ENTRY_MEMORY: usize = 128;
 
+/// For so many rules, choosing what to search for takes about as long as looking at a record without it.
+const RULES_A_RECORD: usize = 50;
+
 /// A rule: an index of [`Filter::rules`].
 pub(crate) type RuleIndex = u32;
 
@@ -49,14 +52,17 @@ struct ForAnyCall {
     needle: Option<Needle>,
     /// How many paths of these rules no record has had a value at yet. Records that may have one are looked at too.
     unseen: usize,
-    /// How many paths of all rules had been seen when that was counted.
+    /// How many paths of all rules had been seen when that was counted, and how many records there have been since with
+    /// another number.
     seen: usize,
+    records_since: usize,
 }
 
 impl ForAnyCall {
     fn new(filter: &Filter, paths_seen: &PathsSeen) -> Self {
         let rules = enabled(filter).filter(|(_, rule)| is_for_any_call(rule));
-        let mut this = ForAnyCall { rules: rules.map(|(index, _)| index).collect(), needle: None, unseen: 0, seen: 0 };
+        let rules = rules.map(|(index, _)| index).collect();
+        let mut this = ForAnyCall { rules, needle: None, unseen: 0, seen: 0, records_since: 0 };
         this.choose(filter, paths_seen);
         this
     }
@@ -84,8 +90,11 @@ impl ForAnyCall {
         if self.rules.is_empty() {
             return &[];
         }
-        if self.seen != paths_seen.count {
-            self.seen = paths_seen.count;
+        // What was chosen before is right for any record, but looks into more of them. To choose anew for each of thousands of
+        // rules, when each record shows another path, would take minutes.
+        self.records_since += usize::from(self.seen != paths_seen.count);
+        if self.records_since > self.rules.len() / RULES_A_RECORD {
+            (self.seen, self.records_since) = (paths_seen.count, 0);
             if self.unseen != self.tests(filter).filter(|test| test.is_unseen(paths_seen)).count() {
                 self.choose(filter, paths_seen);
             }
@@ -427,6 +436,32 @@ mod tests {
             }
         }
         (taken, expired && !taken)
+    }
+
+    #[test]
+    fn rules_for_any_call_match_while_each_record_shows_another_path() {
+        let name = |n: usize| format!("p{n}");
+        let rules: Vec<_> = (0..500).map(|n| json!({ "name": name(n), "where": { name(n): "^x$" } })).collect();
+        let filter = config::parse(json!({ "rules": rules }).to_string().as_bytes(), None).unwrap();
+        let learned = Learned::with_paths(&filter);
+        let mut matcher = Matcher::new(&filter, &learned);
+        // Each path first with another text, and then with the one that matches.
+        let records = [("y", None), ("x", Some(())), ("y", None)].into_iter().flat_map(|(text, matches)| {
+            (0..500).map(move |n| (json!({ name(n): text }).to_string(), matches.map(|()| name(n))))
+        });
+        let (records, expected): (Vec<_>, Vec<_>) = records.unzip();
+        let mut log_file = LogFile::default();
+        let mut found = Vec::new();
+        for piece in [Some(format!("{{\"Records\":[{}]}}", records.join(",")).as_bytes()), None] {
+            let mut read = log_file.read(piece);
+            while let Some(raw) = read.next().unwrap() {
+                let candidates = matcher.candidates(&raw);
+                let hits = matcher.hits(&candidates, &raw, &Record::parse(raw.text()).unwrap());
+                found.push(hits.first().map(|hit| hit.rule.name.clone()));
+            }
+        }
+        assert_eq!(found, expected);
+        assert_eq!(learned.for_any_call.borrow().unseen, 0, "all have been seen, and none is searched for any more");
     }
 
     fn key() -> impl Strategy<Value = &'static str> {

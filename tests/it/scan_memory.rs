@@ -267,13 +267,29 @@ fn a_million_groups_take_bounded_memory() {
     assert!(output.status.success() && said.contains(", 40000 of them suppressed, "), "{said}");
 }
 
+#[test]
+fn an_event_that_an_earlier_log_has_is_in_no_summary_of_a_later_one() {
+    let other = json!({ "name": "other", "source": "^sts", "suppress": suppressing("1h") });
+    let logs: Vec<_> = [3, 4].map(|n| (key("us-east-1", n), (0..n).map(|n| call(n, "alice", n)).collect())).into();
+    for rules in [json!([{ "name": "r", "source": "iam" }]), json!([{ "name": "r", "source": "iam" }, other])] {
+        let scanned = scan(&json!({ "maxAlertsPerLog": 1, "rules": rules }), &logs, &["AWSLogs"]);
+        let subjects: Vec<_> = scanned.alerts().into_iter().map(|(subject, _)| subject).collect();
+        let summaries = subjects.iter().filter(|subject| subject.contains("more alert")).count();
+        assert_eq!((users(&scanned), summaries, subjects.len()), (vec![0, 3], 1, 3), "{subjects:?}");
+    }
+}
+
 /// A record may have millions of texts at a path of a rule.
 #[test]
 fn a_record_with_very_many_texts_at_a_path_takes_little_memory() {
     let mut record = call(0, "alice", 0);
-    record["requestParameters"] = json!({ "n": vec![0; 2_000_000] });
+    record["requestParameters"] = json!({ "n": vec![0; 2_000_000], "m": (0..600_000).collect::<Vec<_>>() });
+    record["responseElements"] = json!({ "m": (-600_000..0).collect::<Vec<_>>() });
     let path = "requestParameters.n";
     for keys in [
+        json!({ "where": { "eventName": { "sameAs": path } } }),
+        json!({ "where": { path: { "sameAs": "responseElements.m" } } }),
+        json!({ "where": { "requestParameters.m": { "sameAs": "responseElements.m" } } }),
         json!({ "where": { path: "^1$" } }),
         json!({ "where": { path: { "element": { "a": "." } } } }),
         json!({ "suppress": { "by": [path], "for": "1h" } }),

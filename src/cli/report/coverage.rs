@@ -15,7 +15,7 @@ impl Page<'_> {
         }
         html! {
             p.soft {
-                "A rule may be silent because nothing happened. If no record had a value at one of its paths, the path may be misspelt, "
+                "A rule may be silent because nothing happened. If no record that it looked at had a value at one of its paths, the path may be misspelt, "
                 "or these logs do not have such calls."
             }
             div.tools #silent-tools {}

@@ -1,6 +1,5 @@
 //! The printing thread of a scan: the alerts of all logs in their order, with the memory between them.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::{io, mem};
 
@@ -77,13 +76,10 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     fn log(&mut self, number: usize, first: Arc<Part<'f>>) -> io::Result<()> {
         let name = first.log.clone();
         let mut limiter = Limiter::new(self.filter, &name, Some(self.format));
-        // The rules of which the summaries of the thread that read the log may speak: its other summaries are about events of
-        // the logs before it.
-        let mut flooded = HashSet::new();
         let (mut next, mut text) = (Some(first), String::new());
         while let Some(part) = next {
             text.clear();
-            self.results(number, &part, &mut limiter, &mut flooded, &mut text);
+            self.results(number, &part, &mut limiter, &mut text);
             if let Some(end) = &part.end {
                 self.statistics.limit(&limiter.limited());
                 for (time, summary) in limiter.dated_summaries() {
@@ -100,14 +96,8 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
     }
 
     /// Adds the alerts of some results of a log to the text.
-    fn results<'a>(
-        &mut self,
-        number: usize,
-        part: &Part<'f>,
-        limiter: &mut Limiter<'a, 'f>,
-        flooded: &mut HashSet<&'f str>,
-        text: &mut String,
-    ) where
+    fn results<'a>(&mut self, number: usize, part: &Part<'f>, limiter: &mut Limiter<'a, 'f>, text: &mut String)
+    where
         'f: 'a,
     {
         // Asked once for many matches, because the threads that read need them for each.
@@ -119,7 +109,7 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
             match &found.pending {
                 _ if is_repeat => self.statistics.repeats += 1,
                 Some(pending) => self.decide(pending, &found.facts, limiter, text),
-                None => self.decided(found, flooded, text),
+                None => self.decided(found, text),
             }
         }
     }
@@ -160,19 +150,14 @@ impl<'p, 'f, S: FnMut(&str) -> io::Result<()>> Printer<'p, 'f, S> {
         }
     }
 
-    /// Adds the alerts of a match that needs no memory, or the summaries of its log.
-    fn decided(&mut self, found: &Printable<'f>, flooded: &mut HashSet<&'f str>, text: &mut String) {
+    /// Adds the alerts of a match that did not wait.
+    fn decided(&mut self, found: &Printable<'f>, text: &mut String) {
         if let Some(matched) = &found.matched {
             self.statistics.count(matched, &found.facts);
-            if matched.summarised > 0 {
-                flooded.extend(matched.hits.iter().map(|hit| hit.rule.name.as_str()));
-            }
         }
         for alert in &found.alerts {
-            if found.matched.is_some() || alert.rules.iter().any(|rule| flooded.contains(rule.as_str())) {
-                self.statistics.count_message(alert);
-                alert.push_to(text);
-            }
+            self.statistics.count_message(alert);
+            alert.push_to(text);
         }
     }
 

@@ -222,7 +222,6 @@ impl<'f> Statistics<'f> {
         self.repeats += log.repeats;
         self.outside += log.outside;
         self.span.join(&log.span);
-        self.limit(&log.limited);
         for (seen, also) in self.paths_seen.iter_mut().zip(&log.paths_seen) {
             *seen |= also;
         }

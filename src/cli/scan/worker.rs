@@ -83,18 +83,15 @@ pub(super) struct LogCounts {
     pub(super) span: Span,
     /// As in [`Learned`](crate::rules::Learned).
     pub(super) paths_seen: Vec<bool>,
-    /// The rules of which more alerts came than one log may have.
-    pub(super) limited: Vec<String>,
     /// Why it could not be read further.
     pub(super) error: Option<String>,
     /// Whether S3 would refuse all others, too, for the same reason.
     pub(super) is_refused: bool,
 }
 
-/// A match, or a summary, with its alerts ready to be printed; or a match about which the memory decides when it is its turn.
+/// A match with its alerts ready to be printed, or one that waits for its turn.
 #[derive(Default)]
 pub(super) struct Printable<'f> {
-    /// `None` for a summary.
     pub(super) matched: Option<Match<'f>>,
     pub(super) pending: Option<Box<Pending<'f>>>,
     /// The hash of the match's event.
@@ -162,7 +159,7 @@ impl<'a, 'f> Worker<'a, 'f> {
         let of_records = if selection.is_all() { None } else { selection.of_records(&log.source.key()) };
         let parts = output.parts;
         let mut input = log.open(|| parts.is_closed())?;
-        let mut evaluator = Evaluator::new(Matcher::new(filter, learned), name, Some(*format));
+        let mut evaluator = Evaluator::of_several(Matcher::new(filter, learned), name, Some(*format));
         let mut only = only.as_ref().map(|(only, learned)| Evaluator::new(Matcher::new(only, learned), name, None));
         let looks_into_all = learned.looks_into_all();
         let mut evaluate = |piece: Option<&[u8]>| -> Result<(), Box<dyn Error>> {
@@ -251,11 +248,6 @@ impl<'a, 'f> Worker<'a, 'f> {
                 break evaluated;
             }
         };
-        counts.limited = evaluator.limiter.limited();
-        let summaries = evaluator.limiter.dated_summaries().into_iter();
-        let alerts =
-            summaries.map(|(time, alert)| PrintedAlert { time, ..PrintedAlert::of(alert, *format, None) }).collect();
-        output.add(number, Printable { alerts, ..Printable::default() })?;
         counts.bytes = bytes;
         read
     }
