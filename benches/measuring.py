@@ -122,12 +122,13 @@ class Turns:
                     self.outputs[name] = output.read()
 
     def __getitem__(self, name):
-        """The medians of what a command costs."""
-        return Cost(*medians([each[name] for each in self.rounds]))
+        """What a command costs: the least times, because other load only adds to them, and the median peak."""
+        cpu, time, peaks = zip(*(each[name] for each in self.rounds), strict=True)
+        return Cost(min(cpu), min(time), median(peaks))
 
     def ratio(self, name, base, of="cpu"):
-        """The median of what a command costs beside another one in the same round."""
-        return median(getattr(each[name], of) / getattr(each[base], of) for each in self.rounds)
+        """What a command costs beside another one."""
+        return getattr(self[name], of) / getattr(self[base], of)
 
 
 def configuration(content):

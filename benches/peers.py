@@ -72,5 +72,5 @@ def beside_peers():
     table(f"The same question to `scan`, DuckDB and jq: which calls match filter_config.json in a folder of {logs} "
           f"logs of {kilobytes} KB, and how often each? All count the same {sum(int(number) for number, *_ in ours):,} "
           f"matches of {len(ours)} calls. Each may use all {cores} cores; jq runs in as many processes. Peak is "
-          f"that of the largest process. The ratios are ours, divided by the program's. Medians of {RUNS} rounds.",
+          f"that of the largest process. The ratios are ours, divided by the program's. The least of {RUNS} rounds.",
           ["program", "CPU", "time", "peak", "CPU's ratio", "time's ratio", "peak's ratio"], rows)

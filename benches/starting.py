@@ -52,5 +52,5 @@ def by_rules():
                   | {"check": [BINARY, "check", configuration(BOTH_PACKS)]})
     check = limited(turns["check"].cpu * 1e3, 200, "{:.0f} ms", "check of both packs with their tests")
     table("Rules at a cold start: CPU time and peak memory of `scan` with an empty log, which reads and compiles the "
-          f"rules. Medians of {RUNS} rounds. `check` of both packs with all their tests takes {check}.",
+          f"rules. The least of {RUNS} rounds. `check` of both packs with all their tests takes {check}.",
           ["rules", "CPU", "peak"], [[what, ms(turns[what].cpu), mb(turns[what].peak)] for what in cases])
